@@ -1,0 +1,137 @@
+"""Bits: what evidence is, how it runs over time, how it combines, how rare it is.
+
+For one event the evidence is ``bits = log2(q / p)``: `p` the chance of the event if the user is normal, `q` if
+the user is odd, both fixed before the event is seen. While the user is normal, 2^bits is at most 1 on average, so
+the products of 2^bits are a test martingale and P(evidence ever reaches b) is at most 2^-b (Ville's inequality).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final, Literal, get_args
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
+
+DAYS_PER_YEAR: Final = 365.25
+
+
+def onset_weight(k: int) -> float:
+    """The share of belief that a user turned odd at their k-th event of the period.
+
+    Half at the first event, 1/(2k(k-1)) at each later one; all of them sum to 1.
+
+    Examples
+    --------
+    >>> onset_weight(1), onset_weight(2), onset_weight(3)
+    (0.5, 0.25, 0.08333333333333333)
+    """
+    return 0.5 if k == 1 else 1.0 / (2.0 * k * (k - 1))
+
+
+def unspent(k: int) -> float:
+    """The share of belief left for a start after the k-th event: 1 before any, 1/(2k) after.
+
+    Examples
+    --------
+    >>> unspent(0), unspent(1), unspent(4)
+    (1.0, 0.5, 0.125)
+    """
+    return 1.0 if k == 0 else 1.0 / (2.0 * k)
+
+
+def combine(bits: Mapping[str, float], weights: Mapping[str, float] | None = None) -> float:
+    """The evidence of several detectors about one user, valid however dependent they are.
+
+    ``log2(sum of w * 2^bits)`` with weights that sum to 1; equal ones unless given.
+
+    Examples
+    --------
+    >>> combine({"sequence": 10.0, "login": 0.0})
+    9.001408...
+    >>> combine({"sequence": 12.5})
+    12.5
+    """
+    if not bits:
+        return 0.0
+    shares = weights if weights is not None else dict.fromkeys(bits, 1.0 / len(bits))
+    top = max(bits.values())
+    return top + math.log2(math.fsum(shares[name] * 2.0 ** (value - top) for name, value in bits.items()))
+
+
+def p_value_bits(p: float) -> float:
+    """Bits of a p-value by the calibrator 1/(2*sqrt(p)).
+
+    Source: Shafer, Shen, Vereshchagin, Vovk 2011, "Test martingales, Bayes factors and p-values", section 3
+    (the family k * p^(k-1) with k = 1/2).
+
+    Examples
+    --------
+    >>> p_value_bits(1 / 1024)
+    4.0
+    """
+    return -1.0 - 0.5 * math.log2(p)
+
+
+def threshold(users: float, alarms: float) -> float:
+    """The bits at which `users` normal users give at most `alarms` false alarms a period.
+
+    Examples
+    --------
+    >>> round(threshold(3000, 1), 2)
+    11.55
+    """
+    return max(0.0, math.log2(users / alarms)) if users > 0 else 0.0
+
+
+def expected_by_chance(bits: float, users: float) -> float:
+    """How many of `users` normal users reach `bits` in one period, at most.
+
+    Examples
+    --------
+    >>> expected_by_chance(10.0, 2048)
+    2.0
+    """
+    return users * 2.0**-bits
+
+
+def severity(bits: float, users: float) -> Severity:
+    """How seriously to take `bits` among `users` users, by how rarely chance gives as much.
+
+    `info` where chance alone gives one or more a period, then a step for every factor of ten or more:
+    `low` below one, `medium` below 1/10, `high` below 1/100, `critical` below 1/1,000.
+
+    Examples
+    --------
+    >>> [severity(bits, 1000) for bits in (5, 11, 14, 18, 25)]
+    ['info', 'low', 'medium', 'high', 'critical']
+    """
+    expected = expected_by_chance(bits, users)
+    steps = (expected < 1.0, expected < 0.1, expected < 0.01, expected < 0.001)
+    return SEVERITIES[sum(steps)]
+
+
+def once_in(bits: float, users: float, period_days: float = 1.0) -> str:
+    """How often chance gives `bits` to some user here, in words.
+
+    Examples
+    --------
+    >>> once_in(18.7, 1000)
+    'by chance at most once in 14 months'
+    >>> once_in(3.0, 1000)
+    'by chance up to 125 times a day'
+    """
+    days = period_days / expected_by_chance(bits, max(users, 1.0)) if bits < 1000 else math.inf
+    if days < 1:
+        return f"by chance up to {_figure(1 / days)} {'time' if round(1 / days) == 1 else 'times'} a day"
+    for unit, length in (("year", DAYS_PER_YEAR), ("month", DAYS_PER_YEAR / 12), ("day", 1.0)):
+        if days >= 2 * length:
+            return f"by chance at most once in {_figure(days / length)} {unit}s"
+    return "by chance at most once a day"
+
+
+def _figure(value: float) -> str:
+    if value >= 1e6:
+        return "over a million"
+    return f"{value:,.0f}" if value < 1000 else f"{float(f'{value:.2g}'):,.0f}"
