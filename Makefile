@@ -1,0 +1,50 @@
+# Every target is listed by `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATE := 2026-01-05
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix bench docs clean
+
+help:  ## List what make can do
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+setup: $(STAMP)  ## Create .venv with amiss and everything its tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a report to demo/
+	@mkdir -p demo
+	$(BIN)/amiss simulate marketplace --users 1000 --days 1 --seed 1 --date $(DATE) -o demo/monday.jsonl --truth demo/monday-truth.csv
+	$(BIN)/amiss simulate marketplace --users 1000 --days 1 --seed 2 --date 2026-01-06 -o demo/tuesday.jsonl --truth demo/tuesday-truth.csv
+	$(BIN)/amiss scan demo/tuesday.jsonl --learn demo/monday.jsonl --top 10 --report demo/report.html
+	@echo
+	@echo "Open demo/report.html in a browser. Who was really odd: demo/tuesday-truth.csv"
+
+test: $(STAMP)  ## Run all tests and the examples in the docstrings
+	$(BIN)/pytest -q -n 2
+
+check: $(STAMP)  ## Check format, lint, types, layers, and that the docs are current
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/build.py --check
+
+fix: $(STAMP)  ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## Measure a scan against merely parsing the same file (minutes, gigabytes in bench/out)
+	$(BIN)/python bench/run.py
+
+docs: $(STAMP)  ## Write the generated pages of docs/ anew
+	$(BIN)/python docs/build.py
+
+clean:  ## Remove what make wrote, except .venv
+	rm -rf demo bench/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
