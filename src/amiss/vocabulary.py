@@ -1,0 +1,133 @@
+"""Strings ↔ dense codes: 0, 1, 2 … in order of first appearance.
+
+Everything behind the sources works on codes. A vocabulary only ever grows, so a code once given keeps
+its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from amiss.errors import EventError, nearest
+from amiss.events import CODED_SCHEMA, OUTCOMES
+
+Codes = npt.NDArray[np.uint32]
+"""Codes of a vocabulary, one per event."""
+
+
+class Vocabulary:
+    """Strings and their codes 0..n-1, in order of first appearance; it only ever grows.
+
+    Memory: the texts once, and about 30 bytes for each.
+
+    Examples
+    --------
+    >>> users = Vocabulary(["ann"])
+    >>> users.encode(pl.Series(["bob", "ann", "bob"]))
+    array([1, 0, 1], dtype=uint32)
+    >>> len(users), users.find("bob"), users.find("eve")
+    (2, 1, None)
+    >>> users.decode(np.array([1, 0])).to_list()
+    ['bob', 'ann']
+    """
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._categories = pl.Categories.random("amiss", pl.UInt32())
+        self._dtype = pl.Categorical(self._categories)
+        self._keepalive = pl.Series([], dtype=self._dtype)  # Polars drops categories that no column uses
+        self._size = 0
+        self._texts = pl.Series([], dtype=pl.String())
+        self.encode(texts if isinstance(texts, pl.Series) else pl.Series(list(texts), dtype=pl.String()))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {self._size:,} texts>"
+
+    def encode(self, texts: pl.Series) -> Codes:
+        """The codes of `texts` (a string column without nulls); new ones are added.
+
+        Raises
+        ------
+        EventError
+            If a text is null; names the first such row.
+        """
+        if texts.null_count():
+            row = texts.is_null().arg_max()
+            message = f'column "{texts.name}" must hold a text in every row; row {row} is null. Fill or drop such rows'
+            raise EventError(message)
+        codes: Codes = texts.cast(pl.String()).rechunk().cast(self._dtype).to_physical().to_numpy()
+        if len(codes):
+            self._size = max(self._size, int(codes.max()) + 1)
+        return codes
+
+    def find(self, text: str) -> int | None:
+        """The code of `text`, or None if it was never seen."""
+        try:
+            return int(self._categories[text])
+        except (KeyError, pl.exceptions.PolarsError, UnicodeEncodeError):
+            return None
+
+    def decode(self, codes: npt.ArrayLike | pl.Series) -> pl.Series:
+        """The texts of `codes`, in their order.
+
+        Raises
+        ------
+        IndexError
+            If a code was never given.
+        """
+        wanted = np.asarray(codes, dtype=np.int64)
+        wrong = wanted[(wanted < 0) | (wanted >= self._size)]
+        if wrong.size:
+            message = f"code {wrong[0]} is not among the {self._size:,} of this vocabulary"
+            raise IndexError(message)
+        return self.texts().gather(wanted)
+
+    def texts(self) -> pl.Series:
+        """All texts, in the order of their codes."""
+        if len(self._texts) != self._size:
+            self._texts = self._categories.to_series().cast(pl.String()).alias("")
+        return self._texts
+
+
+def encode_events(frame: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    """The coded frame (`amiss.events.CODED_SCHEMA`) of an event frame; new users and actions are added.
+
+    Raises
+    ------
+    EventError
+        If a user or an action is null, or an outcome is not one of `amiss.events.OUTCOMES`.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> frame = pl.DataFrame(
+    ...     {"position": [1], "time": [noon], "user": ["ann"], "action": ["login"], "outcome": ["failure"]}
+    ... )
+    >>> encode_events(frame, Vocabulary(), Vocabulary()).select("user", "action", "outcome").row(0)
+    (0, 0, 1)
+    """
+    columns = {
+        "position": frame["position"],
+        "time": frame["time"],
+        "user": users.encode(frame["user"]),
+        "action": actions.encode(frame["action"]),
+        "outcome": _outcome_codes(frame["outcome"]),
+    }
+    return pl.DataFrame(columns, schema=CODED_SCHEMA)
+
+
+def _outcome_codes(outcomes: pl.Series) -> pl.Series:
+    """Each outcome's index in OUTCOMES."""
+    codes = outcomes.cast(pl.Enum(OUTCOMES), strict=False).to_physical().cast(pl.UInt8())
+    if codes.null_count():
+        found = outcomes.filter(codes.is_null())[0]
+        message = f"outcome must be one of {', '.join(OUTCOMES)}. Found: {found!r}{nearest(str(found), OUTCOMES)}"
+        raise EventError(message)
+    return codes
