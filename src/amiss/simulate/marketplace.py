@@ -1,0 +1,470 @@
+"""Logs of an invented marketplace: buyers, merchants, and a few users who are amiss.
+
+Each user comes at a random second of the day and then walks along the chances of their kind, with a random gap
+before each further action, until the end of the walk or of the day. Whose turn is next says a heap.
+
+The form ``like_seed`` makes the random draws, in the order and with the names, of the notebooks that this
+simulator is modelled on: the same log comes out, event for event.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import sys
+import time
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from datetime import date as Date  # noqa: N812 - `date` is the parameter that callers set
+from heapq import heapify, heappop, heapreplace
+from itertools import accumulate, islice
+from pathlib import Path
+from random import Random
+from typing import Final, Literal, NamedTuple, Protocol
+
+from amiss.errors import SinkError, UsageError
+from amiss.simulate.profiles import END, Profile, load_profiles
+
+DAY_SECONDS: Final = 86_400
+USER_BITS: Final = 24
+USER_MASK: Final = (1 << USER_BITS) - 1
+LINES_AT_ONCE: Final = 8_192
+FIRST_DATE: Final = Date(2019, 1, 1)
+
+
+class Event(NamedTuple):
+    """One line of the log, with the truth about its user beside it."""
+
+    time: datetime
+    user: str
+    path: str
+    status: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many events of how many users were written, and in how many seconds."""
+
+    events: int
+    users: int
+    seconds: float
+
+    @property
+    def events_per_second(self) -> float:
+        """Events written per second."""
+        return self.events / self.seconds if self.seconds > 0 else 0.0
+
+
+def simulate(
+    profiles: Sequence[Profile] | None = None,
+    *,
+    users: int,
+    days: int = 1,
+    seed: int = 42,
+    date: Date = FIRST_DATE,
+    new_users_per_day: int = 0,
+    active_users: int | None = None,
+    like_seed: bool = False,
+) -> Iterator[Event]:
+    """The events of a marketplace in order of time.
+
+    Each day has its own random numbers, which follow from `seed` and its date: the second day of a log of two
+    days is the log of one day that begins a day later (while no new users join).
+
+    Parameters
+    ----------
+    profiles
+        Kinds of users, from :func:`load_profiles`; those of the marketplace when left out.
+    users
+        How many there are on the first day.
+    days
+        How many days; the same users return each day with a new start second.
+    seed
+        Where the random numbers begin.
+    date
+        The first day.
+    new_users_per_day
+        How many more users there are from each further day on.
+    active_users
+        How many of all users, drawn at random, come on each day; all when left out.
+    like_seed
+        Whether to make the draws of the original notebooks. Users are then named by kind and by place in the
+        list of the day, so that the same name on two days need not be the same user.
+
+    Returns
+    -------
+    events
+        Times are whole seconds, UTC. What would come after midnight is cut. Ties are in order of the users.
+
+    Raises
+    ------
+    UsageError
+        If a number is out of range; all such are listed.
+
+    Examples
+    --------
+    >>> first = next(simulate(users=1000, like_seed=True))
+    >>> first.user, first.path, first.status, str(first.time)
+    ('merchant512', 'login', 'success', '2019-01-01 00:00:53+00:00')
+    >>> next(simulate(users=1000)).user
+    'u0767'
+    """
+    plan = _Plan(users, days, seed, date, new_users_per_day, active_users, like_seed)
+    _check(plan)
+    return _events(plan, load_profiles() if profiles is None else profiles)
+
+
+def write_marketplace(
+    output: Path | Literal["-"],
+    *,
+    users: int,
+    days: int = 1,
+    seed: int = 42,
+    date: Date = FIRST_DATE,
+    new_users_per_day: int = 0,
+    active_users: int | None = None,
+    profiles: Path | None = None,
+    like_seed: bool = False,
+    truth: Path | None = None,
+) -> Report:
+    """What was written: a log, and apart from it the truth about its users.
+
+    Parameters
+    ----------
+    output
+        A file, or ``-`` for the standard output. CSV when the name ends in ``.csv``, else NDJSON, with the keys
+        time (ISO 8601, UTC), user, action, outcome; with `like_seed` time, user, path, status, uidx, realtype.
+        Compressed when the name ends in ``.gz``.
+    profiles
+        A TOML file with kinds of users; those of the marketplace when left out.
+    truth
+        A CSV file with the columns user, type, abnormal, and a row per user of the log.
+    users, days, seed, date, new_users_per_day, active_users, like_seed
+        As for :func:`simulate`.
+
+    Raises
+    ------
+    ConfigError
+        If the profiles are wrong.
+    UsageError
+        If a number is out of range, or `truth` is the same file as `output`.
+    SinkError
+        If a file cannot be written.
+    """
+    began = time.perf_counter()
+    if truth is not None and output != "-" and truth.resolve() == Path(output).resolve():
+        raise UsageError(f"the log and the truth cannot both be written to {truth}; name two files")
+    plan = _Plan(users, days, seed, date, new_users_per_day, active_users, like_seed)
+    _check(plan)
+    kinds = load_profiles(profiles)
+    with _opened(output) as file:
+        events, seen = _write_log(plan, kinds, file, csv_form=str(output).endswith((".csv", ".csv.gz")))
+    if truth is not None:
+        _write_truth(truth, kinds, seen)
+    return Report(events, len(seen), time.perf_counter() - began)
+
+
+class _Writable(Protocol):
+    """What takes bytes: a file, a compressed file, the standard output."""
+
+    def write(self, text: bytes, /) -> int:
+        """Write the bytes."""
+        ...
+
+
+class _Plan(NamedTuple):
+    """What to simulate; see :func:`simulate`."""
+
+    users: int
+    days: int
+    seed: int
+    date: Date
+    new_users_per_day: int
+    active_users: int | None
+    like_seed: bool
+
+
+class _Day(NamedTuple):
+    """Who comes on one day: numbers, names and kinds of the users, and the random numbers of the day."""
+
+    date: Date
+    numbers: Sequence[int]
+    names: list[str]
+    kinds: list[int]
+    random: Random
+
+
+class _Step(NamedTuple):
+    """What a user of one kind does after one action."""
+
+    cumulative: list[float]
+    total: float
+    last: int
+    following: list[int]
+    velocity: int
+    velocity_bits: int
+
+
+class _Walks(NamedTuple):
+    """The rows of all kinds, numbered: where each kind starts, what comes next, what the log shows of it."""
+
+    starts: list[int]
+    steps: list[_Step | None]
+    labels: list[tuple[str, str]]
+
+
+def _check(plan: _Plan) -> None:
+    """Refuse numbers that are out of range, all at once."""
+    low = {"users": 1, "days": 1, "new_users_per_day": 0, "active_users": 1}
+    problems = [
+        f"{name} is {value:,}; expected {least} or more"
+        for name, least in low.items()
+        if (value := getattr(plan, name)) is not None and value < least
+    ]
+    if plan.active_users is not None and plan.active_users > plan.users >= 1:
+        problems.append(f"active_users is {plan.active_users:,}; expected at most users, {plan.users:,}")
+    if plan.users + plan.new_users_per_day * max(plan.days - 1, 0) > USER_MASK:
+        problems.append(f"more than {USER_MASK:,} users; expected fewer users, new_users_per_day or days")
+    if plan.days > (Date.max - plan.date).days:
+        problems.append(f"{plan.days:,} days from {plan.date} end after the year 9999; expected fewer days")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _generator(seed: int | str) -> Random:
+    """Random numbers that follow from a seed, the same in every version of Python."""
+    return Random(seed)  # noqa: S311 - a simulation must be repeatable, not secret
+
+
+def _days(plan: _Plan, profiles: Sequence[Profile]) -> Iterator[_Day]:
+    """The days in order, each with its users."""
+    make = _day_like_seed if plan.like_seed else _day
+    kinds: list[int] = []
+    for number in range(plan.days):
+        yield make(plan, profiles, number, kinds)
+
+
+def _day(plan: _Plan, profiles: Sequence[Profile], number: int, kinds: list[int]) -> _Day:
+    """One day whose random numbers follow from seed and date; adds the kinds of the users that join."""
+    date = plan.date + timedelta(days=number)
+    joining = f"{plan.seed} users" if number == 0 else f"{plan.seed} users {date}"
+    kinds += _draw_kinds(_generator(joining), profiles, plan.new_users_per_day if number else plan.users)
+    random = _generator(f"{plan.seed} day {date}")
+    numbers = range(len(kinds)) if plan.active_users is None else sorted(_sample(random, kinds, plan.active_users))
+    return _Day(date, numbers, [f"u{user + 1:04d}" for user in numbers], [kinds[user] for user in numbers], random)
+
+
+def _day_like_seed(plan: _Plan, profiles: Sequence[Profile], number: int, kinds: list[int]) -> _Day:
+    """One day drawn as the notebooks draw it: the same numbers again for who comes and for what they do."""
+    random = _generator(plan.seed + number)
+    kinds += _draw_kinds(random, profiles, plan.new_users_per_day if number else plan.users)
+    chosen = range(len(kinds)) if plan.active_users is None else _sample(random, kinds, plan.active_users)
+    today = [kinds[user] for user in chosen]
+    names = [f"{profiles[kind].name}{place}" for place, kind in enumerate(today)]
+    return _Day(plan.date + timedelta(days=number), range(len(today)), names, today, _generator(plan.seed + number))
+
+
+def _draw_kinds(random: Random, profiles: Sequence[Profile], count: int) -> list[int]:
+    """The kinds of `count` users, drawn by their shares."""
+    return random.choices(range(len(profiles)), [profile.share for profile in profiles], k=count)
+
+
+def _sample(random: Random, kinds: list[int], count: int) -> list[int]:
+    """The numbers of `count` of the users."""
+    return random.sample(range(len(kinds)), count)
+
+
+def _walks(profiles: Sequence[Profile]) -> _Walks:
+    """The numbered rows of all kinds."""
+    names = [(kind, action) for kind, profile in enumerate(profiles) for action in [*profile.after, END]]
+    numbers = {name: number for number, name in enumerate(names)}
+    starts = [numbers[kind, profile.start] for kind, profile in enumerate(profiles)]
+    steps = [_step(kind, profiles[kind], action, numbers) for kind, action in names]
+    return _Walks(starts, steps, [_label(action) for _, action in names])
+
+
+def _step(kind: int, profile: Profile, action: str, numbers: dict[tuple[int, str], int]) -> _Step | None:
+    """The chances after one action, as running sums; None after the end."""
+    if action == END:
+        return None
+    row = profile.after[action]
+    sums = list(accumulate(row.values()))
+    following = [numbers[kind, name] for name in row]
+    return _Step(sums, sums[-1], len(row) - 1, following, profile.velocity, profile.velocity.bit_length())
+
+
+def _label(action: str) -> tuple[str, str]:
+    """The path and the status that the log shows for an action."""
+    path, _, status = action.partition(":")
+    return path, status or "success"
+
+
+def _walk(day: _Day, walks: _Walks) -> Iterator[tuple[int, int, int]]:
+    """The events of one day in order: second, place of the user in the day, number of the action.
+
+    The loop makes the draws of ``random.choices`` and ``random.randint`` itself, bit for bit, at a third of
+    their cost. A turn is one integer, second and place, so that the heap breaks ties by place.
+    """
+    chance, bits = day.random.random, day.random.getrandbits
+    heap = [day.random.randint(0, DAY_SECONDS) << USER_BITS | place for place in range(len(day.kinds))]
+    heapify(heap)
+    steps = walks.steps
+    states = [steps[walks.starts[kind]] for kind in day.kinds]
+    while heap and (turn := heap[0]) >> USER_BITS < DAY_SECONDS:
+        place = turn & USER_MASK
+        step = states[place]
+        if step is None:
+            heappop(heap)
+            continue
+        sums, total, last, following, velocity, velocity_bits = step
+        action = following[bisect(sums, chance() * total, 0, last)]
+        gap = bits(velocity_bits)
+        while gap >= velocity:
+            gap = bits(velocity_bits)
+        states[place] = steps[action]
+        heapreplace(heap, turn + ((gap + 1) << USER_BITS))
+        yield turn >> USER_BITS, place, action
+
+
+def _events(plan: _Plan, profiles: Sequence[Profile]) -> Iterator[Event]:
+    """The events with their times and texts."""
+    walks = _walks(profiles)
+    for day in _days(plan, profiles):
+        midnight = datetime(day.date.year, day.date.month, day.date.day, tzinfo=UTC)
+        types = [profiles[kind].name for kind in day.kinds]
+        for second, place, action in _walk(day, walks):
+            when = midnight + timedelta(seconds=second)
+            yield Event(when, day.names[place], *walks.labels[action], types[place])
+
+
+@contextmanager
+def _opened(output: Path | Literal["-"]) -> Iterator[_Writable]:
+    """The output to write to, compressed when its name ends in .gz."""
+    if output == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with Path(output).open("wb") as file:
+            if str(output).endswith(".gz"):
+                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
+                    yield packed
+            else:
+                yield file
+    except OSError as error:
+        raise SinkError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def _write_log(
+    plan: _Plan, profiles: Sequence[Profile], file: _Writable, *, csv_form: bool
+) -> tuple[int, dict[str, int]]:
+    """The number of events written, and the users that had any with their kinds."""
+    walks = _walks(profiles)
+    form = _FORMS[csv_form, plan.like_seed]
+    file.write(form.header.encode())
+    events = 0
+    seen: dict[str, int] = {}
+    for day in _days(plan, profiles):
+        came: set[int] = set()
+        lines = _lines(day, walks, form, [profile.name for profile in profiles], came)
+        while block := list(islice(lines, LINES_AT_ONCE)):
+            events += len(block)
+            file.write("".join(block).encode())
+        seen |= {day.names[place]: day.kinds[place] for place in sorted(came)}
+    return events, seen
+
+
+def _lines(day: _Day, walks: _Walks, form: _Form, types: list[str], came: set[int]) -> Iterator[str]:
+    """The lines of one day; adds to `came` the places of the users that come."""
+    ends = [form.action(*label) for label in walks.labels]
+    users = [form.user(name) for name in day.names]
+    tails = [form.tail(place, types[kind]) for place, kind in enumerate(day.kinds)]
+    latest, stamp = -1, ""
+    add = came.add
+    for second, place, action in _walk(day, walks):
+        if second != latest:
+            latest, stamp = second, form.stamp(day.date, second)
+        add(place)
+        yield f"{stamp}{users[place]}{ends[action]}{tails[place]}"
+
+
+class _Form(NamedTuple):
+    """How a line of the log is put together: stamp, user, action, tail."""
+
+    header: str
+    stamp: Callable[[Date, int], str]
+    user: Callable[[str], str]
+    action: Callable[[str, str], str]
+    tail: Callable[[int, str], str]
+
+
+def _clock(second: int) -> str:
+    """The second of a day as HH:MM:SS."""
+    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
+
+
+def _cells(*values: object) -> str:
+    """Values as cells of CSV, without the end of the line."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+def _outcome(status: str) -> str:
+    """The outcome of an event for a status."""
+    return "failure" if status == "fail" else status
+
+
+_FORMS: Final = {
+    (False, False): _Form(
+        "",
+        lambda date, second: f'{{"time":"{date}T{_clock(second)}Z"',
+        lambda user: f',"user":{json.dumps(user)}',
+        lambda path, status: f',"action":{json.dumps(path)},"outcome":"{_outcome(status)}"}}\n',
+        lambda _place, _type: "",
+    ),
+    (False, True): _Form(
+        "",
+        lambda date, second: f'{{"time":"{date} {_clock(second)}"',
+        lambda user: f',"user":{json.dumps(user)}',
+        lambda path, status: f',"path":{json.dumps(path)},"status":"{status}"',
+        lambda place, kind: f',"uidx":{place},"realtype":{json.dumps(kind)}}}\n',
+    ),
+    (True, False): _Form(
+        "time,user,action,outcome\n",
+        lambda date, second: f"{date}T{_clock(second)}Z,",
+        _cells,
+        lambda path, status: f",{_cells(path, _outcome(status))}\n",
+        lambda _place, _type: "",
+    ),
+    (True, True): _Form(
+        "time,user,path,status,uidx,realtype\n",
+        lambda date, second: f"{date} {_clock(second)},",
+        _cells,
+        lambda path, status: f",{_cells(path, status)}",
+        lambda place, kind: f",{_cells(place, kind)}\n",
+    ),
+}
+
+
+def _write_truth(truth: Path, profiles: Sequence[Profile], seen: dict[str, int]) -> None:
+    """Write what the users of the log really are."""
+    rows = [
+        (user, profiles[kind].name, "true" if profiles[kind].abnormal else "false")
+        for user, kind in sorted(seen.items(), key=_by_number)
+    ]
+    with _opened(truth) as file:
+        file.write("".join(f"{_cells(*row)}\n" for row in [("user", "type", "abnormal"), *rows]).encode())
+
+
+def _by_number(item: tuple[str, int]) -> tuple[int, str]:
+    """Where a user stands in the truth: by the number in the name."""
+    digits = re.search(r"\d+$", item[0])
+    return (int(digits[0]) if digits else 0, item[0])
