@@ -1,0 +1,142 @@
+"""The Python interface: `amiss.scan` on files, addresses and data frames."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from amiss import config
+from amiss.errors import UsageError
+from amiss.sessions import SESSION_GAP
+from amiss.sources import Source, open_source
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+    from amiss.fields import FieldChoice
+    from amiss.result import Result
+
+    Data = str | Path | IntoFrame | Sequence[str | Path | IntoFrame]
+
+
+def scan(
+    data: Data,
+    *,
+    learn: Data | None = None,
+    budget: str = "1/day",
+    detectors: Sequence[str] = (),
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    session_gap: str | None = None,
+    cap: int | None = None,
+    time: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    outcome: str | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+    top: int | None = 20,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """The users of some events, ranked by the evidence that they are amiss.
+
+    Parameters
+    ----------
+    data
+        A path, glob, directory or address; a pandas, Polars or Arrow frame; or a list of these.
+    learn
+        Earlier events to learn from. Without them each user is judged against all others of the same
+        data, and each day against the days before it.
+    budget
+        The false alarms to allow, such as "3/day"; decides who is an `alert`.
+    detectors
+        Names of the detectors to run; all that the data has columns for when empty.
+    parameters
+        Settings of detectors by name, such as ``{"sequence": {"cap": 3}}``.
+    session_gap
+        A pause longer than this starts a new session, such as "30m".
+    cap
+        The most that one user adds to any count of what is normal.
+    time, user, action, outcome
+        Columns that play these roles; found by name and content when left out.
+    timezone
+        Zone of times that name none.
+    year
+        Year of times that name none (syslog).
+    strict
+        Whether a row that cannot be read is an error rather than quarantined.
+    top
+        How many users get their reasons spelled out; None for all.
+    progress
+        Called now and then with the number of events read so far.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood.
+    SourceError
+        If data cannot be read, or a row cannot and `strict` is set.
+    EventError
+        If a column that is needed is missing.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> log = pl.DataFrame({
+    ...     "time": ["2026-01-05T09:00:00Z", "2026-01-05T09:00:10Z", "2026-01-05T09:00:20Z"],
+    ...     "user": ["ann", "bob", "ann"],
+    ...     "action": ["login", "login", "logout"],
+    ... })
+    >>> result = scan(log)
+    >>> result.summary.events, result.summary.users
+    (3, 2)
+    """
+    from amiss import engine
+    from amiss.fields import FieldChoice
+
+    choice = FieldChoice(time=time, user=user, action=action, outcome=outcome)
+    reader = Reader(choice, timezone=timezone, year=year, strict=strict)
+    return engine.scan(
+        reader.open(data),
+        learn=reader.open(learn) if learn is not None else [],
+        budget_per_day=config.alarms_per_day(budget),
+        detectors=config.detectors(list(detectors), parameters or {}, cap=cap),
+        session_gap=timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP,
+        top=top,
+        progress=progress,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """How to read events: which column plays which role, and what times without a zone or year mean."""
+
+    choice: FieldChoice
+    timezone: str = "UTC"
+    year: int | None = None
+    strict: bool = False
+
+    def open(self, data: Data) -> list[Source]:
+        """The sources that data stands for.
+
+        Raises
+        ------
+        UsageError
+            If nothing is given to read.
+        """
+        parts = list(data) if isinstance(data, list | tuple) else [data]
+        if not parts:
+            raise UsageError("nothing to read: expected at least one path, address or frame")
+        return [self._source(part) for part in parts]
+
+    def _source(self, part: object) -> Source:
+        if isinstance(part, str | Path):
+            return open_source(
+                str(part), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year
+            )
+        from amiss.sources.frames import FrameSource
+
+        return FrameSource(part, fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)

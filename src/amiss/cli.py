@@ -1,0 +1,413 @@
+"""The commands. Data goes to stdout, everything else to stderr.
+
+Exit status: 0 clean, 1 error, 2 wrong usage, 3 alerts at or above `--fail-on`, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TextIO
+
+import typer
+
+from amiss.errors import AmissError, SinkError, UsageError
+from amiss.evidence import SEVERITIES, Severity
+from amiss.options import (
+    SHOWING,
+    ConfigOption,
+    Deciding,
+    FormatOption,
+    Judging,
+    OutputOption,
+    QuietOption,
+    Reading,
+    SourceArgument,
+    SourcesArgument,
+    grouped,
+    override,
+)
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+    from rich.console import Console
+
+    from amiss.app import Reader
+    from amiss.config import Settings
+    from amiss.result import Result
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+ALERTS: Final = 3
+
+FIRST_DATE: Final = datetime(2019, 1, 1)  # noqa: DTZ001 - a date; its clock and zone are never used
+
+app = typer.Typer(
+    name="amiss",
+    help="Learns from event logs how users normally behave, and says who is amiss, by how many bits, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+simulate = typer.Typer(help="Make labelled logs to try amiss on.", no_args_is_help=True)
+app.add_typer(simulate, name="simulate")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status; `--debug` anywhere shows tracebacks."""
+    words = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in words
+    try:
+        app(args=[word for word in words if word != "--debug"], prog_name="amiss", standalone_mode=True)
+    except BrokenPipeError:
+        _close_stdout()
+        sys.exit(FAILED)
+    except SystemExit:
+        _flush()
+        raise
+    except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
+        sys.exit(_complain(error, debug=debug))
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+
+
+def _close_stdout() -> None:
+    """Send what is still buffered nowhere: the reader of the pipe has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(error: Exception, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    elif isinstance(error, AmissError | OSError):
+        _say(f"amiss: {error}")
+    else:
+        _say(f"amiss: unexpected {type(error).__name__}: {error}\nRun again with --debug to see where.")
+    return WRONG_USAGE if isinstance(error, UsageError) else FAILED
+
+
+def _say(text: str) -> None:
+    """Print a message to stderr, with nothing in it that could steer a terminal."""
+    from amiss.escape import visible
+
+    typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        from amiss import __version__
+
+        typer.echo(f"amiss {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@grouped
+def scan(
+    sources: SourcesArgument,
+    *,
+    reading: Reading,
+    judging: Judging,
+    deciding: Deciding,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Also write a report that opens offline.", rich_help_panel=SHOWING),
+    ] = None,
+    shape: FormatOption = "text",
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Rank the users of logs by the evidence against them, and say why.
+
+    Without --learn each user is judged against all others of the same log, and each day against the days before it.
+    """
+    settings = _settings(config, reading, judging, deciding)
+    shown = None if deciding.everyone else settings.scan.top
+    result = _scan(sources, settings, top=shown, quiet=quiet)
+    with _stream(output) as stream:
+        _write_ranking(result, shape, stream, shown)
+    if report is not None:
+        _write_report(result, report, quiet=quiet)
+    if _alerts(result, settings.scan.fail_on):
+        raise typer.Exit(ALERTS)
+
+
+@app.command()
+@grouped
+def explain(
+    name: Annotated[str, typer.Argument(metavar="USER", help="The user, as the log names them.")],
+    sources: SourcesArgument,
+    *,
+    reading: Reading,
+    judging: Judging,
+    shape: FormatOption = "text",
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Tell the story of one user: each event, its bits, and where the evidence stood after it."""
+    settings = _settings(config, reading, judging)
+    result = _scan(sources, settings, top=settings.scan.top, quiet=quiet)
+    with _stream(output) as stream:
+        _write_story(result, name, shape, stream)
+
+
+@app.command()
+@grouped
+def surprisal(
+    sources: SourcesArgument,
+    *,
+    action: Annotated[str | None, typer.Option(metavar="ACTION", help="Only rows of this action.")] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="ACTION", help='Only rows after this one; "" at a start.')
+    ] = None,
+    shape: FormatOption = "text",
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Print how surprising each action is after each other one, in bits, for success and for failure.
+
+    Columns are found by themselves, or as pinned in amiss.toml (see amiss schema).
+    """
+    table = _surprisal(sources, _settings(config), action, after)
+    with _stream(output) as stream:
+        _write_surprisal(table, shape, stream)
+
+
+@app.command()
+@grouped
+def schema(
+    source: SourceArgument,
+    *,
+    reading: Reading,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the choice as TOML, to pin it.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show which column plays which role, how sure that is, and three values of each."""
+    from amiss import fields, terminal
+
+    found = _reader(_settings(config, reading)).fields(source)
+    terminal.print_schema(found, _console(sys.stdout))
+    if output is not None:
+        _write_text(output, fields.to_toml(found))
+        _say(f"Pinned in {output}; commands read it when it is called amiss.toml, or with --config")
+
+
+@simulate.command()
+def marketplace(
+    *,
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="Users on the first day.")] = 1000,
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="Days to simulate.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Where the random numbers begin.")] = 42,
+    date: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="The first day.", show_default="2019-01-01")
+    ] = FIRST_DATE,
+    new_users_per_day: Annotated[int, typer.Option(min=0, metavar="N", help="Users who join on each later day.")] = 0,
+    active_users: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many of them come each day. (default all)")
+    ] = None,
+    profiles: Annotated[Path | None, typer.Option(metavar="FILE", help="Kinds of users of your own, in TOML.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The log: .jsonl or .csv, also with .gz; - is stdout."),
+    ] = Path("-"),
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Write who was abnormal there, as CSV.")] = None,
+    like_seed: Annotated[
+        bool, typer.Option("--like-seed", help="Draw as the original notebooks did, event for event.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages.")] = False,
+) -> None:
+    """Simulate buyers and merchants of a marketplace, and a few users who are amiss."""
+    from amiss.simulate import write_marketplace
+
+    report = write_marketplace(
+        "-" if str(output) == "-" else output,
+        users=users,
+        days=days,
+        seed=seed,
+        date=date.date(),
+        new_users_per_day=new_users_per_day,
+        active_users=active_users,
+        profiles=profiles,
+        like_seed=like_seed,
+        truth=truth,
+    )
+    if not quiet:
+        _say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
+
+
+@app.command()
+@grouped
+def check(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE]", help="Sources to try.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Check the settings, and that sources can be read; say what was found in each.
+
+    All problems are listed; the exit status is 1 if there are any.
+    """
+    from amiss.escape import visible
+
+    settings = _settings(config)
+    typer.echo(f"ok: settings of {config or 'amiss.toml or the defaults'}")
+    results = [_try_source(source, settings) for source in sources or ()]
+    for source, problem in zip(sources or (), results, strict=True):
+        typer.echo(visible(f"ok: {source}") if problem is None else visible(f"problem: {source}: {problem}"))
+    if any(results):
+        raise typer.Exit(FAILED)
+
+
+def _settings(file: Path | None, *flags: object) -> Settings:
+    """The settings of the file, or of amiss.toml if it is here, under those that flags give."""
+    from amiss.config import Settings, load
+
+    settings = load(file)
+    fields = settings.fields.model_copy(update=override(settings.fields, *flags))
+    return Settings(fields, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
+
+
+def _reader(settings: Settings) -> Reader:
+    from amiss.app import Reader
+    from amiss.fields import FieldChoice
+
+    fields = settings.fields
+    choice = FieldChoice(time=fields.time, user=fields.user, action=fields.action, outcome=fields.outcome)
+    return Reader(choice, timezone=fields.timezone, year=fields.year, strict=settings.scan.strict)
+
+
+def _surprisal(sources: list[str], settings: Settings, action: str | None, after: str | None) -> DataFrame:
+    """The rows of the surprisal table that were asked for."""
+    from amiss.app import surprisal_table
+
+    table = surprisal_table(_reader(settings).open(sources))
+    wanted = {"action": action, "previous": after}
+    return table.filter(**{column: text for column, text in wanted.items() if text is not None})
+
+
+def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: bool) -> Result:
+    from amiss import app as python
+
+    choices = dict(settings.fields) | dict(settings.scan)
+    choices = {name: value for name, value in choices.items() if name not in {"top", "fail_on"}}
+    with _progress(quiet=quiet) as progress:
+        return python.scan(sources, **choices, parameters=settings.detector, top=top, progress=progress)
+
+
+def _try_source(source: str, settings: Settings) -> str | None:
+    """What is wrong with a source: its first events are read."""
+    try:
+        for opened in _reader(settings).open(source):
+            next(iter(opened.read()), None)
+    except AmissError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int], None] | None]:
+    """A count of the events read so far, on stderr when that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
+    with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
+        task = bar.add_task("events", total=None)
+        yield lambda events: bar.update(task, completed=events)
+
+
+@contextmanager
+def _stream(output: Path | None) -> Iterator[TextIO]:
+    """Stdout, or the file to write instead."""
+    if output is None or str(output) == "-":
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+    except OSError as error:
+        raise SinkError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _write_text(file: Path, text: str) -> None:
+    with _stream(file) as stream:
+        stream.write(text)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, soft_wrap=False)
+
+
+def _write_ranking(result: Result, shape: str, stream: TextIO, top: int | None) -> None:
+    from amiss import terminal
+
+    if shape == "text":
+        terminal.print_scan(result, _console(stream), top)
+    else:
+        terminal.write_records(result.records(top), shape, stream)
+
+
+def _write_story(result: Result, user: str, shape: str, stream: TextIO) -> None:
+    from amiss import terminal
+
+    if shape == "text":
+        terminal.print_story(result, user, _console(stream))
+    else:
+        terminal.write_records(result.story(user).to_dicts(), shape, stream)
+
+
+def _write_surprisal(table: DataFrame, shape: str, stream: TextIO) -> None:
+    from amiss import terminal
+
+    if shape == "text":
+        terminal.print_surprisal(table, _console(stream))
+    else:
+        terminal.write_records(table.to_dicts(), shape, stream)
+
+
+def _write_report(result: Result, file: Path, *, quiet: bool) -> None:
+    result.report(file)
+    if not quiet:
+        _say(f"Report: {file}")
+
+
+def _alerts(result: Result, level: Severity | None) -> bool:
+    """Whether there is an alert of this severity or a higher one."""
+    if level is None:
+        return False
+    enough = SEVERITIES[SEVERITIES.index(level) :]
+    users = result.users
+    return bool(users.filter(users["alert"] & users["severity"].is_in(enough)).height)

@@ -1,0 +1,312 @@
+"""Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
+
+Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]` and one
+`[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
+
+from amiss.detect import Detector, registry
+from amiss.errors import AmissError, ConfigError, UsageError, nearest
+from amiss.evidence import DAYS_PER_YEAR, Severity
+
+DEFAULT_FILE: Final = "amiss.toml"
+"""The file that commands read when it lies in the working directory and no other is named."""
+
+PERIOD_DAYS: Final = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": DAYS_PER_YEAR / 12, "year": DAYS_PER_YEAR}
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:/|per)\s*([a-z]+)\s*")
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([smhd])\s*")
+_HEADER = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
+_KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+
+
+def alarms_per_day(budget: str) -> float:
+    """False alarms a day that a budget such as "3/day" or "5/week" allows.
+
+    Raises
+    ------
+    UsageError
+        If the text is no budget, or allows nothing.
+
+    Examples
+    --------
+    >>> alarms_per_day("3/day"), alarms_per_day("14/week"), alarms_per_day("1/hour")
+    (3.0, 2.0, 24.0)
+    >>> alarms_per_day("often")
+    Traceback (most recent call last):
+    amiss.errors.UsageError: budget "often" is not understood. Give a number and a period, such as "3/day" ...
+    """
+    found = _BUDGET.fullmatch(budget.lower())
+    if found is None or found[2] not in PERIOD_DAYS or float(found[1]) <= 0:
+        periods = ", ".join(PERIOD_DAYS)
+        message = (
+            f'budget "{budget}" is not understood. Give a number and a period, such as "3/day" (periods: {periods})'
+        )
+        raise UsageError(message)
+    return float(found[1]) / PERIOD_DAYS[found[2]]
+
+
+def seconds(duration: str) -> float:
+    """Seconds of a duration such as "30m", "90s" or "1.5h".
+
+    Raises
+    ------
+    UsageError
+        If the text is no duration, or is nothing.
+
+    Examples
+    --------
+    >>> seconds("30m"), seconds("1.5h")
+    (1800.0, 5400.0)
+    """
+    found = _DURATION.fullmatch(duration.lower())
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m"')
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def _budget(text: str) -> str:
+    alarms_per_day(text)
+    return text
+
+
+def _duration(text: str) -> str:
+    seconds(text)
+    return text
+
+
+class _Section(BaseModel):
+    """A table of the file: settings of exactly these names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldSettings(_Section):
+    """`[fields]`: which column plays which role, and how times are read."""
+
+    preset: str | None = None
+    time: str | None = None
+    user: str | None = None
+    action: str | None = None
+    outcome: str | None = None
+    timezone: str = "UTC"
+    year: Annotated[int, Field(ge=1970, le=9999)] | None = None
+
+
+class ScanSettings(_Section):
+    """`[scan]`: what to learn from, how many alarms to allow, what to show."""
+
+    learn: list[str] = []
+    detectors: list[str] = []
+    session_gap: Annotated[str, AfterValidator(_duration)] | None = None
+    cap: PositiveInt | None = None
+    budget: Annotated[str, AfterValidator(_budget)] = "1/day"
+    top: PositiveInt = 20
+    strict: bool = False
+    fail_on: Severity | None = None
+
+
+class _File(_Section):
+    fields: FieldSettings = FieldSettings()
+    scan: ScanSettings = ScanSettings()
+    detector: dict[str, dict[str, Any]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All settings of a run: `fields`, `scan`, and per detector the parameters that differ from its defaults."""
+
+    fields: FieldSettings = dataclasses.field(default_factory=FieldSettings)
+    scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
+    detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mistake:
+    path: tuple[str, ...]
+    text: str
+
+
+def load(path: str | Path | None = None) -> Settings:
+    """The settings of a file; without a name those of `amiss.toml` here, or the defaults where there is none.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or holds mistakes: all of them, each with its line.
+    """
+    if path is None and not Path(DEFAULT_FILE).is_file():
+        return Settings()
+    file = Path(path or DEFAULT_FILE)
+    try:
+        return parse(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"expected a TOML file of settings, but {reason}", file=str(file)) from error
+
+
+def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
+    r"""The settings that the text of a TOML file holds.
+
+    Raises
+    ------
+    ConfigError
+        With all mistakes at once, each with its line and the nearest valid name.
+
+    Examples
+    --------
+    >>> parse('[scan]\nbudget = "3/day"').scan.budget
+    '3/day'
+    >>> parse('[scan]\nbugdet = "3/day"\ntop = 0')
+    Traceback (most recent call last):
+    amiss.errors.ConfigError: amiss.toml:2: [scan] has no setting "bugdet". Did you mean "budget"?
+    amiss.toml:3: [scan] top: input should be greater than 0, found 0
+    """
+    table = _toml(text, file)
+    try:
+        whole, mistakes = _File.model_validate(table), list[_Mistake]()
+    except ValidationError as error:
+        whole, mistakes = _File(), list(_mistakes(error, _File))
+    tables = table.get("detector", {})
+    if isinstance(tables, dict):
+        mistakes += [wrong for name, values in tables.items() for wrong in _detector_mistakes(name, values)]
+    mistakes += _unknown_detectors(whole.scan.detectors)
+    if mistakes:
+        raise _error(mistakes, text, file)
+    return Settings(whole.fields, whole.scan, whole.detector)
+
+
+def detectors(
+    names: list[str], parameters: Mapping[str, Mapping[str, Any]], *, cap: int | None = None
+) -> list[Detector] | None:
+    """The detectors called `names`, or all of them, with these parameters; None leaves everything to the engine.
+
+    `cap` goes to every detector that has such a parameter and is not given another one.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown; all of them are listed at once.
+    """
+    if not names and not parameters and cap is None:
+        return None
+    known = registry()
+    wrong = [_unknown(name) for name in (*names, *parameters) if name not in known]
+    if wrong:
+        raise UsageError("\n".join(dict.fromkeys(wrong)))
+    return [_detector(known[name], parameters.get(name, {}), cap) for name in names or known]
+
+
+def _detector(kind: type[Any], parameters: Mapping[str, Any], cap: int | None) -> Detector:
+    has_cap = any(field.name == "cap" for field in dataclasses.fields(kind))
+    common = {"cap": cap} if cap is not None and has_cap else {}
+    built: Detector = kind(**common | dict(parameters))
+    return built
+
+
+def _unknown(name: str) -> str:
+    known = registry()
+    return f'there is no detector "{name}". Known: {", ".join(known)}.{nearest(name, known)}'
+
+
+def _toml(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"\(at line (\d+)", str(error))
+        line = int(at[1]) if at else len(text.splitlines())
+        raise ConfigError(f"this is not TOML: {error}", file=file, line=line) from error
+
+
+def _mistakes(error: ValidationError, model: type[BaseModel], section: tuple[str, ...] = ()) -> Iterator[_Mistake]:
+    for item in error.errors():
+        path = (*section, *(part for part in item["loc"] if isinstance(part, str)))
+        yield _Mistake(path, _sentence(item, path, model))
+
+
+def _sentence(item: Mapping[str, Any], path: tuple[str, ...], model: type[BaseModel]) -> str:
+    table = f"[{'.'.join(path[:-1])}]"
+    if item["type"] == "extra_forbidden":
+        known = _names_beside(path, model)
+        subject = (
+            f'{table} has no setting "{path[-1]}"' if path[:-1] else f'there is no section or setting "{path[-1]}"'
+        )
+        return f"{subject}.{nearest(path[-1], known) or ' Known: ' + ', '.join(known)}"
+    message = item["msg"].removeprefix("Value error, ")
+    where = f"{table} {path[-1]}" if path[:-1] else f"[{path[-1]}]"
+    return f"{where}: {message[0].lower()}{message[1:]}, found {item['input']!r}"
+
+
+def _names_beside(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
+    section = model.model_fields.get(path[0])
+    inner = section.annotation if section and path[1:] else None
+    return list((inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model).model_fields)
+
+
+def _detector_mistakes(name: str, values: object) -> Iterator[_Mistake]:
+    section = ("detector", name)
+    if name not in registry():
+        yield _Mistake(section, _unknown(name))
+    elif isinstance(values, dict):
+        yield from _parameter_mistakes(registry()[name], values, section)
+
+
+def _parameter_mistakes(kind: type[Detector], values: dict[str, Any], section: tuple[str, ...]) -> Iterator[_Mistake]:
+    model = _model(kind)
+    try:
+        model.model_validate(values)
+        kind(**values)
+    except ValidationError as error:
+        yield from _mistakes(error, model, section)
+    except (AmissError, ValueError) as error:
+        yield _Mistake(section, str(error))
+
+
+def _model(kind: type[Any]) -> type[BaseModel]:
+    """The parameters of a detector as a model that checks their names and types."""
+    hints = get_type_hints(kind)
+    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
+    return create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _unknown_detectors(names: list[str]) -> list[_Mistake]:
+    return [_Mistake(("scan", "detectors"), _unknown(name)) for name in names if name not in registry()]
+
+
+def _error(mistakes: list[_Mistake], text: str, file: str) -> ConfigError:
+    lines = _lines(text)
+    placed = sorted((_line(lines, wrong.path), wrong.text) for wrong in mistakes)
+    first, *rest = placed
+    others = "".join(f"\n{file}:{line}: {message}" for line, message in rest)
+    return ConfigError(first[1] + others, file=file, line=first[0])
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """The line of each table and key; TOML readers do not tell."""
+    found: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = _parts(header[1])
+            found.setdefault(table, number)
+        elif key := _KEY.match(line):
+            found.setdefault((*table, *_parts(key[1])), number)
+    return found
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return tuple(part.strip(" \"'") for part in name.split("."))
+
+
+def _line(lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:
+    return next((lines[path[:size]] for size in range(len(path), 0, -1) if path[:size] in lines), 1)

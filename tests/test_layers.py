@@ -1,0 +1,55 @@
+"""Modules import only downwards, and `import amiss` stays light."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("numba", "altair", "sklearn", "pandas", "pyspark", "pyarrow", "jinja2")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    """What a fresh interpreter makes of the code."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+
+def seconds(code: str) -> float:
+    """The middle of five times that a fresh interpreter takes for the code."""
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        python(code)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
+
+
+def test_modules_import_only_from_lower_levels(repository: Path):
+    """The contracts in pyproject.toml hold."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    run = subprocess.run([lint, "--no-logo"], cwd=repository, capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("module", ["amiss", "amiss.app", "amiss.cli"])
+def test_importing_loads_nothing_heavy(module: str):
+    """Importing amiss, its Python interface or its commands loads no compiler, no charts, no pandas."""
+    run = python(f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])")
+    assert run.stdout.strip() == "[]"
+
+
+def test_touching_every_public_name_loads_nothing_heavy():
+    """The names that `import amiss` offers are light as well."""
+    code = "import sys, amiss; [getattr(amiss, name) for name in amiss.__all__]"
+    run = python(f"{code}; print([name for name in {HEAVY} if name in sys.modules])")
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("code", ["import amiss", "import amiss; amiss.scan", "import amiss.cli"])
+def test_importing_takes_less_than_half_a_second(code: str):
+    """Import time beyond the start of the interpreter is under 0.5 s."""
+    assert seconds(code) - seconds("pass") < 0.5
