@@ -233,14 +233,11 @@ def _shown(value: object) -> str:
 
 def _error(problems: list[_Problem], text: str, file: Path) -> ConfigError:
     """One error that lists all problems, each with its line where it can be found."""
-    lines = [_line(text, problem) for problem in problems]
-    listed = [
-        f"  line {line}: {problem.text}" if line else f"  {problem.text}"
-        for line, problem in zip(lines, problems, strict=True)
-    ]
+    found = sorted(((_line(text, problem), problem.text) for problem in problems), key=lambda at: at[0] or math.inf)
+    listed = [f"  line {line}: {problem}" if line else f"  {problem}" for line, problem in found]
     count = f"{len(problems)} problems" if len(problems) > 1 else "1 problem"
-    first = next((line for line in lines if line), None)
-    return ConfigError("\n".join([f"{count} in the profiles", *listed]), file=str(file), line=first)
+    message = "\n".join([f"{count} in the profiles", *listed])
+    return ConfigError(message, file=str(file), line=found[0][0])
 
 
 def _line(text: str, problem: _Problem) -> int | None:
