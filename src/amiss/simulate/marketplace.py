@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the parameter that callers set
+from functools import cache
 from heapq import heapify, heappop, heapreplace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -309,8 +310,8 @@ def _label(action: str) -> tuple[str, str]:
 def _walk(day: _Day, walks: _Walks) -> Iterator[tuple[int, int, int]]:
     """The events of one day in order: second, place of the user in the day, number of the action.
 
-    The loop makes the draws of ``random.choices`` and ``random.randint`` itself, bit for bit, at a third of
-    their cost. A turn is one integer, second and place, so that the heap breaks ties by place.
+    The loop makes the draws of ``random.choices`` and ``random.randint`` itself, bit for bit, at less than
+    half their cost. A turn is one integer, second and place, so that the heap breaks ties by place.
     """
     chance, bits = day.random.random, day.random.getrandbits
     heap = [day.random.randint(0, DAY_SECONDS) << USER_BITS | place for place in range(len(day.kinds))]
@@ -386,11 +387,11 @@ def _lines(day: _Day, walks: _Walks, form: _Form, types: list[str], came: set[in
     ends = [form.action(*label) for label in walks.labels]
     users = [form.user(name) for name in day.names]
     tails = [form.tail(place, types[kind]) for place, kind in enumerate(day.kinds)]
-    latest, stamp = -1, ""
+    latest, stamp, date = -1, "", str(day.date)
     add = came.add
     for second, place, action in _walk(day, walks):
         if second != latest:
-            latest, stamp = second, form.stamp(day.date, second)
+            latest, stamp = second, form.stamp(date, second)
         add(place)
         yield f"{stamp}{users[place]}{ends[action]}{tails[place]}"
 
@@ -399,12 +400,13 @@ class _Form(NamedTuple):
     """How a line of the log is put together: stamp, user, action, tail."""
 
     header: str
-    stamp: Callable[[Date, int], str]
+    stamp: Callable[[str, int], str]
     user: Callable[[str], str]
     action: Callable[[str, str], str]
     tail: Callable[[int, str], str]
 
 
+@cache
 def _clock(second: int) -> str:
     """The second of a day as HH:MM:SS."""
     return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
