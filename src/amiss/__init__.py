@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from amiss.app import scan, surprisal_table
+    from amiss.app import scan
     from amiss.errors import (
         AmissError,
         ConfigError,
@@ -41,11 +41,10 @@ __all__ = [
     "__version__",
     "open_source",
     "scan",
-    "surprisal_table",
 ]
 
 _HOMES: Final = {
-    "amiss.app": ("scan", "surprisal_table"),
+    "amiss.app": ("scan",),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.result": ("Result", "Summary"),
     "amiss.sources": ("open_source",),

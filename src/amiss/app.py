@@ -8,15 +8,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from amiss import config
+from amiss.decide import Budget
 from amiss.errors import UsageError
+from amiss.fields import FieldChoice
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Source, open_source
+from amiss.vocabulary import Vocabulary, encode_events
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
-    from amiss.fields import FieldChoice
     from amiss.result import Result
 
     Data = str | Path | IntoFrame | Sequence[str | Path | IntoFrame]
@@ -35,6 +39,8 @@ def scan(
     user: str | None = None,
     action: str | None = None,
     outcome: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_format: str | None = None,
     timezone: str = "UTC",
     year: int | None = None,
     strict: bool = False,
@@ -62,6 +68,10 @@ def scan(
         The most that one user adds to any count of what is normal.
     time, user, action, outcome
         Columns that play these roles; found by name and content when left out.
+    columns
+        Columns by role, for these and all other roles of an event frame, such as ``{"ip": "src"}``.
+    time_format
+        How times are written, such as "epoch_ms"; found when left out.
     timezone
         Zone of times that name none.
     year
@@ -95,14 +105,15 @@ def scan(
     (3, 2)
     """
     from amiss import engine
-    from amiss.fields import FieldChoice
 
-    choice = FieldChoice(time=time, user=user, action=action, outcome=outcome)
+    named = {"time": time, "user": user, "action": action, "outcome": outcome}
+    pinned = {role: column for role, column in named.items() if column is not None}
+    choice = FieldChoice(**{"time_format": time_format, **(columns or {}), **pinned})
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
     return engine.scan(
         reader.open(data),
         learn=reader.open(learn) if learn is not None else [],
-        budget_per_day=config.alarms_per_day(budget),
+        budget_per_day=Budget.parse(budget).per_day,
         detectors=config.detectors(list(detectors), parameters or {}, cap=cap),
         session_gap=timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP,
         top=top,
@@ -140,3 +151,19 @@ class Reader:
         from amiss.sources.frames import FrameSource
 
         return FrameSource(part, fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
+
+
+def transitions(sources: Sequence[Source]) -> pl.DataFrame:
+    """The surprisal table of all events of some sources, with names for codes.
+
+    Returns
+    -------
+    table : (pairs, 7)
+        As :func:`amiss.surprisal.transitions`; `previous` is empty where nothing came before.
+    """
+    from amiss import surprisal
+
+    users, actions = Vocabulary(), Vocabulary()
+    frames = [encode_events(frame, users, actions) for source in sources for frame, _ in source.read()]
+    events = pl.concat(frames).sort("user", "time", maintain_order=True)
+    return surprisal.decoded(surprisal.transitions(surprisal.summarise(events)), actions=actions)

@@ -292,24 +292,26 @@ def _settings(file: Path | None, *flags: object) -> Settings:
     from amiss.config import Settings, load
 
     settings = load(file)
-    fields = settings.fields.model_copy(update=override(settings.fields, *flags))
-    return Settings(fields, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
+    columns = override(dict.fromkeys(("time", "user", "action", "outcome")) | settings.events.columns, *flags)
+    given = {name: column for name, column in columns.items() if column is not None}
+    events = settings.events.model_copy(update=override(settings.events, *flags) | {"columns": given})
+    return Settings(events, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
 
 
 def _reader(settings: Settings) -> Reader:
     from amiss.app import Reader
     from amiss.fields import FieldChoice
 
-    fields = settings.fields
-    choice = FieldChoice(time=fields.time, user=fields.user, action=fields.action, outcome=fields.outcome)
-    return Reader(choice, timezone=fields.timezone, year=fields.year, strict=settings.scan.strict)
+    events = settings.events
+    choice = FieldChoice(time_format=events.time_format, **events.columns)
+    return Reader(choice, timezone=events.timezone, year=events.year, strict=settings.scan.strict)
 
 
 def _surprisal(sources: list[str], settings: Settings, action: str | None, after: str | None) -> DataFrame:
     """The rows of the surprisal table that were asked for."""
-    from amiss.app import surprisal_table
+    from amiss.app import transitions
 
-    table = surprisal_table(_reader(settings).open(sources))
+    table = transitions(_reader(settings).open(sources))
     wanted = {"action": action, "previous": after}
     return table.filter(**{column: text for column, text in wanted.items() if text is not None})
 
@@ -317,7 +319,7 @@ def _surprisal(sources: list[str], settings: Settings, action: str | None, after
 def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: bool) -> Result:
     from amiss import app as python
 
-    choices = dict(settings.fields) | dict(settings.scan)
+    choices = dict(settings.events) | dict(settings.scan)
     choices = {name: value for name, value in choices.items() if name not in {"top", "fail_on"}}
     with _progress(quiet=quiet) as progress:
         return python.scan(sources, **choices, parameters=settings.detector, top=top, progress=progress)

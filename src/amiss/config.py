@@ -1,7 +1,7 @@
 """Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
 
-Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]` and one
-`[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
+Flags beat the file, the file beats the defaults. The sections are `[events]`, `[events.columns]`, `[scan]` and
+one `[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
 """
 
 from __future__ import annotations
@@ -15,45 +15,19 @@ from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
+from amiss.decide import Budget
 from amiss.detect import Detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
-from amiss.evidence import DAYS_PER_YEAR, Severity
+from amiss.evidence import Severity
+from amiss.fields import FieldChoice
 
 DEFAULT_FILE: Final = "amiss.toml"
 """The file that commands read when it lies in the working directory and no other is named."""
 
-PERIOD_DAYS: Final = {"hour": 1 / 24, "day": 1.0, "week": 7.0, "month": DAYS_PER_YEAR / 12, "year": DAYS_PER_YEAR}
-_BUDGET = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:/|per)\s*([a-z]+)\s*")
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([smhd])\s*")
 _HEADER = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
 _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
-
-
-def alarms_per_day(budget: str) -> float:
-    """False alarms a day that a budget such as "3/day" or "5/week" allows.
-
-    Raises
-    ------
-    UsageError
-        If the text is no budget, or allows nothing.
-
-    Examples
-    --------
-    >>> alarms_per_day("3/day"), alarms_per_day("14/week"), alarms_per_day("1/hour")
-    (3.0, 2.0, 24.0)
-    >>> alarms_per_day("often")
-    Traceback (most recent call last):
-    amiss.errors.UsageError: budget "often" is not understood. Give a number and a period, such as "3/day" ...
-    """
-    found = _BUDGET.fullmatch(budget.lower())
-    if found is None or found[2] not in PERIOD_DAYS or float(found[1]) <= 0:
-        periods = ", ".join(PERIOD_DAYS)
-        message = (
-            f'budget "{budget}" is not understood. Give a number and a period, such as "3/day" (periods: {periods})'
-        )
-        raise UsageError(message)
-    return float(found[1]) / PERIOD_DAYS[found[2]]
 
 
 def seconds(duration: str) -> float:
@@ -76,7 +50,7 @@ def seconds(duration: str) -> float:
 
 
 def _budget(text: str) -> str:
-    alarms_per_day(text)
+    Budget.parse(text)
     return text
 
 
@@ -91,16 +65,13 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class FieldSettings(_Section):
-    """`[fields]`: which column plays which role, and how times are read."""
+class EventSettings(_Section):
+    """`[events]`: how times are read, and in `[events.columns]` which column plays which role."""
 
-    preset: str | None = None
-    time: str | None = None
-    user: str | None = None
-    action: str | None = None
-    outcome: str | None = None
     timezone: str = "UTC"
     year: Annotated[int, Field(ge=1970, le=9999)] | None = None
+    time_format: str | None = None
+    columns: dict[str, Any] = {}
 
 
 class ScanSettings(_Section):
@@ -117,16 +88,16 @@ class ScanSettings(_Section):
 
 
 class _File(_Section):
-    fields: FieldSettings = FieldSettings()
+    events: EventSettings = EventSettings()
     scan: ScanSettings = ScanSettings()
     detector: dict[str, dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings of a run: `fields`, `scan`, and per detector the parameters that differ from its defaults."""
+    """All settings of a run: `events`, `scan`, and per detector the parameters that differ from its defaults."""
 
-    fields: FieldSettings = dataclasses.field(default_factory=FieldSettings)
+    events: EventSettings = dataclasses.field(default_factory=EventSettings)
     scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
     detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -176,14 +147,11 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
     try:
         whole, mistakes = _File.model_validate(table), list[_Mistake]()
     except ValidationError as error:
-        whole, mistakes = _File(), list(_mistakes(error, _File))
-    tables = table.get("detector", {})
-    if isinstance(tables, dict):
-        mistakes += [wrong for name, values in tables.items() for wrong in _detector_mistakes(name, values)]
-    mistakes += _unknown_detectors(whole.scan.detectors)
+        whole, mistakes = _readable(table), list(_mistakes(error, _File))
+    mistakes += [*_column_mistakes(whole.events.columns), *_detectors_mistakes(whole)]
     if mistakes:
         raise _error(mistakes, text, file)
-    return Settings(whole.fields, whole.scan, whole.detector)
+    return Settings(whole.events, whole.scan, whole.detector)
 
 
 def detectors(
@@ -253,12 +221,35 @@ def _names_beside(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
     return list((inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model).model_fields)
 
 
-def _detector_mistakes(name: str, values: object) -> Iterator[_Mistake]:
-    section = ("detector", name)
-    if name not in registry():
-        yield _Mistake(section, _unknown(name))
-    elif isinstance(values, dict):
-        yield from _parameter_mistakes(registry()[name], values, section)
+def _readable(table: Mapping[str, Any]) -> _File:
+    """As much of a file with mistakes as can be checked further: its columns and its detectors."""
+    events, detector = table.get("events"), table.get("detector")
+    columns = events.get("columns") if isinstance(events, dict) else None
+    return _File(
+        events=EventSettings(columns=columns if isinstance(columns, dict) else {}),
+        detector={name: values for name, values in detector.items() if isinstance(values, dict)}
+        if isinstance(detector, dict)
+        else {},
+    )
+
+
+def _column_mistakes(columns: dict[str, Any]) -> Iterator[_Mistake]:
+    roles = _model(FieldChoice, leave_out="time_format")
+    try:
+        roles.model_validate(columns)
+    except ValidationError as error:
+        yield from _mistakes(error, roles, ("events", "columns"))
+
+
+def _detectors_mistakes(whole: _File) -> Iterator[_Mistake]:
+    known = registry()
+    yield from (_Mistake(("scan", "detectors"), _unknown(name)) for name in whole.scan.detectors if name not in known)
+    for name, values in whole.detector.items():
+        section = ("detector", name)
+        if name in known:
+            yield from _parameter_mistakes(known[name], values, section)
+        else:
+            yield _Mistake(section, _unknown(name))
 
 
 def _parameter_mistakes(kind: type[Detector], values: dict[str, Any], section: tuple[str, ...]) -> Iterator[_Mistake]:
@@ -272,15 +263,12 @@ def _parameter_mistakes(kind: type[Detector], values: dict[str, Any], section: t
         yield _Mistake(section, str(error))
 
 
-def _model(kind: type[Any]) -> type[BaseModel]:
-    """The parameters of a detector as a model that checks their names and types."""
+def _model(kind: type[Any], *, leave_out: str = "") -> type[BaseModel]:
+    """The fields of a dataclass as a model that checks their names and types."""
     hints = get_type_hints(kind)
-    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
+    named = (field for field in dataclasses.fields(kind) if field.name != leave_out)
+    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in named}
     return create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
-
-
-def _unknown_detectors(names: list[str]) -> list[_Mistake]:
-    return [_Mistake(("scan", "detectors"), _unknown(name)) for name in names if name not in registry()]
 
 
 def _error(mistakes: list[_Mistake], text: str, file: str) -> ConfigError:

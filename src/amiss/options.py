@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import typer
 
@@ -95,19 +95,15 @@ class Deciding:
     ] = None
 
 
-Section = TypeVar("Section")
-
-
-def override(section: Section, *flags: object) -> dict[str, Any]:
-    """The settings of a section, with those that a flag of the same name gives put in their place.
+def override(settings: Iterable[tuple[str, Any]] | Mapping[str, Any], *flags: object) -> dict[str, Any]:
+    """Settings by name, with those that a flag of the same name gives put in their place.
 
     Examples
     --------
-    >>> from amiss.config import ScanSettings
-    >>> override(ScanSettings(budget="3/day", top=5), Deciding(budget="1/hour"))["budget"]
-    '1/hour'
+    >>> override({"budget": "3/day", "cap": None}, Deciding(budget="1/hour", top=5))
+    {'budget': '1/hour', 'cap': None}
     """
-    names = dict(section)  # type: ignore[call-overload]  # Pydantic models are iterable as pairs
+    names = dict(settings)
     given = {name: value for group in flags for name, value in vars(group).items() if _is_given(value)}
     return names | {name: value for name, value in given.items() if name in names}
 
@@ -126,7 +122,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     groups: dict[str, type[Any]] = {}
     for parameter in inspect.signature(command).parameters.values():
         hint = hints[parameter.name]
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             groups[parameter.name] = hint
             plain += _parameters(hint)
         else:

@@ -1,0 +1,128 @@
+"""Writes what is generated in the documentation, or with --check says what is not current.
+
+Generated are `docs/cli.md`, from the commands themselves, and the output below each `$ command` in the ```console
+blocks of README.md and docs/: the commands of a page run in one empty directory, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import typer.main
+
+from amiss.cli import app
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CLI: Final = ROOT / "docs" / "cli.md"
+CONSOLE: Final = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
+VARIES: Final = re.compile(r"\b[\d,.]+ (?:s|ms|events/s)\b")
+INTRODUCTION: Final = """# Commands
+
+Written by `make docs` from the commands themselves; `amiss COMMAND --help` says the same.
+
+Data goes to stdout, everything else to stderr. Exit status: 0 clean, 1 error, 2 wrong usage, 3 alerts at or above
+`--fail-on`, 130 interrupted. Flags beat `amiss.toml`, which beats the defaults.
+"""
+
+
+def pages() -> list[Path]:
+    """The pages that may hold commands with their output."""
+    return [ROOT / "README.md", *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page != CLI)]
+
+
+def cli_page() -> str:
+    """The text of docs/cli.md."""
+    return INTRODUCTION + "".join(_command(name, command) for name, command in _commands("amiss", _root()))
+
+
+def _root() -> Any:
+    return typer.main.get_command(app)
+
+
+def _commands(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    for inner, below in getattr(command, "commands", {}).items():
+        yield from _commands(f"{name} {inner}", below)
+    if not hasattr(command, "commands"):
+        yield name, command
+
+
+def _command(name: str, command: Any) -> str:
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option"]
+    usage = " ".join([name, *(_argument(each) for each in arguments), "[OPTIONS]"])
+    rows = "".join(f"| `{_flags(each)}` | {_meaning(each)} |\n" for each in options)
+    return f"\n## `{usage}`\n\n{command.help}\n\n| option | meaning |\n|---|---|\n{rows}"
+
+
+def _argument(argument: Any) -> str:
+    return f"{argument.metavar}{'...' if argument.nargs == -1 else ''}"
+
+
+def _flags(option: Any) -> str:
+    value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    return ", ".join(option.opts) + value.replace("|", "\\|")
+
+
+def _meaning(option: Any) -> str:
+    default = option.show_default if isinstance(option.show_default, str) else option.default
+    shown = "" if default in (None, False) or str(default) == "-" else f" (default {default})"
+    return f"{option.help or ''}{shown}".replace("|", "\\|")
+
+
+def rerun(text: str, folder: Path) -> str:
+    """The page with the output of each command as it is now; they run in `folder`, in order."""
+    return CONSOLE.sub(lambda block: "".join(_answered(line, folder) for line in _lines(block[1])), text)
+
+
+def _lines(block: str) -> list[str]:
+    """The commands of a block, each with its continuation lines."""
+    return re.findall(r"^\$ (?:.*\\\n)*.*\n", block, flags=re.MULTILINE)
+
+
+def _answered(command: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    plain = {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "TZ": "UTC"}
+    run = subprocess.run(
+        ["bash", "-c", command.removeprefix("$ ")],
+        cwd=folder,
+        env=os.environ | plain,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    output = "".join(f"{line.rstrip()}\n" for line in run.stdout.splitlines())
+    return f"{command}{output}" if run.returncode in (0, 3) else f"{command}{output}(exit status {run.returncode})\n"
+
+
+def steady(text: str) -> str:
+    """The text without what differs from run to run: seconds, and events per second."""
+    return VARIES.sub("…", text)
+
+
+def main(check: bool) -> int:  # noqa: FBT001 - a script with one switch
+    """Write the generated text, or list the pages where it is not current."""
+    stale = []
+    for page in (CLI, *([] if check else pages())):
+        old = page.read_text(encoding="utf-8") if page.exists() else ""
+        with tempfile.TemporaryDirectory() as folder:
+            new = cli_page() if page == CLI else rerun(old, Path(folder))
+        if steady(new) != steady(old):
+            stale.append(page)
+            if not check:
+                page.write_text(new, encoding="utf-8")
+    for page in stale:
+        print(f"{page.relative_to(ROOT)}: {'not current, run `make docs`' if check else 'written'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))
