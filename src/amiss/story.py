@@ -1,0 +1,283 @@
+"""What terminal and report both tell: a user's events, abridged, and the figures of a scan in words."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypedDict
+
+import polars as pl
+
+from amiss import escape, evidence
+
+if TYPE_CHECKING:
+    from amiss.events import Quarantine
+    from amiss.result import Summary
+
+EDGE: Final = 6
+"""Events at each end of a long story that are always told."""
+
+
+class Reason(TypedDict):
+    """A number behind the bits, and its sentence; see `Result.users`."""
+
+    detector: str
+    bits: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One event of a story; its number counts from 1."""
+
+    number: int
+    time: datetime
+    action: str
+    outcome: str
+    previous: str | None
+    gap_seconds: float | None
+    surprisal: float
+    bits: float
+    evidence: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Events that an abridged story leaves out: how many, and their bits together."""
+
+    events: int
+    bits: float
+
+
+def abridge(story: pl.DataFrame, rows: int = 32, *, keep: int | None = None) -> list[Step | Skipped]:
+    """The story in about `rows` events: both ends, and between them those with most bits, for or against.
+
+    A story that is only half as long again is told whole; event number `keep` is told in any case.
+
+    Examples
+    --------
+    >>> from datetime import UTC
+    >>> event = {"time": datetime(2026, 1, 5, tzinfo=UTC), "action": "login", "outcome": "success", "previous": None,
+    ...          "gap_seconds": None, "surprisal": 1.0, "bits": 0.25, "evidence": 0.5}
+    >>> [type(part).__name__ for part in abridge(pl.DataFrame([event] * 3))]
+    ['Step', 'Step', 'Step']
+    >>> abridge(pl.DataFrame([event] * 100), rows=12)[6]
+    Skipped(events=88, bits=22.0)
+    """
+    numbered = story.with_columns(pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("number"))
+    told = numbered.select(*Step.__dataclass_fields__).to_dicts()
+    if story.height <= rows * 3 // 2:
+        return [Step(**row) for row in told]
+    return list(_with_gaps([Step(**row) for row in told], _told(numbered, rows) | ({keep} if keep else set())))
+
+
+def _told(story: pl.DataFrame, rows: int) -> set[int]:
+    """Numbers of the events to tell."""
+    middle = story.slice(EDGE, story.height - 2 * EDGE)
+    telling = middle.sort(pl.col("bits").abs(), descending=True, maintain_order=True).head(max(0, rows - 2 * EDGE))
+    return {*story["number"].head(EDGE), *telling["number"], *story["number"].tail(EDGE)}
+
+
+def _with_gaps(steps: Sequence[Step], told: set[int]) -> Iterator[Step | Skipped]:
+    """The told events, and between them what was skipped; a single skipped event is told instead."""
+    for is_told, part in itertools.groupby(steps, key=lambda step: step.number in told):
+        run = list(part)
+        if is_told or len(run) == 1:
+            yield from run
+        else:
+            yield Skipped(len(run), math.fsum(step.bits for step in run))
+
+
+def crossing(story: pl.DataFrame, threshold_bits: float) -> int | None:
+    """The number of the event at which the evidence first reaches the threshold, counted from 1.
+
+    Examples
+    --------
+    >>> crossing(pl.DataFrame({"evidence": [0.5, 12.0, 3.0]}), 10.0)
+    2
+    """
+    reached = story["evidence"] >= threshold_bits
+    return reached.arg_max() + 1 if reached.any() else None  # type: ignore[operator] # not empty when any
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time in two figures or so.
+
+    Examples
+    --------
+    >>> [duration(seconds) for seconds in (None, 0.25, 12, 90, 7200, 200_000)]
+    ['', '0.2 s', '12 s', '1.5 min', '2 h', '2.31 d']
+    """
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}" if seconds < 100 * length else f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
+
+
+def beginning(text: str, width: int = 60) -> str:
+    r"""The first characters of a row that could not be read, made harmless.
+
+    Examples
+    --------
+    >>> print(beginning("{oops\x1b" * 20, 12))
+    {oops\x1b{o…
+    """
+    shown = escape.visible(text[:width])
+    return shown if len(shown) <= width and len(text) <= width else f"{shown[: width - 1]}{escape.ELLIPSIS}"
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun.
+
+    Examples
+    --------
+    >>> plural(1, "user"), plural(13586, "event")
+    ('1 user', '13,586 events')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def span(first: datetime, last: datetime) -> str:
+    """From when to when, without saying anything twice.
+
+    Examples
+    --------
+    >>> span(datetime(2026, 1, 5, 8, 15), datetime(2026, 1, 5, 9, 0))
+    '5 Jan 2026, 08:15 to 09:00 UTC'
+    >>> span(datetime(2026, 1, 5, 8, 15), datetime(2026, 2, 1, 9, 0))
+    '5 Jan 2026 08:15 to 1 Feb 2026 09:00 UTC'
+    """
+    if first.date() == last.date():
+        return f"{day(first)}, {first:%H:%M} to {last:%H:%M} UTC"
+    return f"{day(first)} {first:%H:%M} to {day(last)} {last:%H:%M} UTC"
+
+
+def day(time: datetime) -> str:
+    """The date with its month in letters.
+
+    Examples
+    --------
+    >>> day(datetime(2026, 1, 5))
+    '5 Jan 2026'
+    """
+    return f"{time.day} {time:%b %Y}"
+
+
+def headline(summary: Summary, top_user: str | None) -> str:
+    """One sentence: who stands out. The user's name is shown as it may be shown."""
+    if top_user is None or summary.alerts == 0:
+        return "Nobody stands out."
+    name = escape.label(top_user)
+    if summary.alerts == 1:
+        return f"{name} stands out."
+    return f"{summary.alerts:,} users stand out, {name} most of all."
+
+
+def rarity(bits: float, users: int) -> str:
+    """What these bits mean here: how often chance gives as much to any of the users.
+
+    Examples
+    --------
+    >>> rarity(18.7, 1000)
+    '18.7 bits: by chance at most once in 14 months'
+    """
+    return f"{bits:.1f} bits: {evidence.once_in(bits, users)}"
+
+
+def alerts_said(summary: Summary) -> str:
+    """How many alerts there are a day, and how many chance would give.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> alerts_said(SimpleNamespace(alerts=34, actual_alarms_per_day=17.0, expected_alarms_per_day=1.0))
+    '34, which is 17 a day; chance alone gives at most 1 a day'
+    """
+    seen, chance = summary.actual_alarms_per_day, summary.expected_alarms_per_day
+    return f"{summary.alerts:,}, which is {_figure(seen)} a day; chance alone gives at most {_figure(chance)} a day"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def budget_said(summary: Summary) -> str:
+    """The budget, and the threshold that follows from it.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> budget_said(SimpleNamespace(budget_per_day=3.0, threshold_bits=9.966))
+    '3 false alarms a day, so alerts start at 10.0 bits'
+    """
+    count = f"{summary.budget_per_day:g} false alarm{'' if summary.budget_per_day == 1 else 's'}"
+    return f"{count} a day, so alerts start at {summary.threshold_bits:.1f} bits"
+
+
+def quarantine_said(quarantine: Quarantine) -> str:
+    """How many rows could not be read, by reason, the most frequent first.
+
+    Examples
+    --------
+    >>> from amiss.events import Quarantine
+    >>> quarantine_said(Quarantine({"not JSON": 1, "no user": 12}))
+    '13 rows: 12 no user, 1 not JSON'
+    >>> quarantine_said(Quarantine())
+    'none'
+    """
+    if not quarantine.total:
+        return "none"
+    reasons = sorted(quarantine.reasons.items(), key=lambda pair: -pair[1])
+    said = ", ".join(f"{count:,} {escape.label(reason, 60)}" for reason, count in reasons[:4])
+    more = f", and {len(reasons) - 4} other reasons" if len(reasons) > 4 else ""
+    return f"{plural(quarantine.total, 'row')}: {said}{more}"
+
+
+def why(reasons: Sequence[Reason], limit: int = 120) -> str:
+    """The reasons as one sentence of about `limit` characters, the weightiest first.
+
+    Examples
+    --------
+    >>> why([{"detector": "sequence", "bits": 5.25, "text": "comment after login"}])
+    'comment after login (5.2 bits)'
+    """
+    said: list[str] = []
+    for reason in reasons:
+        part = f"{escape.label(reason['text'], 4 * limit)} ({reason['bits']:.1f} bits)"
+        if said and sum(map(len, said)) + len(part) > limit:
+            break
+        said.append(part)
+    return "; ".join(said)
+
+
+def ordinary(users: pl.DataFrame) -> str | None:
+    """The user in the middle of the ranking, for comparison; nobody when there is only one.
+
+    Examples
+    --------
+    >>> ordinary(pl.DataFrame({"user": ["a", "b", "c"]}))
+    'b'
+    """
+    return users["user"][users.height // 2] if users.height > 1 else None
+
+
+def rate(events: int, seconds: float) -> str:
+    """Events a second in words.
+
+    Examples
+    --------
+    >>> rate(81_832, 0.25)
+    '0.25 s, 330,000 events/s'
+    """
+    speed = float(f"{events / max(seconds, 1e-9):.2g}")
+    return f"{timedelta_said(seconds)}, {speed:,.0f} events/s"
+
+
+def timedelta_said(seconds: float) -> str:
+    """Seconds with a precision that fits, minutes above 120 of them."""
+    return str(timedelta(seconds=round(seconds))) if seconds >= 120 else f"{seconds:.2g} s"
