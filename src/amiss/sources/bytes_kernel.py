@@ -121,21 +121,6 @@ def line_end(data, at, end):
 
 
 @part
-def is_plain(data, at, size):
-    """Whether a text needs no second look: 1 to 256 printable ASCII characters, no space at either end."""
-    if size < 1 or size > TEXT_BYTES or data[at] == 32 or data[at + size - 1] == 32:
-        return False
-    seen = np.uint64(0)
-    stop = at + size
-    while stop - at >= 8:
-        seen |= load(data, at)
-        at += 8
-    if stop > at:
-        seen |= load(data, at) & (tail(stop - at))
-    return seen & TOPS == 0
-
-
-@part
 def whole(data, at, size):
     """A whole number of 1 to 18 digits without sign; -1 if it is none."""
     if size < 1 or size > 18:

@@ -7,7 +7,7 @@ once, with a value that needs no second look. Anything else is left to the gener
 from __future__ import annotations
 
 from amiss.sources.bytes_kernel import compiled, line_end, load, part, tail, text_end
-from amiss.sources.rows_kernel import ABSENT, FULL, ODD, OTHER, TEXT, WHOLE, take
+from amiss.sources.rows_kernel import ABSENT, DECIMAL, FULL, LITERAL, ODD, TEXT, WHOLE, take
 
 
 @part
@@ -28,22 +28,23 @@ def digits_end(data, at):
 
 @part
 def value_end(data, at):
-    """End and kind of a number or literal; (-1, 0) for anything that is no such plain value."""
+    """End and kind of a number or literal; -1 for anything that is no such plain value."""
     first = data[at]
     if first == 116 and data[at + 1] == 114 and data[at + 2] == 117 and data[at + 3] == 101:
-        return at + 4, OTHER
+        return at + 4, LITERAL
     if first == 110 and data[at + 1] == 117 and data[at + 2] == 108 and data[at + 3] == 108:
-        return at + 4, OTHER
+        return at + 4, LITERAL
     if first == 102 and data[at + 1] == 97 and data[at + 2] == 108 and data[at + 3] == 115 and data[at + 4] == 101:
-        return at + 5, OTHER
+        return at + 5, LITERAL
     begin = at + 1 if first == 45 else at
     stop = digits_end(data, begin)
-    if stop == begin or stop - begin > 15 or (data[begin] == 48 and stop - begin > 1):
+    size = stop - begin
+    if size == 0 or size > 18 or (data[begin] == 48 and (size > 1 or first == 45)):
         return -1, 0
     if data[stop] != 46:
-        return stop, WHOLE if first != 45 else OTHER
+        return stop, WHOLE
     after = digits_end(data, stop + 1)
-    return (after, OTHER) if 0 < after - stop - 1 <= 15 else (-1, 0)
+    return (after, DECIMAL) if 0 < after - stop - 1 <= 18 else (-1, 0)
 
 
 @part

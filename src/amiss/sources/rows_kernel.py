@@ -10,13 +10,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from amiss.sources.bytes_kernel import NO_TIME, TEXT_BYTES, epoch_time, is_plain, iso_time, part, whole
+from amiss.sources.bytes_kernel import NO_TIME, TEXT_BYTES, epoch_time, iso_time, part, whole
 from amiss.sources.text_table import has_room, number_of
 
 ABSENT: Final = 0
 TEXT: Final = 1
 WHOLE: Final = 2
-OTHER: Final = 3
+DECIMAL: Final = 3
+LITERAL: Final = 4
 
 ODD: Final = 0
 TAKEN: Final = 1
@@ -53,7 +54,7 @@ def time_of(data, span, rule, memo):
     begin, size, kind = span[0], span[1] - span[0], span[2]
     if rule[0] == ISO:
         return iso_time(data, begin, size, rule[3], memo) if kind == TEXT else NO_TIME
-    return epoch_time(data, begin, size, rule[1], rule[2]) if kind > TEXT else NO_TIME
+    return epoch_time(data, begin, size, rule[1], rule[2]) if kind == WHOLE or kind == DECIMAL else NO_TIME
 
 
 @part
@@ -61,7 +62,7 @@ def is_name(data, span):
     """Whether a value may be taken for a user or an action as it stands."""
     size = span[1] - span[0]
     if span[2] == TEXT:
-        return is_plain(data, span[0], size)
+        return 0 < size <= TEXT_BYTES
     return span[2] == WHOLE and whole(data, span[0], size) >= 0
 
 
@@ -75,9 +76,9 @@ def take(data, spans, rule, memo, users, actions, outcomes, rows, row, line):
         return ODD
     size = spans[3, 1] - spans[3, 0] if spans[3, 2] != ABSENT else 0
     micros = time_of(data, spans[0], rule, memo)
-    if micros == NO_TIME or size > TEXT_BYTES:
+    if micros == NO_TIME or size > TEXT_BYTES or spans[3, 2] == DECIMAL:
         return ODD
-    if not (has_room(users, TEXT_BYTES) and has_room(actions, TEXT_BYTES) and has_room(outcomes, TEXT_BYTES)):
+    if not (has_room(users) and has_room(actions) and has_room(outcomes)):
         return FULL
     rows.line[row] = line
     rows.time[row] = micros

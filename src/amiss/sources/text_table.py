@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from amiss.sources.bytes_kernel import compiled, load, part, tail
+from amiss.sources.bytes_kernel import TEXT_BYTES, compiled, load, part, tail
 
 _LOW = np.uint64(0xFFFFFFFF)
 _STEP = np.uint64(1)
@@ -90,10 +90,15 @@ def fill_slots(texts):
         texts.slots[np.int64(slot)] = (hashed & ~_LOW) | np.uint64(number + 1)
 
 
+def is_full(texts: Texts) -> bool:
+    """Whether a text might not fit any more."""
+    return bool(texts.used[0] >= len(texts.spans) or texts.used[1] + TEXT_BYTES // 8 >= len(texts.words))
+
+
 @part
-def has_room(texts, size):
-    """Whether one more text of `size` bytes is sure to fit."""
-    return texts.used[0] < len(texts.spans) and texts.used[1] + size // 8 < len(texts.words)
+def has_room(texts):
+    """Whether one more text is sure to fit."""
+    return texts.used[0] < len(texts.spans) and texts.used[1] + TEXT_BYTES // 8 < len(texts.words)
 
 
 @part
