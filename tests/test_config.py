@@ -32,7 +32,7 @@ def test_amiss_toml_in_the_working_directory_is_read(tmp_path: Path, monkeypatch
 
 def test_a_file_that_is_named_must_exist(tmp_path: Path):
     """A missing file is an error that says so."""
-    with pytest.raises(ConfigError, match="none.toml: .*No such file"):
+    with pytest.raises(ConfigError, match=r"none\.toml: .*No such file"):
         config.load(tmp_path / "none.toml")
 
 
@@ -142,10 +142,16 @@ def test_detectors_take_their_parameters():
     assert (own.cap, common.cap) == (3, 7)
 
 
-def test_detectors_that_are_unknown_are_listed_together():
-    """All unknown names appear in one message."""
-    with pytest.raises(UsageError, match='"one"[^"]*(.|\n)*"two"'):
-        config.detectors(["one", "two"], {})
+def test_a_detector_that_is_unknown_gets_the_nearest_name():
+    """A misspelt detector is an error with a hint."""
+    with pytest.raises(UsageError, match='Did you mean "sequence"'):
+        config.detectors(["sequenc"], {})
+
+
+def test_a_parameter_that_is_unknown_gets_the_nearest_name():
+    """A misspelt parameter is an error with a hint, also from Python."""
+    with pytest.raises(UsageError, match=r'has no setting "caps"\. Did you mean "cap"'):
+        config.detectors(["sequence"], {"sequence": {"caps": 3}})
 
 
 def test_nothing_chosen_leaves_the_choice_to_the_engine():

@@ -114,7 +114,7 @@ def scan(
         reader.open(data),
         learn=reader.open(learn) if learn is not None else [],
         budget_per_day=Budget.parse(budget).per_day,
-        detectors=config.detectors(list(detectors), parameters or {}, cap=cap),
+        detectors=config.detectors(detectors, parameters or {}, cap=cap),
         session_gap=timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP,
         top=top,
         progress=progress,

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
 from amiss.decide import Budget
-from amiss.detect import Detector, registry
+from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
 from amiss.evidence import Severity
 from amiss.fields import FieldChoice
@@ -49,14 +49,17 @@ def seconds(duration: str) -> float:
     return float(found[1]) * _UNIT_SECONDS[found[2]]
 
 
-def _budget(text: str) -> str:
-    Budget.parse(text)
-    return text
+def _understood(read: Callable[[str], object]) -> Callable[[str], str]:
+    """A check of a text by whatever reads it later."""
 
+    def check(text: str) -> str:
+        try:
+            read(text)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return text
 
-def _duration(text: str) -> str:
-    seconds(text)
-    return text
+    return check
 
 
 class _Section(BaseModel):
@@ -79,9 +82,9 @@ class ScanSettings(_Section):
 
     learn: list[str] = []
     detectors: list[str] = []
-    session_gap: Annotated[str, AfterValidator(_duration)] | None = None
+    session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
     cap: PositiveInt | None = None
-    budget: Annotated[str, AfterValidator(_budget)] = "1/day"
+    budget: Annotated[str, AfterValidator(_understood(Budget.parse))] = "1/day"
     top: PositiveInt = 20
     strict: bool = False
     fail_on: Severity | None = None
@@ -155,8 +158,8 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
 
 
 def detectors(
-    names: list[str], parameters: Mapping[str, Mapping[str, Any]], *, cap: int | None = None
-) -> list[Detector] | None:
+    names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]], *, cap: int | None = None
+) -> list[Detector[Any]] | None:
     """The detectors called `names`, or all of them, with these parameters; None leaves everything to the engine.
 
     `cap` goes to every detector that has such a parameter and is not given another one.
@@ -164,22 +167,22 @@ def detectors(
     Raises
     ------
     UsageError
-        If a name is unknown; all of them are listed at once.
+        If a name or a parameter is unknown.
     """
     if not names and not parameters and cap is None:
         return None
-    known = registry()
-    wrong = [_unknown(name) for name in (*names, *parameters) if name not in known]
-    if wrong:
-        raise UsageError("\n".join(dict.fromkeys(wrong)))
-    return [_detector(known[name], parameters.get(name, {}), cap) for name in names or known]
+    chosen = list(dict.fromkeys(names or registry()))
+    return [_detector(name, parameters.get(name, {}), cap) for name in chosen]
 
 
-def _detector(kind: type[Any], parameters: Mapping[str, Any], cap: int | None) -> Detector:
-    has_cap = any(field.name == "cap" for field in dataclasses.fields(kind))
-    common = {"cap": cap} if cap is not None and has_cap else {}
-    built: Detector = kind(**common | dict(parameters))
-    return built
+def _detector(name: str, parameters: Mapping[str, Any], cap: int | None) -> Detector[Any]:
+    kind: type[Any] | None = registry().get(name)
+    known = [field.name for field in dataclasses.fields(kind)] if kind else []
+    common = {"cap": cap} if cap is not None and "cap" in known else {}
+    wrong = _parameter_mistakes(kind, common | dict(parameters), ("detector", name)) if kind else ()
+    if problems := [mistake.text for mistake in wrong]:
+        raise UsageError("\n".join(problems))
+    return detector(name, **common | dict(parameters))
 
 
 def _unknown(name: str) -> str:
@@ -252,7 +255,7 @@ def _detectors_mistakes(whole: _File) -> Iterator[_Mistake]:
             yield _Mistake(section, _unknown(name))
 
 
-def _parameter_mistakes(kind: type[Detector], values: dict[str, Any], section: tuple[str, ...]) -> Iterator[_Mistake]:
+def _parameter_mistakes(kind: type[Any], values: dict[str, Any], section: tuple[str, ...]) -> Iterator[_Mistake]:
     model = _model(kind)
     try:
         model.model_validate(values)
