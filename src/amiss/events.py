@@ -94,6 +94,12 @@ class Quarantine:
         if len(self.samples) < SAMPLE_LIMIT:
             self.samples.append(Rejected(file, position, reason, text[:TEXT_LIMIT]))
 
+    def extend(self, other: Quarantine) -> None:
+        """Count what another quarantine holds."""
+        for reason, count in other.reasons.items():
+            self.reasons[reason] = self.reasons.get(reason, 0) + count
+        self.samples.extend(other.samples[: SAMPLE_LIMIT - len(self.samples)])
+
 
 def check(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with its columns in order and of the declared types.

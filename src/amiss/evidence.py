@@ -11,10 +11,19 @@ import math
 from collections.abc import Mapping
 from typing import Final, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Floats = npt.NDArray[np.float64]
+
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 DAYS_PER_YEAR: Final = 365.25
+
+STANDING_SCHEMA: Final[dict[str, pl.DataType]] = {"user": pl.UInt32(), "events": pl.Int64(), "begun": pl.Float64()}
+"""Where users stand with one detector in one period: events so far, and log2 of the evidence that has begun."""
 
 
 def onset_weight(k: int) -> float:
@@ -39,6 +48,63 @@ def unspent(k: int) -> float:
     (1.0, 0.5, 0.125)
     """
     return 1.0 if k == 0 else 1.0 / (2.0 * k)
+
+
+def groups(user: pl.Series) -> npt.NDArray[np.int64]:
+    """Where the users of grouped events begin, and the number of events: (u + 1,).
+
+    Examples
+    --------
+    >>> groups(pl.Series([7, 7, 9]))
+    array([0, 2, 3])
+    """
+    codes = user.to_numpy()
+    begins = np.append(True, codes[1:] != codes[:-1]) if len(codes) else np.zeros(0, dtype=np.bool_)
+    return np.append(np.flatnonzero(begins), len(codes))
+
+
+def follow(user: pl.Series, bits: Floats, standing: pl.DataFrame | None = None) -> tuple[Floats, pl.DataFrame]:
+    """The running evidence after each event in bits, and where users stand behind them.
+
+    With ``E`` the evidence that has begun and `w` the :func:`onset_weight` of the user's k-th event,
+    ``E = (E + w) * 2^bits`` and the running evidence is ``log2(E + unspent(k))``.
+
+    Parameters
+    ----------
+    user, bits : (n,)
+        Events in groups: those of a user together, in order.
+    standing : (u, 3) `STANDING_SCHEMA`
+        What the call before returned second; none at the start of a period.
+
+    Examples
+    --------
+    >>> running, standing = follow(pl.Series([7, 7], dtype=pl.UInt32), np.array([3.0, -1.0]))
+    >>> running.round(3)
+    array([2.17 , 1.248])
+    >>> standing.rows()
+    [(7, 2, 1.087462...)]
+
+    Source
+    ------
+    The mixture over the moment of change: Shiryaev 1963, "On optimum methods in quickest detection problems"; as a
+    test martingale: Ramdas, Grunwald, Vovk, Shafer 2023, "Game-theoretic statistics and safe anytime-valid inference".
+    """
+    from amiss import evidence_kernel as kernel  # noqa: PLC0415  compiles
+
+    first = groups(user)
+    now = pl.DataFrame({"user": user.gather(first[:-1])}, schema_overrides={"user": pl.UInt32})
+    before = pl.DataFrame(schema=STANDING_SCHEMA) if standing is None else standing
+    events, begun = _standing(now, before)
+    running = np.empty(len(user))
+    kernel.follow(first, np.ascontiguousarray(bits), events, begun, running)
+    moved = now.with_columns(pl.Series("events", events), pl.Series("begun", begun))
+    return running, pl.concat([before.join(now, on="user", how="anti"), moved]).sort("user")
+
+
+def _standing(users: pl.DataFrame, before: pl.DataFrame) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Events so far and log2 of the begun evidence of `users`; 0 and -inf for new ones."""
+    known = users.join(before, on="user", how="left", maintain_order="left")
+    return known["events"].fill_null(0).to_numpy().copy(), known["begun"].fill_null(-math.inf).to_numpy().copy()
 
 
 def combine(bits: Mapping[str, float], weights: Mapping[str, float] | None = None) -> float:

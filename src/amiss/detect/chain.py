@@ -1,0 +1,200 @@
+r"""Evidence from a chain: is this value odd after what came before it?
+
+For the value of each event after its given, with everything counted before the event::
+
+    p = the baseline's chance (see amiss.baseline.Chain)
+    q = sum of w_e * q_e over four experts:
+        own chain    (c(given, value) + a) / (c(given) + a*K)     the user's own counts of the period
+        own values   (c(value) + a) / (c + a*K)
+        uniform      1 / K
+        flattened    sqrt(p) / sum of sqrt(p) over all values
+    bits = log2(q / p)
+
+`K` is the known values and one for the never-seen, ``a = min(1/2, 8/K)``. The weights start equal and follow the
+experts' success with a fixed share of 0.02. Everything in q is fixed before the value is seen and sums to 1, so bits
+are evidence. With `leave_out` the user's own share of the baseline is taken out of p first.
+
+Source
+------
+Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998, "Tracking the best expert",
+section 5 (fixed share).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints
+from amiss.detect import chain_kernel as kernel
+from amiss.evidence import groups
+
+STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.UInt32(),
+    "feature": pl.UInt8(),
+    "weights": pl.Array(pl.Float64(), kernel.EXPERTS),
+    "given": pl.List(pl.Int32()),
+    "value": pl.List(pl.Int32()),
+    "count": pl.List(pl.Int64()),
+}
+"""What is remembered of a user while a period runs: a row per feature, about 16 bytes per different pair."""
+
+BLOCK: Final = 500_000
+"""Events that one thread works on at a time."""
+
+Codes = npt.NDArray[np.int32]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of grouped events: the codes `given` and `value` of each (n,), and where users begin (u + 1,)."""
+
+    users: npt.NDArray[np.uint32]
+    first: Ints
+    given: Codes
+    value: Codes
+
+    @classmethod
+    def of(cls, user: pl.Series, given: Codes, value: Codes) -> Feature:
+        """The feature of events whose `user` stands in groups."""
+        first = groups(user)
+        return cls(user.gather(first[:-1]).to_numpy(), first, given, value)
+
+
+def score(
+    feature: Feature, code: int, chain: Chain, state: pl.DataFrame, *, cap: int, leave_out: bool
+) -> tuple[Floats, Floats, pl.DataFrame]:
+    """Bits (n,) and surprisal (n,) of a feature's events, and the users' state behind them."""
+    normal = kernel.Normal(
+        chain.row_of, chain.start, chain.value, chain.count, chain.row_total, chain.total, chain.flat
+    )
+    weights, recalled = _recall(feature.users, code, state)
+    bits, surprisal = np.empty(len(feature.value)), np.empty(len(feature.value))
+
+    def block(low: int, high: int) -> tuple[Ints, kernel.Cells]:
+        events = slice(int(feature.first[low]), int(feature.first[high]))
+        first = feature.first[low : high + 1] - feature.first[low]
+        before = _part(recalled, low, high)
+        out = _room(len(bits[events]) + len(before.given))
+        kept = np.zeros(high - low, dtype=np.int64)
+        kernel.score_users(
+            first, feature.given[events], feature.value[events], normal, leave_out, cap, before,
+            weights[low:high], bits[events], surprisal[events], out, kept,
+        )  # fmt: skip
+        return kept, _compact(out, first[:-1] + before.first[:-1], kept)
+
+    after = _joined(_by_block(feature.first, block))
+    return bits, surprisal, _state(feature.users, code, weights, after)
+
+
+def count(feature: Feature, code: int) -> pl.DataFrame:
+    """How often each user showed each pair of a feature (`amiss.baseline.COUNT_SCHEMA`)."""
+
+    def block(low: int, high: int) -> tuple[Ints, kernel.Cells]:
+        events = slice(int(feature.first[low]), int(feature.first[high]))
+        first = feature.first[low : high + 1] - feature.first[low]
+        out = _room(events.stop - events.start)
+        kept = np.zeros(high - low, dtype=np.int64)
+        kernel.count_users(first, feature.given[events], feature.value[events], out, kept)
+        return kept, _compact(out, first[:-1], kept)
+
+    cells = _joined(_by_block(feature.first, block))
+    users = np.repeat(feature.users, np.diff(cells.first))
+    columns = {"user": users, "given": cells.given, "value": cells.value, "count": cells.count}
+    return pl.DataFrame(columns).with_columns(pl.lit(code, pl.UInt8).alias("feature")).select(*COUNT_SCHEMA)
+
+
+def _by_block(first: Ints, work: Callable[[int, int], Result]) -> list[Result]:
+    """What `work` gives for consecutive blocks of users, in order, done on all processors."""
+    blocks = list(_blocks(first))
+    if len(blocks) <= 1:
+        return [work(low, high) for low, high in blocks]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(lambda users: work(*users), blocks))
+
+
+def _blocks(first: Ints) -> Iterator[tuple[int, int]]:
+    """Ranges of users with about `BLOCK` events each; a user is never cut."""
+    low, users = 0, len(first) - 1
+    while low < users:
+        high = int(np.searchsorted(first, first[low] + BLOCK, side="right")) - 1
+        high = min(max(high, low + 1), users)
+        yield low, high
+        low = high
+
+
+def _room(cells: int) -> kernel.Cells:
+    """Space for up to `cells` counts."""
+    codes = np.empty(cells, dtype=np.int32)
+    return kernel.Cells(np.zeros(0, dtype=np.int64), codes, codes.copy(), np.empty(cells, dtype=np.int64))
+
+
+def _compact(cells: kernel.Cells, at: Ints, kept: Ints) -> kernel.Cells:
+    """The counts without the room between users, `kept` of each from `at` on."""
+    first = np.append(0, np.cumsum(kept))
+    index = np.repeat(at - first[:-1], kept) + np.arange(first[-1])
+    return kernel.Cells(first, cells.given[index], cells.value[index], cells.count[index])
+
+
+def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
+    """The counts of consecutive blocks of users as one."""
+    kept = np.concatenate([kept for kept, _ in blocks]) if blocks else np.zeros(0, dtype=np.int64)
+    empty = _room(0)
+    parts = [empty, *(cells for _, cells in blocks)]
+    return kernel.Cells(
+        np.append(0, np.cumsum(kept)),
+        np.concatenate([part.given for part in parts]),
+        np.concatenate([part.value for part in parts]),
+        np.concatenate([part.count for part in parts]),
+    )
+
+
+def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
+    """The counts of the users from `low` to `high`."""
+    inside = slice(int(cells.first[low]), int(cells.first[high]))
+    first = cells.first[low : high + 1] - cells.first[low]
+    return kernel.Cells(first, cells.given[inside], cells.value[inside], cells.count[inside])
+
+
+def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:
+    """Weights (u, experts) and own counts of `users` from the state; equal weights and none for new ones."""
+    weights = np.full((len(users), kernel.EXPERTS), 1.0 / kernel.EXPERTS)
+    rows = state.filter(pl.col("feature") == code, pl.col("user").is_in(pl.Series(users, dtype=pl.UInt32).implode()))
+    rows = rows.sort("user")
+    at = np.searchsorted(users, rows["user"].to_numpy())
+    if len(at):
+        weights[at] = rows["weights"].to_numpy()
+    kept = np.zeros(len(users), dtype=np.int64)
+    kept[at] = rows["count"].list.len().to_numpy()
+    lists = {
+        name: rows[name].explode(empty_as_null=False).to_numpy().astype(dtype, copy=False)
+        for name, dtype in (("given", np.int32), ("value", np.int32), ("count", np.int64))
+    }
+    return weights, kernel.Cells(np.append(0, np.cumsum(kept)), **lists)
+
+
+def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
+    """The state frame of users, from their weights and own counts."""
+    import pyarrow as pa  # noqa: PLC0415  heavy, and only needed here
+
+    lists = {
+        name: pl.Series(name, pa.LargeListArray.from_arrays(cells.first, values), dtype=STATE_SCHEMA[name])
+        for name, values in (("given", cells.given), ("value", cells.value), ("count", cells.count))
+    }
+    return pl.DataFrame(
+        {
+            "user": pl.Series(users, dtype=pl.UInt32),
+            "feature": np.full(len(users), code, dtype=np.uint8),
+            "weights": pl.Series(weights, dtype=STATE_SCHEMA["weights"]),
+            **lists,
+        },
+        schema=STATE_SCHEMA,
+    )

@@ -1,0 +1,229 @@
+"""The `sequence` detector: is this action odd after the last one, and does it come at an odd pace?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Periods
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+import polars as pl
+
+from amiss.baseline import COUNT_SCHEMA, Chain, capped
+from amiss.detect import SCORE_SCHEMA, Reason
+from amiss.sessions import START
+
+if TYPE_CHECKING:
+    from amiss.detect.chain import Feature
+
+ACTION: Final = 0
+"""The feature "which state comes after the previous one"."""
+
+GAP: Final = 1
+"""The feature "how long after the last event does this state come"."""
+
+NO_GAP: Final = -1
+
+REASONS: Final = 3
+"""How many reasons are given for a user."""
+
+_BINS_PER_SECOND: Final = 64
+_MICROSECONDS: Final = 1_000_000
+
+
+def gap_bins(gap: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    """Bins of gaps in microseconds, a new one at each doubling from 1/64 second; -1 where there is no gap.
+
+    Examples
+    --------
+    >>> gap_bins(np.array([-1, 0, 1_000_000, 1_999_999, 2_000_000]))
+    array([-1,  0,  7,  7,  8], dtype=int32)
+    """
+    ticks = (gap * _BINS_PER_SECOND) // _MICROSECONDS
+    bins = np.frexp(np.maximum(ticks, 0).astype(np.float64))[1].astype(np.int32)
+    return np.where(gap < 0, np.int32(NO_GAP), bins)
+
+
+def bin_bounds(code: int) -> tuple[float, float]:
+    """The gaps in seconds, from and below, that fall in a bin.
+
+    Examples
+    --------
+    >>> bin_bounds(0), bin_bounds(7), bin_bounds(8)
+    ((0.0, 0.015625), (1.0, 2.0), (2.0, 4.0))
+    """
+    low = 2.0 ** (code - 1) / _BINS_PER_SECOND if code > 0 else 0.0
+    return low, 2.0**code / _BINS_PER_SECOND
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceBaseline:
+    """What is normal: the chain of states, and the chain of gaps before each state."""
+
+    action: Chain
+    gap: Chain
+    leave_out: bool
+
+    def of(self, feature: int) -> Chain:
+        """The chain of a feature."""
+        return self.action if feature == ACTION else self.gap
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Is this action odd after the last one, and does it come at an odd pace?
+
+    Two chains (:mod:`amiss.detect.chain`): the state (action and outcome) after the previous state of the session, or
+    after its START, and the gap before the state, in bins that double. ``bits = log2(q/p)`` of the state plus
+    log2(q/p) of the gap. `p` comes from everybody's counts, to which no user adds more than `cap` a period.
+
+    **What it remembers.** While a period runs, for each user the different (previous, state) and (state, gap) pairs
+    with a count, about 16 bytes each, and eight weights. The counts of a period are as large.
+
+    **When it is silent.** With no baseline at all, all actions are unknown and the evidence is 0.
+
+    **What fools it.** An attacker who moves through the application as everybody does, at everybody's pace; actions
+    that differ only in what the log does not say.
+
+    Parameters
+    ----------
+    cap
+        The most that one user adds to one count of the baseline in a period: a flood cannot make itself normal.
+
+    Examples
+    --------
+    Ann logs in and views; then someone logs in and deletes, which nobody ever did.
+
+    >>> from amiss.sessions import group
+    >>> def events(*rows):
+    ...     names = ["position", "time", "user", "action", "outcome"]
+    ...     frame = pl.DataFrame(rows, schema=names, orient="row")
+    ...     frame = frame.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
+    ...     return group(frame.cast({"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8}))[0]
+    >>> detector = Sequence()
+    >>> past = detector.summarise(events((1, 0, 0, 0, 0), (2, 9_000_000, 0, 1, 0)))
+    >>> today = events((3, 0, 1, 0, 0), (4, 9_000_000, 1, 2, 0))
+    >>> scores, _ = detector.score(today, detector.baseline([past]), detector.no_state())
+    >>> scores["bits"].round(2).to_list()
+    [-0.89, 1.3]
+    """
+
+    cap: int = 5
+
+    name: ClassVar[str] = "sequence"
+    count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+
+    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+        """How often each user showed each (previous, state) and (state, gap), from grouped events."""
+        from amiss.detect import chain  # noqa: PLC0415  compiles
+
+        return pl.concat([chain.count(feature, code) for code, feature in _features(events)])
+
+    def baseline(self, counts: Periods[pl.DataFrame], *, leave_out: bool = False) -> SequenceBaseline:
+        """The chains that follow from the counts of earlier periods."""
+        action, gap = (Chain.from_cells(capped(counts, feature, self.cap)) for feature in (ACTION, GAP))
+        return SequenceBaseline(action, gap, leave_out)
+
+    def no_state(self) -> pl.DataFrame:
+        """The state of users before the first event of a period."""
+        from amiss.detect import chain  # noqa: PLC0415  compiles
+
+        return pl.DataFrame(schema=chain.STATE_SCHEMA)
+
+    def score(
+        self, events: pl.DataFrame, baseline: SequenceBaseline, state: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Bits and surprisal of grouped events, and the state of their users behind them."""
+        bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
+        states = []
+        for code, feature in _features(events):
+            more, rarer, behind = self._score(code, feature, baseline, state)
+            bits += more
+            surprisal += rarer
+            states.append(behind)
+        columns = events.select("position", "user")
+        scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
+        return scores.select(*SCORE_SCHEMA), pl.concat(states)
+
+    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: Callable[[int], str]) -> list[Reason]:
+        """The pairs of (previous, state) and (state, gap) that speak against a user most, since they began to."""
+        features = _features(events)
+        bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in features]
+        since = _onset(sum(bits))
+        pairs = [_pairs(code, feature, more, since) for (code, feature), more in zip(features, bits, strict=True)]
+        worst = pl.concat(pairs).filter(pl.col("bits") > 0).sort("bits", descending=True).head(REASONS)
+        return [self._reason(events, baseline, name_of, *row) for row in worst.iter_rows()]
+
+    def _score(
+        self, code: int, feature: Feature, baseline: SequenceBaseline, state: pl.DataFrame
+    ) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
+        """Bits, surprisal and state of one feature."""
+        from amiss.detect import chain  # noqa: PLC0415  compiles
+
+        return chain.score(feature, code, baseline.of(code), state, cap=self.cap, leave_out=baseline.leave_out)
+
+    def _reason(
+        self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: Callable[[int], str],
+        code: int, given: int, value: int, bits: float, count: int, of: int,
+    ) -> Reason:  # fmt: skip
+        """The reason that a pair gives, with the counts of others beside it."""
+        others_count, others_of = baseline.of(code).seen(given, value)
+        if baseline.leave_out:
+            own = (
+                self.summarise(events).filter(feature=code, given=given).with_columns(pl.col("count").clip(0, self.cap))
+            )
+            others_count -= own.filter(value=value)["count"].sum()
+            others_of -= own["count"].sum()
+        text = f"{_sentence(code, given, value, count, of, name_of)}; {_elsewhere(others_count, others_of)}"
+        return Reason(self.name, bits, text, count, of, others_count, others_of)
+
+
+def _features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
+    """The two features of grouped events."""
+    from amiss.detect.chain import Feature  # noqa: PLC0415  compiles
+
+    state, previous = (events[name].to_numpy() for name in ("state", "previous"))
+    gap = gap_bins(events["gap"].to_numpy())
+    return [
+        (ACTION, Feature.of(events["user"], previous, state)),
+        (GAP, Feature.of(events["user"], state, gap)),
+    ]
+
+
+def _onset(bits: np.ndarray) -> int:
+    """The event from which on the bits add up to most."""
+    before = np.cumsum(bits) - bits
+    return int(np.argmin(before))
+
+
+def _pairs(code: int, feature: Feature, bits: np.ndarray, since: int) -> pl.DataFrame:
+    """Each pair of a feature from the event `since` on: its bits, how often, of how many with the same given."""
+    frame = pl.DataFrame({"given": feature.given, "value": feature.value, "bits": bits})[since:]
+    shown = frame.filter(pl.col("value") != NO_GAP).group_by("given", "value", maintain_order=True)
+    sums = shown.agg(pl.sum("bits"), count=pl.len()).with_columns(of=pl.sum("count").over("given"))
+    return sums.select(pl.lit(code).alias("feature"), "given", "value", "bits", "count", "of")
+
+
+def _sentence(code: int, given: int, value: int, count: int, of: int, name_of: Callable[[int], str]) -> str:
+    """What the user did, with counts."""
+    share = f"{count:,} of {of:,}"
+    if code == GAP:
+        return f"{name_of(given)} came {_span(value)} after the action before, {share} times"
+    if given == START:
+        return f"{name_of(value)} began {share} sessions"
+    return f"{name_of(value)} came after {name_of(given)} {share} times"
+
+
+def _elsewhere(count: int, of: int) -> str:
+    """What others did there."""
+    return f"elsewhere {count:,} of {of:,}" if of > 0 else "nobody else was ever there"
+
+
+def _span(code: int) -> str:
+    """A gap bin in words."""
+    low, high = bin_bounds(code)
+    if high <= 1:
+        return "within a second"
+    unit, length = ("min", 60.0) if low >= 60 else ("s", 1.0)
+    return f"{low / length:.3g} to {high / length:.3g} {unit}"

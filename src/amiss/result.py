@@ -1,0 +1,298 @@
+"""What a scan found: users ranked by evidence, their stories, and the figures around them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from os import PathLike
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from amiss import evidence, surprisal
+from amiss.decide import Budget
+from amiss.detect import Detector, Reason, detector
+from amiss.engine import Scan
+from amiss.errors import SourceError, UsageError, nearest
+from amiss.events import OUTCOMES, Quarantine
+from amiss.fields import Fields
+from amiss.sessions import SESSION_GAP, START
+from amiss.sources import Source
+
+REASON_SCHEMA: Final = pl.Struct(
+    {
+        "detector": pl.String(),
+        "bits": pl.Float64(),
+        "text": pl.String(),
+        "count": pl.Int64(),
+        "of": pl.Int64(),
+        "others_count": pl.Int64(),
+        "others_of": pl.Int64(),
+    }
+)
+
+USER_COLUMNS: Final = (
+    "user", "events", "first_time", "last_time", "period", "bits", "severity", "alert",
+    "surprisal", "surprisal_z", "detectors", "reasons",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a scan.
+
+    `users` and `alerts` are over all days; `expected_alarms_per_day` is what chance gives at most above
+    `threshold_bits`, `actual_alarms_per_day` how often a user crossed it.
+    """
+
+    sources: tuple[str, ...]
+    events: int
+    users: int
+    users_per_day: float
+    first_time: datetime
+    last_time: datetime
+    periods: int
+    learned_from: str
+    quarantine: Quarantine
+    fields: tuple[Fields, ...]
+    detectors: dict[str, str]
+    budget_per_day: float
+    threshold_bits: float
+    alerts: int
+    expected_alarms_per_day: float
+    actual_alarms_per_day: float
+    seconds: float
+
+    @property
+    def events_per_second(self) -> float:
+        """Events read and judged in a second."""
+        return self.events / self.seconds if self.seconds > 0 else 0.0
+
+
+class Result:
+    """Users ranked by the evidence that they are amiss, with the reasons and the story of each.
+
+    Attributes
+    ----------
+    summary
+        The figures of the scan.
+    users : (u, 12)
+        Ranked: `user`, `events`, `first_time`, `last_time`, `period` (the day with most evidence), `bits` (the
+        evidence at its end), `severity`, `alert`, `surprisal` and `surprisal_z` (sums over all days by the surprisal
+        table), `detectors` (list of `detector`, `bits`), `reasons` (list of what a reason holds; of the top users).
+    """
+
+    def __init__(self, scan: Scan, summary: Summary, users: pl.DataFrame) -> None:
+        self.summary = summary
+        self.users = users
+        self._scan = scan
+
+    def __repr__(self) -> str:
+        figures = self.summary
+        return f"<Result: {figures.users:,} users, {figures.events:,} events, {figures.alerts} alerts>"
+
+    def _repr_html_(self) -> str:
+        from amiss.report import html_repr  # noqa: PLC0415  heavy
+
+        return html_repr(self)
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """All judged events in the order of the log, with their bits.
+
+        Columns `position`, `time`, `user`, `action`, `outcome`, `previous`, `gap_seconds`, `surprisal`, `bits`,
+        `evidence` (running, after the event).
+        """
+        days = self._scan.days
+        everyone = range(len(self._scan.users))
+        told = pl.concat([self._told(self._scan.scored(day, everyone)) for day in days])
+        return told.sort("position")
+
+    def story(self, user: str) -> pl.DataFrame:
+        """The events of a user on the day with most evidence, in order: the columns of `events` without `user`."""
+        row = self._row(user)
+        return self._told(self._scan.scored(row["period"], [row["code"]])).drop("user")
+
+    def profile(self, user: str) -> pl.DataFrame:
+        """What a user did on the day with most evidence: `action`, `events`, `surprisal` by the surprisal table."""
+        from amiss.engine import coded  # noqa: PLC0415
+
+        row = self._row(user)
+        events = coded(self._scan.scored(row["period"], [row["code"]]))
+        sums = surprisal.profile(events, self._scan.transitions).drop("user")
+        return surprisal.decoded(sums, actions=self._scan.actions).sort("surprisal", descending=True)
+
+    def transitions(self) -> pl.DataFrame:
+        """The surprisal table: `action`, `previous`, `success`, `failure`, `bits_success`, `bits_failure`, `entropy`."""
+        return surprisal.decoded(self._scan.transitions, actions=self._scan.actions)
+
+    def records(self, top: int | None = None) -> list[dict[str, Any]]:
+        """A dictionary of plain values for each of the `top` users, or of all."""
+        rows = self.users if top is None else self.users.head(top)
+        return [_record(row) for row in rows.drop("period").iter_rows(named=True)]
+
+    def explain(self, user: str) -> str:
+        """Why a user stands where they stand, in a sentence or two."""
+        row = self._row(user)
+        reasons = ". ".join(f"{reason.text} ({reason.bits:.1f} bits)" for reason in self._reasons(row))
+        chance = evidence.once_in(row["bits"], self.summary.users_per_day)
+        return f"{user}: {reasons or 'nothing unusual'}. Together {row['bits']:.1f} bits: {chance} here."
+
+    def report(self, path: str | PathLike[str], *, top: int = 20) -> None:
+        """Write one self-contained HTML page that opens offline."""
+        from amiss.report import write_report  # noqa: PLC0415  heavy
+
+        write_report(self, path, top=top)
+
+    def _row(self, user: str) -> dict[str, Any]:
+        """The row of a user, with the code."""
+        code = self._scan.users.find(user)
+        found = self.users.filter(pl.col("user") == user)
+        if code is None or found.is_empty():
+            raise UsageError(f'no user is called "{user}" here.{nearest(user, self.users["user"].head(10_000))}')
+        return found.row(0, named=True) | {"code": code}
+
+    def _reasons(self, row: dict[str, Any]) -> list[Reason]:
+        """The reasons of a row of users, found now where they were not asked for."""
+        if row["reasons"]:
+            return [Reason(**reason) for reason in row["reasons"]]
+        return self._scan.reasons(row["period"], self._scan.scored(row["period"], [row["code"]]))
+
+    def _told(self, scored: pl.DataFrame) -> pl.DataFrame:
+        """Scored events in words."""
+        names = pl.Series([self._scan.name_of(state) for state in range(len(OUTCOMES) * len(self._scan.actions))])
+        action, outcome = pl.col("state") // len(OUTCOMES), pl.col("state") % len(OUTCOMES)
+        previous = pl.when(pl.col("previous") != START).then("previous")
+        gap = pl.when(pl.col("gap") >= 0).then("gap")
+        return scored.select(
+            "position",
+            "time",
+            pl.lit(self._scan.users.texts()).gather(pl.col("user")).alias("user"),
+            pl.lit(self._scan.actions.texts()).gather(action).alias("action"),
+            pl.lit(pl.Series(OUTCOMES)).gather(outcome).alias("outcome"),
+            pl.lit(names).gather(previous).alias("previous"),
+            (gap / 1e6).alias("gap_seconds"),
+            "surprisal",
+            "bits",
+            "evidence",
+        )
+
+
+def scan(
+    sources: Sequence[Source],
+    *,
+    learn: Sequence[Source] = (),
+    budget: Budget | None = None,
+    detectors: Sequence[Detector[Any]] = (),
+    session_gap: timedelta = SESSION_GAP,
+    top: int | None = 20,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Result:
+    """Read sources, judge their users, and rank them.
+
+    Raises
+    ------
+    SourceError
+        If the sources hold no event.
+    """
+    began = time.perf_counter()
+    scanned = Scan(detectors or [detector("sequence")], session_gap)
+    scanned.run(sources, learn, progress)
+    if not len(scanned.spool):
+        raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
+    allowed = budget or Budget()
+    users_per_day = len(scanned.standings) / len(scanned.days)
+    threshold = allowed.threshold(users_per_day)
+    ranked = _ranked(scanned, threshold, users_per_day, top)
+    crossed = int((scanned.standings["peak"] >= threshold).sum())
+    summary = Summary(
+        sources=tuple(source.url for source in sources),
+        events=len(scanned.spool),
+        users=len(ranked),
+        users_per_day=users_per_day,
+        first_time=scanned.standings["first_time"].min(),
+        last_time=scanned.standings["last_time"].max(),
+        periods=len(scanned.days),
+        learned_from=scanned.learned_from,
+        quarantine=_quarantine([*learn, *sources]),
+        fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
+        detectors={used.name: "the log says who did what" for used in scanned.detectors},
+        budget_per_day=allowed.per_day,
+        threshold_bits=threshold,
+        alerts=int(ranked["alert"].sum()),
+        expected_alarms_per_day=evidence.expected_by_chance(threshold, users_per_day),
+        actual_alarms_per_day=crossed / len(scanned.days),
+        seconds=time.perf_counter() - began,
+    )
+    return Result(scanned, summary, ranked)
+
+
+def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | None) -> pl.DataFrame:
+    """The table of users: each with the day of most evidence, most evident first."""
+    by_user = scanned.standings.group_by("user", maintain_order=True)
+    totals = surprisal.totals(scanned.standings).rename({"z": "surprisal_z"})
+    days = by_user.agg(
+        pl.min("first_time"),
+        pl.max("last_time"),
+        (pl.max("peak") >= threshold).alias("alert"),
+        pl.col("period", "bits", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
+    )
+    rows = days.join(totals, on="user").sort(["bits", "events", "user"], descending=[True, True, False])
+    bits = rows["bits"].to_numpy()
+    return rows.select(
+        pl.Series("user", scanned.users.decode(rows["user"])),
+        "events", "first_time", "last_time", "period", "bits",
+        _severities(bits, users_per_day),
+        "alert", "surprisal", "surprisal_z",
+        _by_detector(rows["detectors"]),
+        _top_reasons(scanned, rows, len(rows) if top is None else top),
+    )  # fmt: skip
+
+
+def _severities(bits: np.ndarray, users: float) -> pl.Series:
+    """The severity of each."""
+    return pl.Series("severity", [evidence.severity(value, users) for value in bits.tolist()], dtype=pl.String)
+
+
+def _by_detector(bits: pl.Series) -> pl.Series:
+    """The bits of each detector as a list."""
+    named = [pl.struct(pl.lit(name).alias("detector"), pl.col(name).alias("bits")) for name in bits.struct.fields]
+    return bits.struct.unnest().select(pl.concat_list(named).alias("detectors")).to_series()
+
+
+def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
+    """The reasons of the top users, none for the others."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for (day,), users in rows.head(top).group_by("period"):
+        for (code,), events in scanned.scored(_date(day), users["user"].to_list()).group_by(
+            "user", maintain_order=True
+        ):
+            found[int(str(code))] = [asdict(reason) for reason in scanned.reasons(_date(day), events)]
+    return pl.Series("reasons", [found.get(code, []) for code in rows["user"]], dtype=pl.List(REASON_SCHEMA))
+
+
+def _date(value: object) -> date:
+    """A group's key as the date that it is."""
+    assert isinstance(value, date)
+    return value
+
+
+def _quarantine(sources: Sequence[Source]) -> Quarantine:
+    """What all sources could not read."""
+    together = Quarantine()
+    for source in sources:
+        together.extend(source.quarantine)
+    return together
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of users with plain values."""
+    return row | {
+        "first_time": row["first_time"].isoformat().replace("+00:00", "Z"),
+        "last_time": row["last_time"].isoformat().replace("+00:00", "Z"),
+        "detectors": {part["detector"]: part["bits"] for part in row["detectors"]},
+    }
