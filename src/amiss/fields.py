@@ -25,6 +25,8 @@ from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA
 from amiss.times import TimeFormat
 
 REQUIRED: Final = ("time", "user", "action")
+MAIN: Final = (*REQUIRED, "outcome")
+_NOT_ROLES: Final = ("preset", "timezone", "year")
 ROLES: Final = ("time", "user", "action", "outcome", *OPTIONAL_SCHEMA)
 """Everything that a column can be in an event."""
 
@@ -442,7 +444,7 @@ def _check_complete(sample: pl.DataFrame, roles: Mapping[str, RoleGuess], where:
     toml = ", ".join(f'{role} = "{name}"' for role in missing)
     raise EventError(
         f"{head}no column looks like the {' or the '.join(missing)} of an event.\n{_found(sample)}\n"
-        f"Name it: {options}, or in amiss.toml under [events.columns]: {toml}"
+        f"Name it: {options}, or in amiss.toml under [fields]: {toml}"
     )
 
 
@@ -840,27 +842,22 @@ def describe(found: Fields) -> list[dict[str, object]]:
 
 
 def to_toml(found: Fields) -> str:
-    """Sections for amiss.toml that pin what was found.
+    """The section for amiss.toml that pins what was found; roles beyond the four main ones are written as comments.
 
     Examples
     --------
     >>> print(to_toml(infer(pl.DataFrame({"t": ["2019-01-01 00:00:00"], "user": ["ann"], "action": ["login"]}))))
     # found as plain
-    [events]
-    time_format = "iso"
-    <BLANKLINE>
-    [events.columns]
+    [fields]
     time = "t"
     user = "user"
     action = "action"
     <BLANKLINE>
     """
-    found_format = found.roles["time"].time_format
-    lines = [f"# found as {found.preset}", "[events]"]
-    if found_format and found_format.kind != "typed":
-        lines.append(f'time_format = "{found_format.kind}"')
-    lines += ["", "[events.columns]"]
-    lines += [f"{role} = {_toml_text(guess.column)}" for role, guess in found.roles.items()]
+    lines = [f"# found as {found.preset}", "[fields]"]
+    for role, guess in found.roles.items():
+        mark = "" if role in MAIN else "# "
+        lines.append(f"{mark}{role} = {_toml_text(guess.column)}")
     return "\n".join(lines) + "\n"
 
 
@@ -869,7 +866,7 @@ def _toml_text(text: str) -> str:
 
 
 def from_toml(text: str) -> FieldChoice:
-    """What the `[events]` sections of a configuration pin.
+    """What the `[fields]` section of a configuration pins.
 
     Raises
     ------
@@ -878,36 +875,34 @@ def from_toml(text: str) -> FieldChoice:
 
     Examples
     --------
-    >>> from_toml('[events.columns]\\nuser = "account"').user
+    >>> from_toml('[fields]\\nuser = "account"').user
     'account'
     """
     try:
-        section = tomllib.loads(text).get("events", {})
+        section = tomllib.loads(text).get("fields", {})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"not TOML: {error}") from error
     return choice_of(section)
 
 
 def choice_of(section: Mapping[str, object]) -> FieldChoice:
-    """The pinned columns of an `[events]` section that was read already.
+    """The pinned columns of a `[fields]` section that was read already.
 
     Examples
     --------
-    >>> choice_of({"columns": {"usr": "account"}})
+    >>> choice_of({"usr": "account"})
     Traceback (most recent call last):
-    amiss.errors.ConfigError: [events.columns] "usr" is not a role. Did you mean "user"?
+    amiss.errors.ConfigError: [fields] "usr" is not a role. Did you mean "user"?
     """
-    columns = section.get("columns", {})
-    if not isinstance(columns, Mapping):
-        raise ConfigError("[events.columns] must be a table: role = \"column\"")
-    problems = [f'[events.columns] "{name}" is not a role.{nearest(str(name), ROLES)}' for name in columns if name not in ROLES]
-    problems += [f"[events.columns] {name} must be a text" for name, value in columns.items() if not isinstance(value, str)]
+    given = {str(name): value for name, value in section.items() if name not in _NOT_ROLES and value is not None}
+    known = (*ROLES, "time_format")
+    problems = [f'[fields] "{name}" is not a role.{nearest(name, known)}' for name in given if name not in known]
+    problems += [f"[fields] {name} must be a text" for name, value in given.items() if not isinstance(value, str)]
     if problems:
         raise ConfigError("\n".join(problems))
-    kind = section.get("time_format")
-    if kind is not None:
-        times.named(str(kind))
-    return FieldChoice(**{str(k): str(v) for k, v in columns.items()}, time_format=None if kind is None else str(kind))
+    if "time_format" in given:
+        times.named(str(given["time_format"]))
+    return FieldChoice(**{name: str(column) for name, column in given.items()})
 
 
 def schema(found: Fields) -> dict[str, pl.DataType]:

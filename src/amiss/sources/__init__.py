@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import polars as pl
 
 from amiss.events import Quarantine
+
+if TYPE_CHECKING:
+    from amiss.fields import FieldChoice
+    from amiss.sources.files import FileSource
 from amiss.vocabulary import Vocabulary
 
 
@@ -50,3 +54,38 @@ class CodedSource(Source, Protocol):
     ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames (`amiss.events.CODED_SCHEMA`) with the cursor behind each; new texts join the vocabularies."""
         ...
+
+
+def open_source(
+    url: str,
+    *,
+    fields: FieldChoice | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> FileSource:
+    """The source at an address: a path, a directory, a pattern, a `file://` address, or `-` for standard input.
+
+    The format is found by content. Opening looks at the first rows and settles which column plays which role.
+
+    Parameters
+    ----------
+    fields
+        Columns that are pinned; the others are inferred.
+    timezone
+        Zone of times that name none.
+    year
+        Year of the first time where times have none (syslog); otherwise no time is later than the file.
+    strict
+        Whether the first row that cannot be read is an error.
+
+    Raises
+    ------
+    SourceError
+        If there is nothing to read there, or nothing that is understood.
+    EventError
+        If no column can be the time, the user or the action; lists what was found.
+    """
+    from amiss.sources.files import FileSource  # noqa: PLC0415 - reading files is loaded when files are read
+
+    return FileSource(url, fields=fields, timezone=timezone, year=year, strict=strict)

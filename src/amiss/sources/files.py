@@ -1,0 +1,500 @@
+"""Files of events: NDJSON, JSON, CSV, Parquet, access and auth logs, compressed or not, one or many."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+import polars as pl
+
+from amiss import fields as columns
+from amiss import times
+from amiss.errors import EventError, SourceError, nearest
+from amiss.events import Quarantine
+from amiss.fields import FieldChoice, Fields
+from amiss.sources import Cursor, authlog, weblog
+from amiss.sources.jsonstream import Element, elements
+from amiss.sources.parquet import parquet_batches, parquet_head
+from amiss.sources.rows import Line, from_csv, from_json, from_json_lines, json_raw, leaf_paths, line_by_line
+from amiss.sources.sniff import FileFormat, sniff
+from amiss.sources.streams import HEAD_BYTES, LINES_PER_FRAME, Damage, LongLine, Piece, Stream, open_stream, pieces
+
+SUPPORTED: Final = (
+    "a path, a directory, a pattern such as logs/*.gz, a file:// address, or - for standard input; "
+    "NDJSON, JSON, CSV, TSV, Parquet, access logs and auth logs, also .gz and .zst"
+)
+
+
+class Block(NamedTuple):
+    """Whole lines of a file.
+
+    `first_line` is the position of the first line (it runs on over the files of a source); `cursor` resumes behind the block.
+    """
+
+    data: bytes
+    first_line: int
+    file: int
+    cursor: Cursor
+
+
+@dataclass
+class _Place:
+    """Where reading stands: file, offset in its decompressed bytes, line to come, positions used by files before, records."""
+
+    file: int = 0
+    offset: int = 0
+    line: int = 1
+    base: int = 0
+    records: int = 0
+
+    def cursor(self) -> Cursor:
+        return Cursor(json.dumps(asdict(self), separators=(",", ":")))
+
+
+def _place(after: Cursor | None) -> _Place:
+    if after is None:
+        return _Place()
+    try:
+        return _Place(**json.loads(after.token))
+    except (ValueError, TypeError) as error:
+        raise SourceError(f"this is no cursor of a file source: {after.token[:80]}") from error
+
+
+@dataclass
+class _Opened:
+    """What is known of a file once its beginning was looked at."""
+
+    format: FileFormat
+    head: bytes
+
+
+class FileSource:
+    """Events of one file or several of the same kind, read in blocks of about 8 MiB.
+
+    `quarantine` holds what could not be read, `skipped` counts lines that are no events of a user (auth logs), `fields` says what was read
+    from which column, `format` what the files are made of.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
+    >>> _ = path.write_text("time,user,action,status\\n2019-01-01 00:00:53,ann,login,ok\\n")
+    >>> source = open_source(str(path))
+    >>> frame, cursor = next(source.read())
+    >>> frame.select("position", "user", "action", "outcome").rows()
+    [(2, 'ann', 'login', 'success')]
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        fields: FieldChoice | None = None,
+        timezone: str = "UTC",
+        year: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        times.check_timezone(timezone)
+        self.url = url
+        self.timezone = timezone
+        self.strict = strict
+        self.quarantine = Quarantine()
+        self.skipped: dict[str, int] = {}
+        self.files = _resolve(url)
+        self.bases: dict[int, int] = {0: 0}
+        self._opened: dict[int, _Opened] = {}
+        self._stdin: Stream | None = None
+        self.format, self.fields = self._look(fields, year)
+
+    # --- what the files are
+
+    def _look(self, choice: FieldChoice | None, year: int | None) -> tuple[FileFormat, Fields]:
+        """Format and fields, from the first file that is not empty."""
+        opened = next((found for number in range(len(self.files)) if (found := self._open(number))), None)
+        if opened is None:
+            raise SourceError(f"{self.url} is empty: there are no events to read")
+        name = next(self.files[number] for number, found in self._opened.items() if found is opened)
+        kind = opened.format.kind
+        sample = self._sample(opened, name)
+        moment = _newest(self.files)
+        if kind in _FIXED_ROLES:
+            found = columns.fixed(sample, kind, _FIXED_ROLES[kind], choice, where=name, year=year, now=moment)
+        else:
+            found = columns.infer(sample, choice, where=name, year=year, now=moment)
+        return opened.format, found
+
+    def _open(self, number: int) -> _Opened | None:
+        """What a file's beginning tells; None when it is empty."""
+        if number not in self._opened:
+            name = self.files[number]
+            stream = open_stream(name)
+            head = stream.read(HEAD_BYTES)
+            if name == "-":
+                stream.unread(head)
+                self._stdin = stream
+            else:
+                stream.close()
+            if not head.strip(b"\r\n\t \0"):
+                if head or stream.damage:
+                    self._reject(number, 1, stream.damage or "only blanks and NUL bytes", "")
+                return None
+            self._opened[number] = _Opened(sniff(_whole_lines(head), name), head)
+        return self._opened[number]
+
+    def _sample(self, opened: _Opened, name: str) -> pl.DataFrame:
+        """The first rows, as raw columns."""
+        kind = opened.format.kind
+        if kind == "parquet":
+            return parquet_head(name, columns.SAMPLE_ROWS)
+        if kind == "json":
+            records = [item.record for item in elements(_Fixed(opened.head)) if item.record is not None]
+            return json_raw(records, range(len(records)), leaf_paths(records))
+        lines = list(enumerate(_whole_lines(opened.head).split(b"\n"), start=1))[: columns.SAMPLE_ROWS + 1]
+        if kind == "ndjson":
+            records, _ = line_by_line(lines, _silent, latin1=opened.format.latin1)
+            return json_raw(records, range(len(records)), leaf_paths(records))
+        return _raw(opened.format, lines[_header_lines(opened.format) :], (), _silent, _unskipped)
+
+    # --- reading
+
+    def read(self, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Event frames of at most 100,000 rows, each with the cursor behind it.
+
+        Raises
+        ------
+        EventError
+            If nothing at all could be read; says why the first rows were not. With `strict`, at the first row that cannot be.
+        """
+        seen = False
+        for frame, cursor in self._read(after):
+            if len(frame):
+                seen = True
+                for part in frame.iter_slices(LINES_PER_FRAME) if len(frame) > LINES_PER_FRAME else (frame,):
+                    yield part, cursor
+        if not seen and after is None:
+            raise EventError(self._nothing_read())
+
+    def _read(self, after: Cursor | None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        if self.format.kind == "parquet":
+            yield from self._read_parquet(self._start(after))
+        elif self.format.kind == "json":
+            yield from self._read_json(self._start(after))
+        else:
+            for block in self.blocks(after, max_lines=LINES_PER_FRAME):
+                yield self._frame_of(block), block.cursor
+
+    def _start(self, after: Cursor | None) -> _Place:
+        """The place to begin at; a reading from the start forgets what an earlier one quarantined."""
+        place = _place(after)
+        if after is None:
+            self.quarantine.reasons.clear()
+            self.quarantine.samples.clear()
+            self.skipped.clear()
+        self.bases[place.file] = place.base
+        return place
+
+    def _nothing_read(self) -> str:
+        first = [f"  {bad.file}:{bad.position}: {bad.reason}" for bad in self.quarantine.samples[:5]]
+        skipped = "".join(f"\n  {count:,} lines: {reason}" for reason, count in self.skipped.items())
+        return f"{self.url}: no row could be read as an event.\n" + "\n".join(first) + skipped
+
+    def blocks(self, after: Cursor | None = None, *, max_lines: int | None = None) -> Iterator[Block]:
+        """Blocks of whole lines of text files, about 8 MiB each, headers left out.
+
+        What cannot be given (lines above 1 MiB, the end of a damaged file) goes to the quarantine.
+        """
+        start = self._start(after)
+        for number in range(start.file, len(self.files)):
+            place = start if number == start.file else _Place(number, base=self.bases[number])
+            yield from self._blocks_of(place, max_lines)
+
+    def _blocks_of(self, place: _Place, max_lines: int | None) -> Iterator[Block]:
+        number, base, line = place.file, place.base, place.line
+        opened = self._same_kind(number)
+        if opened is not None:
+            stream = self._stream(number)
+            stream.skip(place.offset)
+            quoted = opened.format.kind == "csv"
+            for piece in pieces(
+                stream, first_line=place.line, offset=place.offset, quoted=quoted, max_lines=max_lines
+            ):
+                line = self._line_behind(number, piece)
+                if isinstance(piece, Piece):
+                    data, first = _without_header(piece, opened.format)
+                    cursor = _Place(number, piece.end, line, base).cursor()
+                    if data:
+                        yield Block(data, base + first, number, cursor)
+            stream.close()
+        self.bases[number + 1] = base + line - 1
+
+    def _line_behind(self, number: int, piece: Piece | LongLine | Damage) -> int:
+        """The line that follows a piece; what is no whole lines goes to the quarantine."""
+        if isinstance(piece, Piece):
+            return piece.first_line + piece.lines
+        if isinstance(piece, LongLine):
+            self._reject(number, piece.line, "line longer than 1 MiB", _shown(piece.text))
+        else:
+            self._reject(number, piece.line, piece.reason, _shown(piece.text))
+        return piece.line + 1
+
+    def _same_kind(self, number: int) -> _Opened | None:
+        """A file's format, which must be that of the first one and have the columns that events need."""
+        opened = self._open(number)
+        if opened is None:
+            return None
+        first, other = self.format, opened.format
+        if first.kind != other.kind:
+            raise SourceError(
+                f"{self.files[number]} is {other.kind}, but the files before it are {first.kind}. Read them one kind at a time."
+            )
+        if other.kind == "csv" and other.header != first.header:
+            needed = {name for role in columns.REQUIRED for name in columns.raw_names(self.fields.roles[role].column)}
+            missing = sorted(needed - set(other.header))
+            if missing:
+                raise EventError(
+                    f"{self.files[number]}: column {', '.join(missing)} is missing. Found: {', '.join(other.header)}"
+                )
+        return opened
+
+    def _stream(self, number: int) -> Stream:
+        if self.files[number] != "-":
+            return open_stream(self.files[number])
+        if self._stdin is None:
+            raise SourceError("standard input can be read only once. Write it to a file first.")
+        stream, self._stdin = self._stdin, None
+        return stream
+
+    def parse_lines(self, lines: Sequence[Line], file: int) -> pl.DataFrame:
+        """The event frame of lines given with their positions; those that cannot be read go to the quarantine.
+
+        Parameters
+        ----------
+        lines
+            (position, bytes) each; a CSV row over several lines is given as these lines.
+        file
+            Index of their file in `files`.
+        """
+        return self._events(_raw(self._opened[file].format, lines, self.fields.columns, *self._sinks(file)), file, lines)
+
+    def _frame_of(self, block: Block) -> pl.DataFrame:
+        found = self._opened[block.file].format
+        lines = _Lines(block)
+        if found.kind == "ndjson":
+            reject = self._sinks(block.file)[0]
+            raw = from_json(block.data, block.first_line, self.fields.columns, reject, latin1=found.latin1)
+        else:
+            raw = _raw(found, lines.numbered(), self.fields.columns, *self._sinks(block.file))
+        return self._events(raw, block.file, lines)
+
+    def _events(self, raw: pl.DataFrame, file: int, lines: Sequence[Line]) -> pl.DataFrame:
+        """Events of raw rows; the rows that are none go to the quarantine with their text."""
+        good, bad = columns.events(raw, self.fields, self.timezone)
+        if len(bad):
+            wanted = set(bad["position"].to_list())
+            found = {position: line for position, line in lines if position in wanted}
+            for position, reason in bad.rows():
+                self._reject(file, position - self.bases[file], reason, _shown(found.get(position, b"")))
+        return good
+
+    def _sinks(self, file: int) -> tuple[Reject, Skip]:
+        """Where the readers of lines of a file report what they do not read."""
+        base = self.bases.get(file, 0)
+
+        def reject(position: int, reason: str, text: str) -> None:
+            self._reject(file, position - base, reason, text)
+
+        return reject, self._skip
+
+    def _skip(self, reason: str, count: int) -> None:
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+    def _reject(self, file: int, line: int, reason: str, text: str) -> None:
+        name = self.files[file]
+        if self.strict:
+            raise EventError(f"{name}:{line}: {reason}: {columns.ascii_safe(text)}")
+        self.quarantine.add(name, line, reason, text)
+
+    # --- JSON that is not in lines, Parquet
+
+    def _read_json(self, start: _Place) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Events of JSON records; positions count the records."""
+        for number in range(start.file, len(self.files)):
+            done = start.records if number == start.file else 0
+            base = self.bases[number]
+            if self._same_kind(number) is not None:
+                stream = self._stream(number)
+                found = islice(elements(stream), done, None)
+                while batch := list(islice(found, LINES_PER_FRAME // 2)):
+                    done += len(batch)
+                    yield self._json_events(batch, number), _Place(number, base=base, records=done).cursor()
+                if stream.damage:
+                    self._reject(number, done + 1, stream.damage, "")
+                stream.close()
+            self.bases[number + 1] = base + done
+
+    def _json_events(self, batch: Sequence[Element], file: int) -> pl.DataFrame:
+        base = self.bases[file]
+        good = [item for item in batch if item.record is not None]
+        for item in batch:
+            if item.reason:
+                self._reject(file, item.line, item.reason, item.text)
+        records = [item.record for item in good if item.record is not None]
+        raw = json_raw(records, [base + item.number for item in good], self.fields.columns)
+        return self._events(raw, file, [(base + item.number, item.text.encode("utf-8", "replace")) for item in good])
+
+    def _read_parquet(self, start: _Place) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        for number in range(start.file, len(self.files)):
+            done = start.records if number == start.file else 0
+            base = self.bases[number]
+            if self._same_kind(number) is not None:
+                for batch in parquet_batches(self.files[number], self.fields.columns, done, LINES_PER_FRAME):
+                    first = base + done + 1
+                    rows = batch.with_columns(pl.int_range(first, first + len(batch), dtype=pl.Int64).alias("position"))
+                    done += len(batch)
+                    yield self._parquet_events(rows, number), _Place(number, base=base, records=done).cursor()
+            self.bases[number + 1] = base + done
+
+    def _parquet_events(self, rows: pl.DataFrame, file: int) -> pl.DataFrame:
+        good, bad = columns.events(rows, self.fields, self.timezone)
+        if len(bad):
+            texts = rows.join(bad, on="position", how="semi").drop("position").head(100).rows()
+            for place, (position, reason) in enumerate(bad.rows()):
+                self._reject(file, position - self.bases[file], reason, str(texts[place]) if place < len(texts) else "")
+        return good
+
+
+Reject = Callable[[int, str, str], None]
+Skip = Callable[[str, int], None]
+
+_FIXED_ROLES: Final = {"access": weblog.ROLES, "auth": authlog.ROLES}
+
+
+class _Fixed:
+    """A stream of bytes that are there already."""
+
+    damage = ""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int) -> bytes:
+        data, self._data = self._data[:size], self._data[size:]
+        return data
+
+
+class _Lines(Sequence[Line]):
+    """The numbered lines of a block, cut only when someone asks."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+
+    def numbered(self) -> list[Line]:
+        lines = self._block.data.split(b"\n")
+        return list(enumerate(lines[:-1], start=self._block.first_line))
+
+    def __len__(self) -> int:
+        return self._block.data.count(b"\n")
+
+    def __getitem__(self, place: int) -> Line:  # type: ignore[override]
+        return self.numbered()[place]
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self.numbered())
+
+
+def _silent(_line: int, _reason: str, _text: str) -> None:
+    """Look at a sample without a word about what is wrong with it."""
+
+
+def _unskipped(_reason: str, _count: int) -> None:
+    """As above."""
+
+
+def _shown(line: bytes) -> str:
+    return line[:800].decode("utf-8", "replace")
+
+
+def _raw(found: FileFormat, lines: Sequence[Line], paths: Sequence[str], reject: Reject, skip: Skip) -> pl.DataFrame:
+    """Raw columns of numbered lines of any text format."""
+    if found.kind == "ndjson":
+        return from_json_lines(lines, paths, reject, latin1=found.latin1)
+    if found.kind == "access":
+        return weblog.raw(lines, reject, latin1=found.latin1)
+    if found.kind == "auth":
+        return authlog.raw(lines, reject, skip, latin1=found.latin1)
+    return from_csv(lines, found.header, reject, delimiter=found.delimiter, latin1=found.latin1)
+
+
+def _whole_lines(head: bytes) -> bytes:
+    """A file's beginning up to its last line end; a whole short file as it is."""
+    return head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1] or head
+
+
+def _header_lines(found: FileFormat) -> int:
+    return 1 if found.kind == "csv" and found.has_header else 0
+
+
+def _without_header(piece: Piece, found: FileFormat) -> tuple[bytes, int]:
+    """The lines of a piece behind the header, and the number of the first."""
+    if piece.first_line > 1 or not _header_lines(found):
+        return piece.data, piece.first_line
+    data, first = piece.data, 1
+    while data:
+        line, _, data = data.partition(b"\n")
+        first += 1
+        if line.strip():
+            break
+    return data, first
+
+
+def _newest(files: Sequence[str]) -> datetime | None:
+    """When the newest of the files was last written."""
+    moments = [os.fstat(0).st_mtime if name == "-" else Path(name).stat().st_mtime for name in files]
+    return datetime.fromtimestamp(max(moments), UTC) if moments else None
+
+
+def _resolve(url: str) -> list[str]:
+    """The files that an address names, oldest first where they are numbered by rotation."""
+    scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]+)://", url)
+    if scheme and scheme[1].lower() != "file":
+        raise SourceError(f'there is no source for "{scheme[1]}://". Give {SUPPORTED}')
+    path = unquote(re.sub(r"^file://(localhost(?=/))?", "", url, flags=re.IGNORECASE)) if scheme else url
+    if path == "-":
+        return ["-"]
+    if Path(path).is_dir():
+        return _files_in(path)
+    if Path(path).exists():
+        return [path]
+    found = sorted((name for name in glob.glob(path, recursive=True) if Path(name).is_file()), key=_age)
+    if not found:
+        raise SourceError(f"{path} does not exist{_near(path)}. Give {SUPPORTED}")
+    return found
+
+
+def _files_in(folder: str) -> list[str]:
+    files = [str(item) for item in Path(folder).iterdir() if item.is_file() and not item.name.startswith(".")]
+    readable = sorted((name for name in files if os.access(name, os.R_OK)), key=_age)
+    if not readable:
+        raise SourceError(f"{folder} has no files to read")
+    return readable
+
+
+def _age(name: str) -> tuple[str, int, str]:
+    """Sorts by name, but `log.2.gz` before `log.1` before `log`."""
+    match = re.fullmatch(r"(.*?)\.(\d{1,4})(\.(?:gz|zst))?", name)
+    return (match[1], -int(match[2]), name) if match else (name, 0, name)
+
+
+def _near(path: str) -> str:
+    folder = Path(path).parent
+    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    return nearest(Path(path).name, names)
