@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import altair as alt
@@ -104,7 +104,7 @@ def evidence_timeline(
         axis=alt.Axis(values=_ticks(top, bent=bent), labelExpr="datum.value + ' bits'"),
     )
     hour = alt.Axis(format="%H:%M", tickCount=max(3, width // 110), grid=False, labelFlush=True)
-    x = alt.X("time:T", title=None, scale=alt.Scale(type="utc"), axis=hour)
+    x = alt.X("time:T", title=None, scale=alt.Scale(type="utc", nice=False), axis=hour)
     colour = alt.Color("colour:N", scale=None)
     grouped = alt.Chart(_values(lines)).encode(x=x, y=y, color=colour, detail="user:N")
     said: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -6, "dy": -4, "fontSize": 11}
@@ -246,12 +246,14 @@ def heat_order(transitions: pl.DataFrame, actions: int = HEAT_ACTIONS) -> tuple[
 
 
 def _points(stories: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Points of all lines: `user`, `time` on one day, `evidence`, each line held to the last event of all."""
+    """Points of all lines: `user`, `time` on one day, `evidence`, each line held a little beyond the last event of all."""
     lines = [_line(user, story) for user, story in stories.items() if story.height]
     if not lines:
         return pl.DataFrame(schema={"user": pl.String, "time": pl.Datetime("us", "UTC"), "evidence": pl.Float64})
     points = pl.concat(lines)
-    ends = points.group_by("user", maintain_order=True).last().with_columns(pl.lit(points["time"].max()).alias("time"))
+    first, last = points.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
+    held = last + max((last - first) / 25, timedelta(seconds=1))
+    ends = points.group_by("user", maintain_order=True).last().with_columns(pl.lit(held).alias("time"))
     return pl.concat([points, ends.select(points.columns)])
 
 
@@ -275,7 +277,8 @@ def _labels(lines: pl.DataFrame, names: Mapping[str, str], top: float, height: i
     heights = _apart([height * _bend(value / top, bent=bent) for value in ends["evidence"]], gap=16.0, top=height)
     values = [top * _unbend(value / height, bent=bent) for value in heights]
     name = pl.col("user").replace_strict(names, return_dtype=pl.String).alias("name")
-    return ends.select(name, "colour", pl.Series("evidence", values, dtype=pl.Float64))
+    colour = pl.col("colour").replace(QUIET, MUTED)
+    return ends.select(name, colour, pl.Series("evidence", values, dtype=pl.Float64))
 
 
 def _bend(share: float, *, bent: bool) -> float:

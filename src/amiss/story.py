@@ -119,6 +119,19 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
 
 
+def after(previous: str | None) -> str:
+    """What came before an event, in words.
+
+    Examples
+    --------
+    >>> after("login:failure"), after("view_item:success"), after("home"), after(None)
+    ('login failed', 'view_item', 'home', '')
+    """
+    if previous is None:
+        return ""
+    return f"{previous[:-8]} failed" if previous.endswith(":failure") else previous.removesuffix(":success")
+
+
 def beginning(text: str, width: int = 60) -> str:
     r"""The first characters of a row that could not be read, made harmless.
 
@@ -248,7 +261,7 @@ def why(reasons: Sequence[Reason], limit: int = 120) -> str:
     """
     said: list[str] = []
     for reason in reasons:
-        part = f"{escape.label(reason['text'], 4 * limit)} ({reason['bits']:.1f} bits)"
+        part = f"{escape.label(reason['text'], max(120, 2 * limit))} ({reason['bits']:.1f} bits)"
         if said and sum(map(len, said)) + len(part) > limit:
             break
         said.append(part)
