@@ -40,7 +40,7 @@ class Budget:
         days = _DAYS.get(match[2].lower()) if match else None
         if match is None or days is None or float(match[1]) <= 0:
             raise UsageError(
-                f'a budget is a number of false alarms per time, such as "3/day", "2/week" or "1/month". Found: "{text}"'
+                f'a budget is a number of false alarms per time, such as "3/day" or "1/month". Found: "{text}"'
             )
         return cls(float(match[1]) / days)
 

@@ -173,7 +173,7 @@ class Scan:
             pl.Series("bits", together[last]),
             pl.Series("peak", np.maximum.reduceat(together, first[:-1])),
             sums["surprisal"],
-            pl.struct(**{name: pl.Series(bits[last]) for name, bits in running.items()}).alias("detectors"),
+            pl.struct(pl.Series(name, bits[last]) for name, bits in running.items()).alias("detectors"),
         )
 
     def _scores(self, events: pl.DataFrame, judged: Day) -> dict[str, pl.DataFrame]:

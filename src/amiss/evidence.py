@@ -89,7 +89,7 @@ def follow(user: pl.Series, bits: Floats, standing: pl.DataFrame | None = None) 
     The mixture over the moment of change: Shiryaev 1963, "On optimum methods in quickest detection problems"; as a
     test martingale: Ramdas, Grunwald, Vovk, Shafer 2023, "Game-theoretic statistics and safe anytime-valid inference".
     """
-    from amiss import evidence_kernel as kernel  # noqa: PLC0415  compiles
+    from amiss import evidence_kernel as kernel
 
     first = groups(user)
     now = pl.DataFrame({"user": user.gather(first[:-1])}, schema_overrides={"user": pl.UInt32})
@@ -123,7 +123,7 @@ def combine(bits: Mapping[str, float], weights: Mapping[str, float] | None = Non
         return 0.0
     shares = weights if weights is not None else dict.fromkeys(bits, 1.0 / len(bits))
     top = max(bits.values())
-    return top + math.log2(math.fsum(shares[name] * 2.0 ** (value - top) for name, value in bits.items()))
+    return top + math.log2(math.fsum(shares[name] * math.exp2(value - top) for name, value in bits.items()))
 
 
 def p_value_bits(p: float) -> float:
@@ -159,7 +159,7 @@ def expected_by_chance(bits: float, users: float) -> float:
     >>> expected_by_chance(10.0, 2048)
     2.0
     """
-    return users * 2.0**-bits
+    return users * math.exp2(-bits)
 
 
 def severity(bits: float, users: float) -> Severity:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from os import PathLike
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 from amiss import evidence, surprisal
 from amiss.decide import Budget
 from amiss.detect import Detector, Reason, detector
-from amiss.engine import Scan
+from amiss.engine import Scan, coded
 from amiss.errors import SourceError, UsageError, nearest
 from amiss.events import OUTCOMES, Quarantine
 from amiss.fields import Fields
@@ -96,7 +96,7 @@ class Result:
         return f"<Result: {figures.users:,} users, {figures.events:,} events, {figures.alerts} alerts>"
 
     def _repr_html_(self) -> str:
-        from amiss.report import html_repr  # noqa: PLC0415  heavy
+        from amiss.report import html_repr
 
         return html_repr(self)
 
@@ -119,15 +119,13 @@ class Result:
 
     def profile(self, user: str) -> pl.DataFrame:
         """What a user did on the day with most evidence: `action`, `events`, `surprisal` by the surprisal table."""
-        from amiss.engine import coded  # noqa: PLC0415
-
         row = self._row(user)
         events = coded(self._scan.scored(row["period"], [row["code"]]))
         sums = surprisal.profile(events, self._scan.transitions).drop("user")
         return surprisal.decoded(sums, actions=self._scan.actions).sort("surprisal", descending=True)
 
     def transitions(self) -> pl.DataFrame:
-        """The surprisal table: `action`, `previous`, `success`, `failure`, `bits_success`, `bits_failure`, `entropy`."""
+        """The surprisal table, a row per `action` and `previous` with counts and bits by outcome, and `entropy`."""
         return surprisal.decoded(self._scan.transitions, actions=self._scan.actions)
 
     def records(self, top: int | None = None) -> list[dict[str, Any]]:
@@ -142,9 +140,9 @@ class Result:
         chance = evidence.once_in(row["bits"], self.summary.users_per_day)
         return f"{user}: {reasons or 'nothing unusual'}. Together {row['bits']:.1f} bits: {chance} here."
 
-    def report(self, path: str | PathLike[str], *, top: int = 20) -> None:
+    def report(self, path: str | Path, *, top: int = 20) -> None:
         """Write one self-contained HTML page that opens offline."""
-        from amiss.report import write_report  # noqa: PLC0415  heavy
+        from amiss.report import write_report
 
         write_report(self, path, top=top)
 
@@ -208,14 +206,15 @@ def scan(
     users_per_day = len(scanned.standings) / len(scanned.days)
     threshold = allowed.threshold(users_per_day)
     ranked = _ranked(scanned, threshold, users_per_day, top)
+    times = scanned.standings.select(pl.min("first_time"), pl.max("last_time")).row(0, named=True)
     crossed = int((scanned.standings["peak"] >= threshold).sum())
     summary = Summary(
         sources=tuple(source.url for source in sources),
         events=len(scanned.spool),
         users=len(ranked),
         users_per_day=users_per_day,
-        first_time=scanned.standings["first_time"].min(),
-        last_time=scanned.standings["last_time"].max(),
+        first_time=times["first_time"],
+        last_time=times["last_time"],
         periods=len(scanned.days),
         learned_from=scanned.learned_from,
         quarantine=_quarantine([*learn, *sources]),

@@ -82,11 +82,12 @@ def group(
     >>> group(coded)[0].select("position", "state", "previous", "gap").rows()
     [(1, 0, -1, -1), (3, 4, 0, 60000000), (2, 0, -1, -1)]
     """
-    from amiss import sessions_kernel as kernel  # noqa: PLC0415  compiles
+    from amiss import sessions_kernel as kernel
 
     time = events["time"].to_physical().to_numpy()
     user = events["user"].to_numpy()
-    order = kernel.order(time, user, int(user.max()) + 1 if len(user) else 0)
+    by_time = np.arange(len(time)) if kernel.is_sorted(time) else np.argsort(time, kind="stable")
+    order = kernel.by_user(user, int(user.max()) + 1 if len(user) else 0, by_time)
     state = len(OUTCOMES) * events["action"].to_numpy().astype(np.int32) + events["outcome"].to_numpy()
     before_state, before_time = _before(last, user)
     columns = kernel.follow(

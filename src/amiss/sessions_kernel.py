@@ -7,7 +7,7 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
-def _is_sorted(time):
+def is_sorted(time):
     """Whether times never decrease."""
     for i in range(1, len(time)):
         if time[i] < time[i - 1]:
@@ -16,7 +16,7 @@ def _is_sorted(time):
 
 
 @njit(cache=True, nogil=True)
-def _by_user(user, users, order):
+def by_user(user, users, order):
     """`order` stably sorted by user, in one counting pass."""
     at = np.zeros(users + 1, dtype=np.int64)
     for code in user:
@@ -29,12 +29,6 @@ def _by_user(user, users, order):
         grouped[at[code]] = i
         at[code] += 1
     return grouped
-
-
-def order(time, user, users):
-    """The (n,) indices that put events in groups: by user, then time, then as they stand."""
-    by_time = np.arange(len(time)) if _is_sorted(time) else np.argsort(time, kind="stable")
-    return _by_user(user, users, by_time)
 
 
 @njit(cache=True, nogil=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import tempfile
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -43,7 +45,7 @@ class Spool:
         self._files: defaultdict[date, list[Path]] = defaultdict(list)
         self._rows: defaultdict[date, int] = defaultdict(int)
         self._held_rows = 0
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
 
     def __len__(self) -> int:
         return sum(self._rows.values())
@@ -80,9 +82,10 @@ class Spool:
     def _spill(self) -> None:
         """Write what is held to files."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="amiss-")
+            self._folder = Path(tempfile.mkdtemp(prefix="amiss-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for day, frames in self._held.items():
-            path = Path(self._folder.name) / f"{day}-{len(self._files[day])}.arrow"
+            path = self._folder / f"{day}-{len(self._files[day])}.arrow"
             pl.concat(frames).write_ipc(path)
             self._files[day].append(path)
         self._held.clear()

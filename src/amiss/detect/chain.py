@@ -108,7 +108,7 @@ def count(feature: Feature, code: int) -> pl.DataFrame:
 
     cells = _joined(_by_block(feature.first, block))
     users = np.repeat(feature.users, np.diff(cells.first))
-    columns = {"user": users, "given": cells.given, "value": cells.value, "count": cells.count}
+    columns = {"user": users, "given": cells.given, "value": cells.value, "count": cells.counts}
     return pl.DataFrame(columns).with_columns(pl.lit(code, pl.UInt8).alias("feature")).select(*COUNT_SCHEMA)
 
 
@@ -141,7 +141,7 @@ def _compact(cells: kernel.Cells, at: Ints, kept: Ints) -> kernel.Cells:
     """The counts without the room between users, `kept` of each from `at` on."""
     first = np.append(0, np.cumsum(kept))
     index = np.repeat(at - first[:-1], kept) + np.arange(first[-1])
-    return kernel.Cells(first, cells.given[index], cells.value[index], cells.count[index])
+    return kernel.Cells(first, cells.given[index], cells.value[index], cells.counts[index])
 
 
 def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
@@ -153,7 +153,7 @@ def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
         np.append(0, np.cumsum(kept)),
         np.concatenate([part.given for part in parts]),
         np.concatenate([part.value for part in parts]),
-        np.concatenate([part.count for part in parts]),
+        np.concatenate([part.counts for part in parts]),
     )
 
 
@@ -161,7 +161,7 @@ def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
     """The counts of the users from `low` to `high`."""
     inside = slice(int(cells.first[low]), int(cells.first[high]))
     first = cells.first[low : high + 1] - cells.first[low]
-    return kernel.Cells(first, cells.given[inside], cells.value[inside], cells.count[inside])
+    return kernel.Cells(first, cells.given[inside], cells.value[inside], cells.counts[inside])
 
 
 def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:
@@ -174,20 +174,18 @@ def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tu
         weights[at] = rows["weights"].to_numpy()
     kept = np.zeros(len(users), dtype=np.int64)
     kept[at] = rows["count"].list.len().to_numpy()
-    lists = {
-        name: rows[name].explode(empty_as_null=False).to_numpy().astype(dtype, copy=False)
-        for name, dtype in (("given", np.int32), ("value", np.int32), ("count", np.int64))
-    }
-    return weights, kernel.Cells(np.append(0, np.cumsum(kept)), **lists)
+    given, value, counts = (rows[name].explode(empty_as_null=False).to_numpy() for name in ("given", "value", "count"))
+    first = np.append(0, np.cumsum(kept))
+    return weights, kernel.Cells(first, given.astype(np.int32), value.astype(np.int32), counts.astype(np.int64))
 
 
 def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
     """The state frame of users, from their weights and own counts."""
-    import pyarrow as pa  # noqa: PLC0415  heavy, and only needed here
+    from pyarrow.lib import LargeListArray
 
     lists = {
-        name: pl.Series(name, pa.LargeListArray.from_arrays(cells.first, values), dtype=STATE_SCHEMA[name])
-        for name, values in (("given", cells.given), ("value", cells.value), ("count", cells.count))
+        name: pl.Series(name, LargeListArray.from_arrays(cells.first, values), dtype=STATE_SCHEMA[name])
+        for name, values in (("given", cells.given), ("value", cells.value), ("count", cells.counts))
     }
     return pl.DataFrame(
         {

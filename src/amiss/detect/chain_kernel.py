@@ -43,7 +43,7 @@ class Normal(NamedTuple):
     row_of: Ints
     start: Ints
     value: Ints
-    count: Ints
+    counts: Ints
     row_total: Ints
     total: Ints
     flat: Floats
@@ -55,7 +55,7 @@ class Cells(NamedTuple):
     first: Ints
     given: Codes
     value: Codes
-    count: Ints
+    counts: Ints
 
 
 class Scratch(NamedTuple):
@@ -173,7 +173,7 @@ def _in_row(normal, row, value):
             low = middle + 1
         else:
             high = middle
-    return normal.count[low] if low < end and normal.value[low] == value else 0
+    return normal.counts[low] if low < end and normal.value[low] == value else 0
 
 
 @njit(cache=True, nogil=True)
@@ -231,7 +231,7 @@ def _left_out_flat(scratch, mask, normal, whole, given, cap):
     if row >= 0:
         for at in range(normal.start[row], normal.start[row + 1]):
             value = normal.value[at]
-            n = normal.count[at] - _own(scratch, mask, given, value, cap)
+            n = normal.counts[at] - _own(scratch, mask, given, value, cap)
             if n > 0:
                 p0 = (normal.total[value] - scratch.value_own[value] + 0.5) / scale
                 flat += math.sqrt((n + distinct * p0) / (of + distinct)) - share * math.sqrt(p0)
@@ -264,10 +264,10 @@ def _recall(scratch, mask, state, user):
         given = np.int64(state.given[at]) + 1
         value = np.int64(state.value[at]) if state.value[at] != NOVEL else novel
         cell = _cell(scratch, mask, given, value)
-        scratch.seen[cell] += state.count[at]
-        scratch.row_seen[given] += state.count[at]
-        scratch.value_seen[value] += state.count[at]
-        events += state.count[at]
+        scratch.seen[cell] += state.counts[at]
+        scratch.row_seen[given] += state.counts[at]
+        scratch.value_seen[value] += state.counts[at]
+        events += state.counts[at]
     return events
 
 
@@ -280,7 +280,7 @@ def _keep(scratch, out, at):
         if scratch.seen[cell] > 0.0:
             out.given[at + kept] = scratch.given[cell] - 1
             out.value[at + kept] = scratch.value[cell] if scratch.value[cell] != novel else NOVEL
-            out.count[at + kept] = np.int64(scratch.seen[cell])
+            out.counts[at + kept] = np.int64(scratch.seen[cell])
             kept += 1
     return kept
 
@@ -313,10 +313,7 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
                 n = np.float64(_in_row(normal, row, v) - min(scratch.own[cell], cap))
         p0 = (left + 0.5) / scale if left > 0 else 0.5 / scale
         p = (n + distinct * p0) / (of + distinct)
-        if leave_out:
-            flat = _left_out_flat(scratch, mask, normal, whole, g, cap)
-        else:
-            flat = normal.flat[row]
+        flat = _left_out_flat(scratch, mask, normal, whole, g, cap) if leave_out else normal.flat[row]
         own_chain = (scratch.seen[cell] + prior) / (scratch.row_seen[g] + prior * alphabet)
         own_values = (scratch.value_seen[v] + prior) / (events + prior * alphabet)
         flattened = math.sqrt(p) / flat

@@ -57,6 +57,22 @@ def bin_bounds(code: int) -> tuple[float, float]:
     return low, 2.0**code / _BINS_PER_SECOND
 
 
+NameOf = Callable[[int], str]
+"""Gives the name of a state."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a user did: a value after a given, `count` times of `of`, worth `bits`."""
+
+    feature: int
+    given: int
+    value: int
+    bits: float
+    count: int
+    of: int
+
+
 @dataclass(frozen=True, eq=False)
 class SequenceBaseline:
     """What is normal: the chain of states, and the chain of gaps before each state."""
@@ -116,7 +132,7 @@ class Sequence:
 
     def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
-        from amiss.detect import chain  # noqa: PLC0415  compiles
+        from amiss.detect import chain
 
         return pl.concat([chain.count(feature, code) for code, feature in _features(events)])
 
@@ -127,7 +143,7 @@ class Sequence:
 
     def no_state(self) -> pl.DataFrame:
         """The state of users before the first event of a period."""
-        from amiss.detect import chain  # noqa: PLC0415  compiles
+        from amiss.detect import chain
 
         return pl.DataFrame(schema=chain.STATE_SCHEMA)
 
@@ -146,42 +162,38 @@ class Sequence:
         scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
         return scores.select(*SCORE_SCHEMA), pl.concat(states)
 
-    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: Callable[[int], str]) -> list[Reason]:
+    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf) -> list[Reason]:
         """The pairs of (previous, state) and (state, gap) that speak against a user most, since they began to."""
         features = _features(events)
         bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in features]
-        since = _onset(sum(bits))
+        since = _onset(np.sum(bits, axis=0))
         pairs = [_pairs(code, feature, more, since) for (code, feature), more in zip(features, bits, strict=True)]
         worst = pl.concat(pairs).filter(pl.col("bits") > 0).sort("bits", descending=True).head(REASONS)
-        return [self._reason(events, baseline, name_of, *row) for row in worst.iter_rows()]
+        return [self._reason(events, baseline, name_of, Pair(**row)) for row in worst.iter_rows(named=True)]
 
     def _score(
         self, code: int, feature: Feature, baseline: SequenceBaseline, state: pl.DataFrame
     ) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
         """Bits, surprisal and state of one feature."""
-        from amiss.detect import chain  # noqa: PLC0415  compiles
+        from amiss.detect import chain
 
         return chain.score(feature, code, baseline.of(code), state, cap=self.cap, leave_out=baseline.leave_out)
 
-    def _reason(
-        self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: Callable[[int], str],
-        code: int, given: int, value: int, bits: float, count: int, of: int,
-    ) -> Reason:  # fmt: skip
+    def _reason(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf, pair: Pair) -> Reason:
         """The reason that a pair gives, with the counts of others beside it."""
-        others_count, others_of = baseline.of(code).seen(given, value)
+        others_count, others_of = baseline.of(pair.feature).seen(pair.given, pair.value)
         if baseline.leave_out:
-            own = (
-                self.summarise(events).filter(feature=code, given=given).with_columns(pl.col("count").clip(0, self.cap))
-            )
-            others_count -= own.filter(value=value)["count"].sum()
-            others_of -= own["count"].sum()
-        text = f"{_sentence(code, given, value, count, of, name_of)}; {_elsewhere(others_count, others_of)}"
-        return Reason(self.name, bits, text, count, of, others_count, others_of)
+            own = self.summarise(events).filter(feature=pair.feature, given=pair.given)
+            own = own.with_columns(pl.col("count").clip(0, self.cap))
+            others_count -= int(own.filter(value=pair.value)["count"].sum())
+            others_of -= int(own["count"].sum())
+        text = f"{_sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
 
 
 def _features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
     """The two features of grouped events."""
-    from amiss.detect.chain import Feature  # noqa: PLC0415  compiles
+    from amiss.detect.chain import Feature
 
     state, previous = (events[name].to_numpy() for name in ("state", "previous"))
     gap = gap_bins(events["gap"].to_numpy())
@@ -205,14 +217,14 @@ def _pairs(code: int, feature: Feature, bits: np.ndarray, since: int) -> pl.Data
     return sums.select(pl.lit(code).alias("feature"), "given", "value", "bits", "count", "of")
 
 
-def _sentence(code: int, given: int, value: int, count: int, of: int, name_of: Callable[[int], str]) -> str:
+def _sentence(pair: Pair, name_of: NameOf) -> str:
     """What the user did, with counts."""
-    share = f"{count:,} of {of:,}"
-    if code == GAP:
-        return f"{name_of(given)} came {_span(value)} after the action before, {share} times"
-    if given == START:
-        return f"{name_of(value)} began {share} sessions"
-    return f"{name_of(value)} came after {name_of(given)} {share} times"
+    share = f"{pair.count:,} of {pair.of:,}"
+    if pair.feature == GAP:
+        return f"{name_of(pair.given)} came {_span(pair.value)} after the action before, {share} times"
+    if pair.given == START:
+        return f"{name_of(pair.value)} began {share} sessions"
+    return f"{name_of(pair.value)} came after {name_of(pair.given)} {share} times"
 
 
 def _elsewhere(count: int, of: int) -> str:
