@@ -137,8 +137,8 @@ def test_what_is_no_duration_is_refused(text: str):
 
 def test_detectors_take_their_parameters():
     """A parameter of a section reaches the detector; the common cap fills in where none is given."""
-    [own] = config.detectors(["sequence"], {"sequence": {"cap": 3}}, cap=7) or []
-    [common] = config.detectors(["sequence"], {}, cap=7) or []
+    [own] = config.detectors(["sequence"], {"sequence": {"cap": 3}}, cap=7)
+    [common] = config.detectors(["sequence"], {}, cap=7)
     assert (own.cap, common.cap) == (3, 7)
 
 
@@ -154,6 +154,6 @@ def test_a_parameter_that_is_unknown_gets_the_nearest_name():
         config.detectors(["sequence"], {"sequence": {"caps": 3}})
 
 
-def test_nothing_chosen_leaves_the_choice_to_the_engine():
-    """Without names and parameters the engine decides which detectors run."""
-    assert config.detectors([], {}) is None
+def test_nothing_chosen_leaves_the_choice_to_the_scan():
+    """Without names and parameters the scan decides which detectors run."""
+    assert config.detectors([], {}) == []

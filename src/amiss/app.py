@@ -104,21 +104,30 @@ def scan(
     >>> result.summary.events, result.summary.users
     (3, 2)
     """
-    from amiss import engine
+    from amiss import result
 
+    from amiss.result import scan as judge
+
+    allowed = Budget.parse(budget)
+    gap = timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP
+    chosen = config.detectors(detectors, parameters or {}, cap=cap)
     named = {"time": time, "user": user, "action": action, "outcome": outcome}
     pinned = {role: column for role, column in named.items() if column is not None}
     choice = FieldChoice(**{"time_format": time_format, **(columns or {}), **pinned})
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
-    return engine.scan(
+    return judge(
         reader.open(data),
-        learn=reader.open(learn) if learn is not None else [],
-        budget_per_day=Budget.parse(budget).per_day,
-        detectors=config.detectors(detectors, parameters or {}, cap=cap),
-        session_gap=timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP,
+        learn=reader.open(learn) if learn else [],
+        budget=allowed,
+        detectors=chosen,
+        session_gap=gap,
         top=top,
-        progress=progress,
+        progress=progress or _silent,
     )
+
+
+def _silent(_events: int) -> None:
+    pass
 
 
 @dataclasses.dataclass(frozen=True)

@@ -153,7 +153,7 @@ def scan(
     with _stream(output) as stream:
         _write_ranking(result, shape, stream, shown)
     if report is not None:
-        _write_report(result, report, quiet=quiet)
+        _write_report(result, report, settings.scan.top, quiet=quiet)
     if _alerts(result, settings.scan.fail_on):
         raise typer.Exit(ALERTS)
 
@@ -214,7 +214,7 @@ def schema(
     """Show which column plays which role, how sure that is, and three values of each."""
     from amiss import fields, terminal
 
-    found = _reader(_settings(config, reading)).fields(source)
+    found = _reader(_settings(config, reading)).open(source)[0].fields
     terminal.print_schema(found, _console(sys.stdout))
     if output is not None:
         _write_text(output, fields.to_toml(found))
@@ -400,8 +400,8 @@ def _write_surprisal(table: DataFrame, shape: str, stream: TextIO) -> None:
         terminal.write_records(table.to_dicts(), shape, stream)
 
 
-def _write_report(result: Result, file: Path, *, quiet: bool) -> None:
-    result.report(file)
+def _write_report(result: Result, file: Path, top: int, *, quiet: bool) -> None:
+    result.report(file, top=top)
     if not quiet:
         _say(f"Report: {file}")
 
