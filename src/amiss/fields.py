@@ -1,7 +1,7 @@
 """Which raw column of a log plays which role: presets, inference from names and values, and what the user pins.
 
-A column is written as a name (`user`), a path into nested records (`user.name`), alternatives of which the first that holds something
-counts (`user.name|user.id`), or two columns side by side (`{date} {time}`).
+A column is written as a name (`user`), a path into nested records (`user.name`), alternatives of which the first that
+holds something counts (`user.name|user.id`), or two columns side by side (`{date} {time}`).
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ PRESETS: Final[dict[str, _Preset]] = {
         ("eventTime", "eventSource"),
         {
             "time": "eventTime",
-            "user": "userIdentity.arn|userIdentity.userName|userIdentity.principalId|userIdentity.invokedBy|userIdentity.type",
+            "user": (
+                "userIdentity.arn|userIdentity.userName|userIdentity.principalId|userIdentity.invokedBy|userIdentity.type"
+            ),
             "action": "eventName",
             "outcome": "errorCode",
             "ip": "sourceIPAddress",
@@ -229,47 +231,66 @@ PRESETS: Final[dict[str, _Preset]] = {
 }
 """Kinds of logs known by their columns."""
 
-_NAMES: Final[dict[str, list[str]]] = {
-    "time": (
-        "time timestamp datetime date_time ts event_time time_stamp created_at occurred_at logged_at log_time event_timestamp "
-        "published when received_at created request_time tx_datetime utc_time time_local date t"
-    ).split(),
-    "user": (
-        "user user_name username user_id userid account account_name actor principal uid login login_name subject email user_email "
-        "account_id usr customer_id customer member_id member player_id player employee employee_id src_user client_id owner person who id"
-    ).split(),
-    "action": (
-        "action event event_type event_name activity activity_name verb operation event_action command cmd op path request_path "
-        "endpoint url uri page route request type category kind event_id api method"
-    ).split(),
-    "outcome": (
-        "outcome result status success succeeded event_outcome status_code http_status response_code response_status is_success "
-        "successful ok failed failure is_failure error error_code is_error code response state"
-    ).split(),
-    "ip": (
-        "ip ip_address source_ip src_ip client_ip remote_addr remote_ip clientip source_ip_address address addr remote_host src host"
-    ).split(),
-    "country": "country country_code country_iso_code geo_country".split(),
-    "city": "city city_name geo_city town".split(),
-    "latitude": "latitude lat geo_lat".split(),
-    "longitude": "longitude lon lng long geo_lon".split(),
-    "user_agent": "user_agent useragent agent http_user_agent browser ua".split(),
-    "device": "device device_id device_name hostname host_name machine computer workstation terminal_id".split(),
-    "amount_cents": "amount_cents amount price total tx_amount value_cents".split(),
-    "other_user": "other_user target_user recipient to_user friend friend_id target_user_name receiver".split(),
-    "resource": "resource resource_id object object_id item item_id file file_name filename uri url path page document".split(),
-    "session": "session session_id sessionid sid".split(),
-    "group": "group group_id user_group cohort cohort_id department team user_role role".split(),
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, for tables of names."""
+    return tuple(text.split())
+
+
+_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "time": words(
+        "time timestamp datetime date_time ts event_time time_stamp created_at occurred_at logged_at log_time "
+        "event_timestamp published when received_at created request_time tx_datetime utc_time time_local date "
+        "t"
+    ),
+    "user": words(
+        "user user_name username user_id userid account account_name actor principal uid login login_name "
+        "subject email user_email account_id usr customer_id customer member_id member player_id player "
+        "employee employee_id src_user client_id owner person who id"
+    ),
+    "action": words(
+        "action event event_type event_name activity activity_name verb operation event_action command cmd op "
+        "path request_path endpoint url uri page route request type category kind event_id api method"
+    ),
+    "outcome": words(
+        "outcome result status success succeeded event_outcome status_code http_status response_code "
+        "response_status is_success successful ok failed failure is_failure error error_code is_error code "
+        "response state"
+    ),
+    "ip": words(
+        "ip ip_address source_ip src_ip client_ip remote_addr remote_ip clientip source_ip_address address "
+        "addr remote_host src host"
+    ),
+    "country": words("country country_code country_iso_code geo_country"),
+    "city": words("city city_name geo_city town"),
+    "latitude": words("latitude lat geo_lat"),
+    "longitude": words("longitude lon lng long geo_lon"),
+    "user_agent": words("user_agent useragent agent http_user_agent browser ua"),
+    "device": words("device device_id device_name hostname host_name machine computer workstation terminal_id"),
+    "amount_cents": words("amount_cents amount price total tx_amount value_cents"),
+    "other_user": words("other_user target_user recipient to_user friend friend_id target_user_name receiver"),
+    "resource": words(
+        "resource resource_id object object_id item item_id file file_name filename uri url path page document"
+    ),
+    "session": words("session session_id sessionid sid"),
+    "group": words("group group_id user_group cohort cohort_id department team user_role role"),
 }
-_HIDDEN: Final = frozenset("uidx realtype label labels truth ground_truth is_anomaly anomaly is_fraud tx_fraud row index".split())
+_HIDDEN: Final = frozenset(
+    words("uidx realtype label labels truth ground_truth is_anomaly anomaly is_fraud tx_fraud row index")
+)
 
 _SUCCESS: Final = frozenset(
-    "success successful succeeded succeed ok okay pass passed allow allowed accept accepted grant granted permit permitted complete "
-    "completed done true yes valid authorized approved authenticated s".split()
+    words(
+        "success successful succeeded succeed ok okay pass passed allow allowed accept accepted grant granted "
+        "permit permitted complete completed done true yes valid authorized approved authenticated s"
+    )
 )
 _FAILURE: Final = frozenset(
-    "fail failed failure failing error err deny denied reject rejected refuse refused decline declined invalid block blocked false no "
-    "unauthorized forbidden timeout abort aborted cancelled canceled locked disallowed unsuccessful exception f".split()
+    words(
+        "fail failed failure failing error err deny denied reject rejected refuse refused decline declined "
+        "invalid block blocked false no unauthorized forbidden timeout abort aborted cancelled canceled "
+        "locked disallowed unsuccessful exception f"
+    )
 )
 
 
@@ -380,7 +401,7 @@ def infer(
 
     Examples
     --------
-    >>> sample = pl.DataFrame({"ts": ["2019-01-01T00:00:00Z"], "account": ["ann"], "event": ["login"], "result": ["ok"]})
+    >>> sample = pl.DataFrame({"ts": ["2019-01-01T00:00:00Z"], "account": ["ann"], "event": ["in"], "result": ["ok"]})
     >>> {role: guess.column for role, guess in infer(sample).roles.items()}
     {'time': 'ts', 'user': 'account', 'action': 'event', 'outcome': 'result'}
     """
@@ -431,7 +452,8 @@ def _check_pinned(sample: pl.DataFrame, pinned: Mapping[str, str], where: str) -
         if name not in sample.columns
     ]
     if problems:
-        raise EventError("\n".join([f"{where}: {problems[0]}" if where else problems[0], *problems[1:], _found(sample)]))
+        head = f"{where}: " if where else ""
+        raise EventError(head + "\n".join([*problems, _found(sample)]))
 
 
 def _check_complete(sample: pl.DataFrame, roles: Mapping[str, RoleGuess], where: str) -> None:
@@ -507,7 +529,8 @@ def _with_time_format(
         shown = ", ".join(guess.samples) or "nothing"
         raise EventError(
             f'column "{guess.column}" does not hold times. Found: {shown}. '
-            "Expected ISO 8601, seconds to nanoseconds since 1970, an access log's or syslog's times. Name another: --time COLUMN"
+            "Expected ISO 8601, seconds to nanoseconds since 1970, an access log's or syslog's times. "
+            "Name another: --time COLUMN"
         )
     first = str(values.drop_nulls().first()) if found.kind == "syslog" else ""
     return replace(guess, time_format=times.with_year(found, first, year=year, now=now))
@@ -548,7 +571,11 @@ def _from_columns(sample: pl.DataFrame, pinned: Mapping[str, str]) -> dict[str, 
         if role in roles or role in pinned:
             continue
         best = max(
-            ((_score(sample, role, name), -place, name) for place, name in enumerate(sample.columns) if name not in taken),
+            (
+                (_score(sample, role, name), -place, name)
+                for place, name in enumerate(sample.columns)
+                if name not in taken
+            ),
             default=(0.0, 0, ""),
         )
         if best[0] >= _SURE:
@@ -626,7 +653,8 @@ def _user_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
         return 0.0
     if _share(sample, name, r"^[^@\s]+@[^@\s]+\.[a-zA-Z]+$") >= _LOOKS:
         by_name = max(by_name, 0.6)
-    return by_name * _variety(values) * (0.3 if (values.str.len_chars().mean() or 0) > 100 else 1.0)  # type: ignore[operator]
+    long = (values.str.len_chars() > 100).mean() or 0.0
+    return by_name * _variety(values) * (0.3 if isinstance(long, float) and long > 0.5 else 1.0)
 
 
 def _action_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
@@ -720,7 +748,8 @@ def _as_text(series: pl.Series) -> pl.Series:
     if series.dtype == pl.Boolean:
         return series.cast(pl.Int8).cast(pl.String).replace({"1": "true", "0": "false"})
     if series.dtype.is_nested() or series.dtype == pl.Object:
-        return pl.Series(series.name, [None if v is None else json.dumps(v, default=str) for v in series], dtype=pl.String)
+        written = [None if value is None else json.dumps(value, default=str) for value in series.to_list()]
+        return pl.Series(series.name, written, dtype=pl.String)
     if series.dtype == pl.Binary:
         return series.cast(pl.String, strict=False)
     return series.cast(pl.String)
@@ -866,7 +895,7 @@ def _toml_text(text: str) -> str:
 
 
 def from_toml(text: str) -> FieldChoice:
-    """What the `[fields]` section of a configuration pins.
+    r"""What the `[fields]` section of a configuration pins.
 
     Raises
     ------
@@ -875,7 +904,7 @@ def from_toml(text: str) -> FieldChoice:
 
     Examples
     --------
-    >>> from_toml('[fields]\\nuser = "account"').user
+    >>> from_toml('[fields]\nuser = "account"').user
     'account'
     """
     try:

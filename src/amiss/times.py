@@ -1,8 +1,8 @@
 """Times of logs, given as text or numbers, as UTC microseconds.
 
-Understood: ISO 8601 and RFC 5424 (zone or none, `T` or blank, any fraction, also with a comma), seconds, milli-, micro- and
-nanoseconds since 1970, access logs (`17/May/2015:10:05:03 +0000`), syslog (RFC 3164, `Dec 10 06:55:46`, which has no year)
-and mail dates (RFC 5322, `Sun, 17 May 2015 10:05:03 GMT`). Nothing here reads a clock.
+Understood: ISO 8601 and RFC 5424 (zone or none, `T` or blank, any fraction, also with a comma), seconds, milli-, micro-
+and nanoseconds since 1970, access logs (`17/May/2015:10:05:03 +0000`), syslog (RFC 3164, `Dec 10 06:55:46`, which has
+no year) and mail dates (RFC 5322, `Sun, 17 May 2015 10:05:03 GMT`). Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from datetime import timezone as fixed_zone
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss.errors import EventError, UsageError
 
 Kind = Literal["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "access", "syslog", "mail", "typed"]
 
+_Array = npt.NDArray[Any]
 TIME_TYPE: Final = pl.Datetime("us", "UTC")
 
 _CLOCK: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,12}))?"
@@ -137,7 +139,7 @@ def named(kind: str) -> TimeFormat:
 def _number_format(values: pl.Series) -> TimeFormat | None:
     if values.dtype == pl.String:
         values = values.str.strip_chars()
-        if not values.str.contains(r"^\d{9,19}(\.\d{1,9})?$").mean() == 1.0:
+        if not values.str.contains(r"^\d{9,19}(\.\d{1,9})?$").all():
             return None
     numbers = values.cast(pl.Float64, strict=False).drop_nulls() if values.dtype != pl.Boolean else pl.Series([0.0])
     numbers = numbers.filter(numbers.is_finite())
@@ -206,7 +208,9 @@ def check_timezone(timezone: str) -> ZoneInfo:
 
 
 def parse_text(text: str, found: TimeFormat | None = None, timezone: str = "UTC") -> datetime | None:
-    """One time in UTC, cut to microseconds, or None when the text is not a time of the format (of any, if none is given).
+    """One time in UTC, cut to microseconds, or None when the text is not a time of the format.
+
+    Without a format, any that fits is taken.
 
     Examples
     --------
@@ -239,13 +243,13 @@ def _from_parts(parts: dict[str, str | None], found: TimeFormat, timezone: str) 
     """The time that the named parts of a pattern make up."""
     name = parts.get("name")
     month = int(parts["month"] or 0) if name is None else _MONTHS.get(name.lower(), 0)
-    clock = [int(parts[unit] or 0) for unit in ("hour", "minute", "second")]
+    hour, minute, second = (int(parts[unit] or 0) for unit in ("hour", "minute", "second"))
     micros = int(((parts.get("fraction") or "") + "000000")[:6])
-    leap, clock[2] = (1, 59) if clock[2] == 60 else (0, clock[2])
+    leap = 1 if second == 60 else 0
     years = [int(parts["year"] or 0)] if "year" in parts else _years(found)
     for year in years:
         try:
-            naive = datetime(year, month, int(parts["day"] or 0), *clock, micros)  # noqa: DTZ001 - the zone follows
+            naive = datetime(year, month, int(parts["day"] or 0), hour, minute, second - leap, micros)  # noqa: DTZ001 - the zone follows
         except ValueError:
             continue
         moment = _in_zone(naive + timedelta(seconds=leap), parts.get("zone"), timezone)
@@ -277,8 +281,8 @@ def _minutes(zone: str) -> int:
 def parse(series: pl.Series, found: TimeFormat, timezone: str = "UTC") -> pl.Series:
     """The times of a column in UTC, cut to microseconds; null where a value is not a time of the format.
 
-    Texts of one layout (equal length, digits at equal places) are read together by arithmetic on their bytes, about
-    five times as fast as Polars' own reader. Naive times are read in `timezone`; an hour that occurs twice is read as the first one.
+    Texts of one layout (equal length, digits at equal places) are read together by arithmetic on their bytes. Naive
+    times are read in `timezone`; an hour that occurs twice is read as the first one.
 
     Parameters
     ----------
@@ -328,17 +332,16 @@ def _from_numbers(series: pl.Series, kind: str) -> pl.Series:
 def _from_texts(texts: pl.Series, found: TimeFormat, timezone: str) -> pl.Series:
     """Times from texts, one layout after the other; what many layouts leave over is read one by one."""
     lengths = texts.str.len_bytes().fill_null(0).to_numpy()
-    micros = np.zeros(len(texts), dtype=np.int64)
-    known = np.zeros(len(texts), dtype=bool)
-    naive = np.zeros(len(texts), dtype=bool)
+    size = len(texts)
+    read = _Readings(np.zeros(size, np.int64), np.zeros(size, np.bool_), np.zeros(size, np.bool_))
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length) if (lengths != length).any() else np.arange(len(texts))
         if 8 <= length <= 48:
             part = texts if len(rows) == len(texts) else texts.gather(rows)
             matrix = np.frombuffer(part.str.join("").item().encode(), dtype=np.uint8).reshape(len(rows), int(length))
-            _read_layouts(matrix, rows, found, micros, known, naive)
-    local = pl.Series(micros).cast(pl.Datetime("us")).set(pl.Series(~known), None)
-    result = _settle(local, pl.Series(naive), timezone)
+            _read_layouts(matrix, rows, found, read)
+    local = pl.Series(read.micros).cast(pl.Datetime("us")).set(pl.Series(~read.known), None)
+    result = _settle(local, pl.Series(read.naive), timezone)
     return _one_by_one(texts, result, found, timezone)
 
 
@@ -362,15 +365,16 @@ def _localise(local: pl.Series, timezone: str) -> pl.Series:
     return frame.to_series().dt.convert_time_zone("UTC").rename(local.name)
 
 
-def _read_layouts(
-    matrix: np.ndarray[Any, Any],
-    rows: np.ndarray[Any, Any],
-    found: TimeFormat,
-    micros: np.ndarray[Any, Any],
-    known: np.ndarray[Any, Any],
-    naive: np.ndarray[Any, Any],
-) -> None:
-    """Fill `micros`, `known` and `naive` at `rows` from texts of one length."""
+class _Readings(NamedTuple):
+    """Per text: microseconds since 1970, whether it is a time, whether it has no zone."""
+
+    micros: _Array
+    known: _Array
+    naive: _Array
+
+
+def _read_layouts(matrix: _Array, rows: _Array, found: TimeFormat, into: _Readings) -> None:
+    """Fill in the readings at `rows` from texts of one length."""
     left = np.arange(len(rows))
     for _ in range(_LAYOUTS_PER_CALL):
         if left.size == 0:
@@ -382,8 +386,8 @@ def _read_layouts(
             same = _same_layout(matrix if left.size == len(rows) else matrix[left], match)
             chosen = left if same.all() else left[same]
             part = matrix if chosen.size == len(rows) else matrix[chosen]
-            micros[rows[chosen]], known[rows[chosen]] = _arithmetic(part, match, found)
-            naive[rows[chosen]] = match.groupdict().get("zone") is None
+            into.micros[rows[chosen]], into.known[rows[chosen]] = _arithmetic(part, match, found)
+            into.naive[rows[chosen]] = match.groupdict().get("zone") is None
         left = left[~same]
 
 
@@ -391,25 +395,22 @@ def _match(text: str, kind: str) -> re.Match[str] | None:
     return next((match for pattern in _PATTERNS[kind] if (match := pattern.fullmatch(text))), None)
 
 
-def _same_layout(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.ndarray[Any, Any]:
+def _same_layout(matrix: _Array, match: re.Match[str]) -> _Array:
     """Which rows have digits where the matched text has, and the same bytes elsewhere (month names may differ)."""
     first = np.frombuffer(match.string.encode(), dtype=np.uint8)
     free = slice(*match.span("name")) if "name" in match.re.groupindex else slice(0, 0)
     digit = (first >= 48) & (first <= 57)
     literal = ~digit
     literal[free] = False
-    same = (matrix[:, literal] == first[literal]).all(axis=1)
     figures = matrix[:, digit]
-    same &= ((figures >= 48) & (figures <= 57)).all(axis=1)
+    same: _Array = (matrix[:, literal] == first[literal]).all(axis=1) & ((figures >= 48) & (figures <= 57)).all(axis=1)
     return same
 
 
-def _arithmetic(
-    matrix: np.ndarray[Any, Any], match: re.Match[str], found: TimeFormat
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _arithmetic(matrix: _Array, match: re.Match[str], found: TimeFormat) -> tuple[_Array, _Array]:
     """Microseconds since 1970 of texts of one layout, and which of them are times at all."""
 
-    def number(group: str) -> np.ndarray[Any, Any]:
+    def number(group: str) -> _Array:
         total = np.zeros(len(matrix), dtype=np.int64)
         if group in match.re.groupindex and match[group] is not None:
             for place in range(*match.span(group)):
@@ -428,7 +429,7 @@ def _arithmetic(
     return _with_inferred_year(month, number("day"), clock, good, found)
 
 
-def _fraction(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.ndarray[Any, Any] | int:
+def _fraction(matrix: _Array, match: re.Match[str]) -> _Array | int:
     if "fraction" not in match.re.groupindex or match["fraction"] is None:
         return 0
     start, end = match.span("fraction")
@@ -438,7 +439,7 @@ def _fraction(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.ndarray[
     return total
 
 
-def _offset_micros(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.ndarray[Any, Any] | int:
+def _offset_micros(matrix: _Array, match: re.Match[str]) -> _Array | int:
     """Microseconds east of UTC; rows of one layout share the sign but not the hours."""
     zone = match.groupdict().get("zone")
     if zone is None or zone[0] not in "+-":
@@ -452,7 +453,7 @@ def _offset_micros(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.nda
     return minutes * (60_000_000 if zone[0] == "+" else -60_000_000)
 
 
-def _month_numbers(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.ndarray[Any, Any]:
+def _month_numbers(matrix: _Array, match: re.Match[str]) -> _Array:
     """1..12 from month names, 0 where the three letters are none."""
     start = match.start("name")
     lower = (matrix[:, start : start + 3] | 0x20).astype(np.int64)
@@ -463,9 +464,7 @@ def _month_numbers(matrix: np.ndarray[Any, Any], match: re.Match[str]) -> np.nda
     return months
 
 
-def _days(
-    year: np.ndarray[Any, Any], month: np.ndarray[Any, Any], day: np.ndarray[Any, Any]
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _days(year: _Array, month: _Array, day: _Array) -> tuple[_Array, _Array]:
     """Days since 1970 of dates, and which of the dates exist."""
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     first = months.astype("datetime64[D]").astype(np.int64)
@@ -474,12 +473,12 @@ def _days(
 
 
 def _with_inferred_year(
-    month: np.ndarray[Any, Any],
-    day: np.ndarray[Any, Any],
-    clock: np.ndarray[Any, Any],
-    good: np.ndarray[Any, Any],
+    month: _Array,
+    day: _Array,
+    clock: _Array,
+    good: _Array,
     found: TimeFormat,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+) -> tuple[_Array, _Array]:
     """The newest time not after `found.until` for each month, day and clock."""
     years = _years(found)
     until = int((found.until - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) if found.until else 0

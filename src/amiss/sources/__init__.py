@@ -86,6 +86,6 @@ def open_source(
     EventError
         If no column can be the time, the user or the action; lists what was found.
     """
-    from amiss.sources.files import FileSource  # noqa: PLC0415 - reading files is loaded when files are read
+    from amiss.sources.files import FileSource
 
     return FileSource(url, fields=fields, timezone=timezone, year=year, strict=strict)

@@ -1,9 +1,10 @@
 """Auth logs of Unix systems: syslog lines of sshd, sudo and su.
 
-For sshd the *address* is the user and the account that it tries is `other_user`: most lines of an exposed server name accounts
-that do not exist, one attacker tries hundreds of them, and who is odd is the one who tries. Where an account is used on the machine itself (sudo, su),
-the account is the user. Lines without an address or an account of their own (such as `check pass; user unknown`) repeat what a line beside them
-says in full: they are counted as skipped, not quarantined.
+For sshd the *address* is the user and the account that it tries is `other_user`: most lines of an exposed server name
+accounts that do not exist, one attacker tries hundreds of them, and who is odd is the one who tries. Where an account
+is used on the machine itself (sudo, su), the account is the user. Lines without an address or an account of their own
+(such as `check pass; user unknown`) repeat what a line beside them says in full: they are counted as skipped, not
+quarantined.
 """
 
 from __future__ import annotations
@@ -54,12 +55,18 @@ def _pattern(text: str, action: str, outcome: str) -> _Pattern:
 
 _METHOD: Final = r"(?P<method>password|publickey|none|keyboard-interactive(?:/pam)?|hostbased|gssapi\S*)"
 _SSHD: Final = (
-    _pattern(rf"Failed {_METHOD} for invalid user (?P<account>.*) from {_ADDRESS} port \d+.*", "failed {} for invalid user", "failure"),
+    _pattern(
+        rf"Failed {_METHOD} for invalid user (?P<account>.*) from {_ADDRESS} port \d+.*",
+        "failed {} for invalid user",
+        "failure",
+    ),
     _pattern(rf"Failed {_METHOD} for (?P<account>.*) from {_ADDRESS} port \d+.*", "failed {}", "failure"),
     _pattern(rf"Accepted {_METHOD} for (?P<account>.*) from {_ADDRESS} port \d+.*", "accepted {}", "success"),
     _pattern(rf"(?:Invalid|Illegal) user (?P<account>.*?) from {_ADDRESS}(?: port \d+)?", "invalid user", "failure"),
     _pattern(
-        rf"reverse mapping checking getaddrinfo for \S+ \[{_ADDRESS}\] failed.*", "break-in attempt (reverse mapping)", "failure"
+        rf"reverse mapping checking getaddrinfo for \S+ \[{_ADDRESS}\] failed.*",
+        "break-in attempt (reverse mapping)",
+        "failure",
     ),
     _pattern(rf"Address {_ADDRESS} maps to .*", "break-in attempt (reverse mapping)", "failure"),
     _pattern(
@@ -68,18 +75,30 @@ _SSHD: Final = (
         "failure",
     ),
     _pattern(rf"pam_unix\(\S+\): authentication failure;.* rhost={_ADDRESS}\s*", "authentication failure", "failure"),
-    _pattern(rf"PAM \d+ more authentication failures?;.* rhost={_ADDRESS}.*", "more authentication failures", "failure"),
     _pattern(
-        rf"(?:error: )?maximum authentication attempts exceeded for (?:invalid user )?(?P<account>.*) from {_ADDRESS}.*",
+        rf"PAM \d+ more authentication failures?;.* rhost={_ADDRESS}.*", "more authentication failures", "failure"
+    ),
+    _pattern(
+        rf"(?:error: )?maximum authentication attempts exceeded for (?:invalid user )?(?P<account>.*) from {_ADDRESS}",
         "too many attempts",
         "failure",
     ),
-    _pattern(rf"Disconnecting (?:invalid|authenticating) user (?P<account>.*) {_ADDRESS} port \d+.*", "too many attempts", "failure"),
-    _pattern(rf"(?:error: )?Received disconnect from {_ADDRESS}.*No more user auth.*", "disconnect (no more methods)", "unknown"),
+    _pattern(
+        rf"Disconnecting (?:invalid|authenticating) user (?P<account>.*) {_ADDRESS} port \d+.*",
+        "too many attempts",
+        "failure",
+    ),
+    _pattern(
+        rf"(?:error: )?Received disconnect from {_ADDRESS}.*No more user auth.*",
+        "disconnect (no more methods)",
+        "unknown",
+    ),
     _pattern(rf"(?:error: )?Received disconnect from {_ADDRESS}.*Auth fail.*", "disconnect (auth fail)", "unknown"),
     _pattern(rf"(?:error: )?Received disconnect from {_ADDRESS}.*", "disconnect", "unknown"),
     _pattern(
-        rf"Disconnected from (?:(?:invalid|authenticating) )?(?:user (?P<account>.*) )?{_ADDRESS}.*", "disconnected", "unknown"
+        rf"Disconnected from (?:(?:invalid|authenticating) )?(?:user (?P<account>.*) )?{_ADDRESS}.*",
+        "disconnected",
+        "unknown",
     ),
     _pattern(
         rf"Connection (?:closed|reset) by (?:(?:invalid|authenticating) user (?P<account>.*) )?{_ADDRESS}.*",
@@ -94,7 +113,8 @@ _SSHD: Final = (
 )
 _ANY_ADDRESS: Final = re.compile(rf"(?<![\w.]){_ADDRESS}(?![\w.])")
 _SUDO: Final = re.compile(
-    r"\s*(?P<user>\S+) : (?:(?P<problem>[^;=]+?) ; )?TTY=.*?USER=(?P<account>\S+)(?: ;.*?)? ?; ?COMMAND=(?P<resource>.*)"
+    r"\s*(?P<user>\S+) : (?:(?P<problem>[^;=]+?) ; )?TTY=.*?"
+    r"USER=(?P<account>\S+)(?: ;.*?)? ?; ?COMMAND=(?P<resource>.*)"
 )
 _SU: Final = re.compile(r"(?P<problem>FAILED SU )?\(to (?P<account>\S+)\) (?P<user>\S+) on .*")
 
@@ -148,7 +168,11 @@ def _sudo(text: str) -> Message | None:
 
 def _su(text: str) -> Message | None:
     match = _SU.fullmatch(text)
-    return (match["user"], "su", "failure" if match["problem"] else "success", None, match["account"], None) if match else None
+    return (
+        (match["user"], "su", "failure" if match["problem"] else "success", None, match["account"], None)
+        if match
+        else None
+    )
 
 
 _PROGRAMS: Final[dict[str, Callable[[str], Message | None]]] = {

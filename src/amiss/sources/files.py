@@ -37,7 +37,7 @@ SUPPORTED: Final = (
 class Block(NamedTuple):
     """Whole lines of a file.
 
-    `first_line` is the position of the first line (it runs on over the files of a source); `cursor` resumes behind the block.
+    `first_line` is the position of the first line (running on over the files); `cursor` resumes behind the block.
     """
 
     data: bytes
@@ -48,7 +48,7 @@ class Block(NamedTuple):
 
 @dataclass
 class _Place:
-    """Where reading stands: file, offset in its decompressed bytes, line to come, positions used by files before, records."""
+    """Where reading stands: file, offset in its bytes, line to come, positions that files before used, records read."""
 
     file: int = 0
     offset: int = 0
@@ -78,16 +78,17 @@ class _Opened:
 
 
 class FileSource:
-    """Events of one file or several of the same kind, read in blocks of about 8 MiB.
+    r"""Events of one file or several of the same kind, read in blocks of about 8 MiB.
 
-    `quarantine` holds what could not be read, `skipped` counts lines that are no events of a user (auth logs), `fields` says what was read
-    from which column, `format` what the files are made of.
+    `quarantine` holds what could not be read, `skipped` counts lines that are no events of a user (auth logs), `fields`
+    says what was read from which column, `format` what the files are made of.
 
     Examples
     --------
     >>> import tempfile, pathlib
+    >>> from amiss.sources import open_source
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "log.csv"
-    >>> _ = path.write_text("time,user,action,status\\n2019-01-01 00:00:53,ann,login,ok\\n")
+    >>> _ = path.write_text("time,user,action,status\n2019-01-01 00:00:53,ann,login,ok\n")
     >>> source = open_source(str(path))
     >>> frame, cursor = next(source.read())
     >>> frame.select("position", "user", "action", "outcome").rows()
@@ -127,10 +128,9 @@ class FileSource:
         sample = self._sample(opened, name)
         moment = _newest(self.files)
         if kind in _FIXED_ROLES:
-            found = columns.fixed(sample, kind, _FIXED_ROLES[kind], choice, where=name, year=year, now=moment)
-        else:
-            found = columns.infer(sample, choice, where=name, year=year, now=moment)
-        return opened.format, found
+            roles = _FIXED_ROLES[kind]
+            return opened.format, columns.fixed(sample, kind, roles, choice, where=name, year=year, now=moment)
+        return opened.format, columns.infer(sample, choice, where=name, year=year, now=moment)
 
     def _open(self, number: int) -> _Opened | None:
         """What a file's beginning tells; None when it is empty."""
@@ -172,7 +172,7 @@ class FileSource:
         Raises
         ------
         EventError
-            If nothing at all could be read; says why the first rows were not. With `strict`, at the first row that cannot be.
+            If nothing at all could be read; says why. With `strict`, at the first row that cannot be.
         """
         seen = False
         for frame, cursor in self._read(after):
@@ -224,9 +224,7 @@ class FileSource:
             stream = self._stream(number)
             stream.skip(place.offset)
             quoted = opened.format.kind == "csv"
-            for piece in pieces(
-                stream, first_line=place.line, offset=place.offset, quoted=quoted, max_lines=max_lines
-            ):
+            for piece in pieces(stream, first_line=place.line, offset=place.offset, quoted=quoted, max_lines=max_lines):
                 line = self._line_behind(number, piece)
                 if isinstance(piece, Piece):
                     data, first = _without_header(piece, opened.format)
@@ -254,7 +252,7 @@ class FileSource:
         first, other = self.format, opened.format
         if first.kind != other.kind:
             raise SourceError(
-                f"{self.files[number]} is {other.kind}, but the files before it are {first.kind}. Read them one kind at a time."
+                f"{self.files[number]} is {other.kind}, but the first file is {first.kind}. Read one kind at a time."
             )
         if other.kind == "csv" and other.header != first.header:
             needed = {name for role in columns.REQUIRED for name in columns.raw_names(self.fields.roles[role].column)}
@@ -283,7 +281,8 @@ class FileSource:
         file
             Index of their file in `files`.
         """
-        return self._events(_raw(self._opened[file].format, lines, self.fields.columns, *self._sinks(file)), file, lines)
+        raw = _raw(self._opened[file].format, lines, self.fields.columns, *self._sinks(file))
+        return self._events(raw, file, lines)
 
     def _frame_of(self, block: Block) -> pl.DataFrame:
         found = self._opened[block.file].format
@@ -474,7 +473,8 @@ def _resolve(url: str) -> list[str]:
         return _files_in(path)
     if Path(path).exists():
         return [path]
-    found = sorted((name for name in glob.glob(path, recursive=True) if Path(name).is_file()), key=_age)
+    names = glob.glob(path, recursive=True)  # noqa: PTH207 - patterns may be absolute, which Path.glob refuses
+    found = sorted((name for name in names if Path(name).is_file()), key=_age)
     if not found:
         raise SourceError(f"{path} does not exist{_near(path)}. Give {SUPPORTED}")
     return found

@@ -6,14 +6,22 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-from amiss.sources.streams import LINE_LIMIT, Stream
+from amiss.sources.streams import LINE_LIMIT
 
 _CHUNK: Final = 1 << 20
 _START: Final = re.compile(r'[\s,]*(?:\{\s*"\w{1,40}"\s*:\s*(?=\[\s*[\{\]]))?[\s,\[\]]*')
 _GAP: Final = re.compile(r"[\s,\[\]}]*")
 _NEXT: Final = re.compile(r"[\n,\[]\s*(?=\{)")
+
+
+class Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes, fewer only at the end."""
+        ...
 
 
 class Element(NamedTuple):
@@ -26,7 +34,7 @@ class Element(NamedTuple):
     text: str
 
 
-def elements(stream: Stream) -> Iterator[Element]:
+def elements(stream: Readable) -> Iterator[Element]:
     """The records of a stream one after the other; what cannot be read is skipped up to the next `{`."""
     decoder, raw = codecs.getincrementaldecoder("utf-8")("replace"), json.JSONDecoder()
     text, line, number, pattern, ended = "", 1, 0, _START, False

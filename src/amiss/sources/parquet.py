@@ -42,9 +42,7 @@ def flat(frame: pl.DataFrame) -> pl.DataFrame:
         parts = []
         for name, dtype in frame.schema.items():
             if isinstance(dtype, pl.Struct):
-                parts += [
-                    pl.col(name).struct.field(item.name).alias(f"{name}.{item.name}") for item in dtype.fields
-                ]
+                parts += [pl.col(name).struct.field(item.name).alias(f"{name}.{item.name}") for item in dtype.fields]
             else:
                 parts.append(pl.col(name))
         frame = frame.select(parts)

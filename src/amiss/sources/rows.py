@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -101,7 +102,7 @@ def line_by_line(lines: Iterable[Line], reject: Reject, *, latin1: bool) -> tupl
 def _record(text: str) -> dict[str, Any] | str:
     """The object on a line, or why there is none."""
     try:
-        return _DECODER.decode(text)  # type: ignore[no-any-return]
+        return _DECODER.decode(text)
     except msgspec.ValidationError:
         return "not a JSON object"
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -202,42 +203,46 @@ def from_csv(
 ) -> pl.DataFrame:
     """The raw columns of CSV lines, all of them texts, with `position`."""
     texts = list(readable(lines, reject, latin1=latin1))
-    numbers: list[int] = []
-    rows: list[list[str]] = []
+    rows = _Rows(len(header))
     start = 0
     while start < len(texts):
-        start = _read_rows(texts, start, delimiter, len(header), numbers, rows, reject)
-    values = list(zip(*rows, strict=True)) or [()] * len(header)
-    series = [pl.Series("position", numbers, dtype=pl.Int64)]
+        start = _read_rows(texts, start, delimiter, rows, reject)
+    values = list(zip(*rows.values, strict=True)) or [()] * len(header)
+    series = [pl.Series("position", rows.numbers, dtype=pl.Int64)]
     return pl.DataFrame(
         series + [pl.Series(name, column, dtype=pl.String) for name, column in zip(header, values, strict=True)]
     )
 
 
-def _read_rows(
-    texts: list[tuple[int, str]],
-    start: int,
-    delimiter: str,
-    width: int,
-    numbers: list[int],
-    rows: list[list[str]],
-    reject: Reject,
-) -> int:
+@dataclass
+class _Rows:
+    """CSV rows read so far, their positions, and how wide they must be."""
+
+    width: int
+    numbers: list[int] = field(default_factory=list)
+    values: list[list[str]] = field(default_factory=list)
+
+    def add(self, number: int, row: list[str], text: str, reject: Reject) -> None:
+        """Keep a row of the right width; fields too many are borne when empty."""
+        if len(row) == self.width or (len(row) > self.width and not any(row[self.width :])):
+            self.numbers.append(number)
+            self.values.append(row[: self.width])
+        elif row:
+            reject(number, f"{len(row)} fields instead of {self.width}", text)
+
+
+def _read_rows(texts: list[tuple[int, str]], start: int, delimiter: str, rows: _Rows, reject: Reject) -> int:
     """Add rows from `start` on; stop behind a row that is broken, and say where to go on."""
     reader = csv.reader((text + "\n" for _, text in texts[start:]), delimiter=delimiter)
     before = 0
     try:
         for row in reader:
             number, text = texts[start + before]
-            used, before = reader.line_num - before, reader.line_num
-            if used > 1 and (used > _ROW_LINES or _is_open(texts, start + before - used, used)):
+            first, before = before, reader.line_num
+            if before - first > 1 and _is_open(texts, start + first, before - first):
                 reject(number, "quote is never closed", text)
-                return start + before - used + 1
-            if len(row) == width or _is_padded(row, width):
-                numbers.append(number)
-                rows.append(row[:width])
-            elif row:
-                reject(number, f"{len(row)} fields instead of {width}", text)
+                return start + first + 1
+            rows.add(number, row, text, reject)
     except csv.Error as error:
         number, text = texts[start + before]
         reject(number, f"not CSV: {error}", text)
@@ -246,8 +251,6 @@ def _read_rows(
 
 
 def _is_open(texts: list[tuple[int, str]], start: int, used: int) -> bool:
-    return start + used == len(texts) and sum(text.count('"') for _, text in texts[start:]) % 2 == 1
-
-
-def _is_padded(row: list[str], width: int) -> bool:
-    return len(row) > width and not any(row[width:])
+    """Whether a row over several lines is only a quote that nobody closed."""
+    odd = sum(text.count('"') for _, text in texts[start : start + used]) % 2 == 1
+    return used > _ROW_LINES or (odd and start + used == len(texts))

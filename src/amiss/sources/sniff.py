@@ -43,7 +43,7 @@ class FileFormat:
 
 
 def sniff(head: bytes, name: str) -> FileFormat:
-    """The format of a file, by its first (decompressed) bytes.
+    r"""The format of a file, by its first (decompressed) bytes.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def sniff(head: bytes, name: str) -> FileFormat:
 
     Examples
     --------
-    >>> sniff(b'{"user": "ann"}\\n', "x").kind, sniff(b"time;user\\n1;ann\\n", "x").delimiter
+    >>> sniff(b'{"user": "ann"}\n', "x").kind, sniff(b"time;user\n1;ann\n", "x").delimiter
     ('ndjson', ';')
     """
     if head.startswith(b"PAR1"):
@@ -73,17 +73,17 @@ KNOWN: Final = "NDJSON, JSON, CSV, TSV, Parquet, an access log or an auth log, a
 
 
 def _unknown(lines: list[bytes], name: str) -> FileFormat:
-    start = columns_start(lines)
+    start = _beginning(lines)
     raise SourceError(f"{name} is of no format that amiss knows. It begins with: {start}. Give {KNOWN}")
 
 
-def columns_start(lines: list[bytes]) -> str:
+def _beginning(lines: list[bytes]) -> str:
     """The beginning of the first line, safe to print."""
     return ascii(lines[0][:60].decode("utf-8", "replace")) if lines else "nothing"
 
 
 def _is_latin1(head: bytes) -> bool:
-    """Whether lines with other than ASCII are Latin-1 throughout: three or more, none of them UTF-8, no control codes."""
+    """Whether lines with other than ASCII are Latin-1: three or more, none of them UTF-8, no control codes."""
     odd = [line for line in head.split(b"\n")[:-1] if not line.isascii()]
     return len(odd) >= 3 and not any(map(_is_utf8, odd)) and not any(re.search(rb"[\x80-\x9f]", line) for line in odd)
 

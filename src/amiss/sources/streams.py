@@ -147,7 +147,7 @@ def _gunzip() -> Any:  # noqa: ANN401 - zlib and zstandard give objects of one s
 
 
 def _unzstd() -> Any:  # noqa: ANN401 - as above
-    import zstandard  # noqa: PLC0415 - loaded only for zstd files
+    import zstandard
 
     return zstandard.ZstdDecompressor().decompressobj()
 
@@ -190,8 +190,9 @@ def pieces(
 ) -> Iterator[Piece | LongLine | Damage]:
     """Blocks of whole lines from the stream, which stands at `offset`, where line `first_line` begins.
 
-    Every block ends with a line end, also the last. With `quoted` (CSV) blocks do not end inside quotes, as far as can be told.
-    A line above the limit comes as :class:`LongLine`, never held whole; a damaged file ends with one :class:`Damage`.
+    Every block ends with a line end, also the last. With `quoted` (CSV) blocks do not end inside quotes, as far as can
+    be told. A line above the limit comes as :class:`LongLine`, never held whole; a damaged file ends with one
+    :class:`Damage`.
     """
     line, tail, ended = first_line, b"", False
     while not ended or tail:

@@ -1,8 +1,8 @@
 """Access logs of web servers: common and combined format, one request a line.
 
-The user is the authenticated name, else the address. The action is the method and a template of the path, so that a site has
-some hundred actions, not one per address on the web: ids, numbers, dates and tokens become `{id}`, files of a kind in a folder become one
-(`/images/*.png`), paths that are not there are all `(not found)`.
+The user is the authenticated name, else the address. The action is the method and a template of the path, so that a
+site has some hundred actions, not one per page: ids, numbers, dates, titles and tokens become `{id}`, files of a kind
+in a folder become one (`/images/*.png`), paths that are not there are all `(not found)`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from amiss.fields import words
 from amiss.sources.rows import Line, Reject, readable
 
 ROLES: Final = {
@@ -32,17 +33,27 @@ MALFORMED: Final = "(malformed request)"
 
 _QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
 _LINE: Final = re.compile(
-    rf'(?:\S+:\d+ )?(\S+) (\S+) (.+?) \[([^\]]+)\] {_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED})?(?: .*)?'
+    rf"(?:\S+:\d+ )?(\S+) (\S+) (.+?) \[([^\]]+)\] {_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED})?(?: .*)?"
 )
 _REQUEST: Final = re.compile(r"([A-Za-z_-]{3,20}) (\S.*?)(?: HTTP/\d(?:\.\d)?)?")
 _METHODS: Final = frozenset(
-    "GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH".split()
+    words(
+        "GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE "
+        "PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH"
+    )
 )
-_ABSENT: Final = frozenset(("400", "404", "405", "410", "414", "501"))
-_MOVED: Final = frozenset(("301", "308"))
+_FOLDED: Final = dict.fromkeys(("400", "404", "405", "410", "414", "501"), "(not found)") | {
+    "301": "(moved)",
+    "308": "(moved)",
+    "403": "(forbidden)",
+}
+"""Answers that say nothing about the path but that it is none: a scanner asks for thousands of them."""
+
 _ASSETS: Final = frozenset(
-    "png jpg jpeg gif svg ico webp avif bmp css js mjs map woff woff2 ttf eot otf mp3 mp4 webm ogg avi mov pdf zip gz tgz bz2 xz tar jar war "
-    "exe msi dmg deb rpm iso txt csv xls xlsx doc docx ppt pptx odt swf wasm".split()
+    words(
+        "png jpg jpeg gif svg ico webp avif bmp css js mjs map woff woff2 ttf eot otf mp3 mp4 webm ogg avi mov pdf zip "
+        "gz tgz bz2 xz tar jar war exe msi dmg deb rpm iso txt csv xls xlsx doc docx ppt pptx odt swf wasm"
+    )
 )
 _DEPTH: Final = 3
 _SEGMENT_LIMIT: Final = 24
@@ -78,11 +89,7 @@ def template(method: str, path: str, status: str = "200") -> str:
     ('GET /user/{id}/orders', 'GET /images/*.png', 'GET (not found)')
     """
     verb = method.upper() if method.upper() in _METHODS else "(other method)"
-    if status in _ABSENT:
-        return f"{verb} (not found)"
-    if status in _MOVED:
-        return f"{verb} (moved)"
-    return f"{verb} {_shape(path)}"
+    return f"{verb} {_FOLDED.get(status) or _shape(path)}"
 
 
 def _shape(path: str) -> str:
@@ -95,7 +102,7 @@ def _shape(path: str) -> str:
         return "/"
     folder = bare.endswith("/")
     last = segments[-1]
-    names = [_segment(segment) for segment in segments]
+    names = [_segment(segment, depth) for depth, segment in enumerate(segments)]
     extension = last.rpartition(".")[2].lower() if "." in last and not folder else ""
     if extension in _ASSETS:
         names[-1] = f"*.{extension}"
@@ -104,12 +111,19 @@ def _shape(path: str) -> str:
     return "/" + "/".join(names) + ("/" if folder and len(segments) <= _DEPTH else "")
 
 
-def _segment(segment: str) -> str:
-    """A name as it is, an id or token or long name as `{id}`, an extension kept."""
+def _segment(segment: str, depth: int) -> str:
+    """A name as it is, an id, token, title or long name as `{id}`, an extension kept."""
     stem, dot, extension = segment.rpartition(".")
     if dot and stem and re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,5}", extension):
-        return f"{'{id}' if len(stem) > _SEGMENT_LIMIT or _ID.fullmatch(stem) else stem}.{extension}"
-    return "{id}" if len(segment) > _SEGMENT_LIMIT or _ID.fullmatch(segment) else segment
+        return f"{'{id}' if _is_id(stem, depth) else stem}.{extension}"
+    return "{id}" if _is_id(segment, depth) else segment
+
+
+def _is_id(name: str, depth: int) -> bool:
+    """Whether a name stands for one of many: too long, a token, or a title of several words below the top."""
+    joints = name.count("-") + name.count("_")
+    is_title = depth >= 1 and joints >= (2 if depth == 1 else 1)
+    return is_title or len(name) > _SEGMENT_LIMIT or _ID.fullmatch(name) is not None
 
 
 def raw(lines: Iterable[Line], reject: Reject, *, latin1: bool = False) -> pl.DataFrame:
