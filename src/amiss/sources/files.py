@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -218,21 +219,26 @@ class FileSource:
             yield from self._blocks_of(place, max_lines)
 
     def _blocks_of(self, place: _Place, max_lines: int | None) -> Iterator[Block]:
-        number, base, line = place.file, place.base, place.line
+        """Blocks of one file from a place on."""
+        number, line = place.file, place.line
         opened = self._same_kind(number)
         if opened is not None:
-            stream = self._stream(number)
-            stream.skip(place.offset)
-            quoted = opened.format.kind == "csv"
-            for piece in pieces(stream, first_line=place.line, offset=place.offset, quoted=quoted, max_lines=max_lines):
-                line = self._line_behind(number, piece)
-                if isinstance(piece, Piece):
-                    data, first = _without_header(piece, opened.format)
-                    cursor = _Place(number, piece.end, line, base).cursor()
-                    if data:
-                        yield Block(data, base + first, number, cursor)
-            stream.close()
-        self.bases[number + 1] = base + line - 1
+            with closing(self._stream(number)) as stream:
+                stream.skip(place.offset)
+                quoted = opened.format.kind == "csv"
+                start = {"first_line": place.line, "offset": place.offset}
+                for piece in pieces(stream, **start, quoted=quoted, max_lines=max_lines):
+                    line = self._line_behind(number, piece)
+                    yield from self._block(piece, place, line, opened.format)
+        self.bases[number + 1] = place.base + line - 1
+
+    def _block(self, piece: Piece | LongLine | Damage, place: _Place, line: int, found: FileFormat) -> Iterator[Block]:
+        """The block that a piece is, when it is one that holds more than the header."""
+        if isinstance(piece, Piece):
+            data, first = _without_header(piece, found)
+            if data:
+                cursor = _Place(place.file, piece.end, line, place.base).cursor()
+                yield Block(data, place.base + first, place.file, cursor)
 
     def _line_behind(self, number: int, piece: Piece | LongLine | Damage) -> int:
         """The line that follows a piece; what is no whole lines goes to the quarantine."""
@@ -330,14 +336,13 @@ class FileSource:
             done = start.records if number == start.file else 0
             base = self.bases[number]
             if self._same_kind(number) is not None:
-                stream = self._stream(number)
-                found = islice(elements(stream), done, None)
-                while batch := list(islice(found, LINES_PER_FRAME // 2)):
-                    done += len(batch)
-                    yield self._json_events(batch, number), _Place(number, base=base, records=done).cursor()
-                if stream.damage:
-                    self._reject(number, done + 1, stream.damage, "")
-                stream.close()
+                with closing(self._stream(number)) as stream:
+                    found = islice(elements(stream), done, None)
+                    while batch := list(islice(found, LINES_PER_FRAME // 2)):
+                        done += len(batch)
+                        yield self._json_events(batch, number), _Place(number, base=base, records=done).cursor()
+                    if stream.damage:
+                        self._reject(number, done + 1, stream.damage, "")
             self.bases[number + 1] = base + done
 
     def _json_events(self, batch: Sequence[Element], file: int) -> pl.DataFrame:
