@@ -1,11 +1,14 @@
 """Writes what is generated in the documentation, or with --check says what is not current.
 
-Generated are `docs/cli.md`, from the commands themselves, and the output below each `$ command` in the ```console
-blocks of README.md and docs/: the commands of a page run in one empty directory, in their order.
+Generated are `docs/cli.md`, from the commands themselves, and the output below each `$ command` and each
+`>>>` line in the ```console and ```python blocks of README.md and docs/: they run in one empty directory a page.
 """
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
 import os
 import re
 import subprocess
@@ -21,8 +24,8 @@ from amiss.cli import app
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLI: Final = ROOT / "docs" / "cli.md"
-CONSOLE: Final = re.compile(r"(?<=^```console\n)(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
-VARIES: Final = re.compile(r"\b[\d,.]+ (?:s|ms|events/s)\b")
+BLOCK: Final = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+VARIES: Final = re.compile(r"(?:\b[\d,.]+ m?s, )?\b[\d,.]+ events/s")
 INTRODUCTION: Final = """# Commands
 
 Written by `make docs` from the commands themselves; `amiss COMMAND --help` says the same.
@@ -77,13 +80,32 @@ def _meaning(option: Any) -> str:
 
 
 def rerun(text: str, folder: Path) -> str:
-    """The page with the output of each command as it is now; they run in `folder`, in order."""
-    return CONSOLE.sub(lambda block: "".join(_answered(line, folder) for line in _lines(block[1])), text)
+    """The page with the output of its commands and Python lines as it is now; they run in `folder`, in order."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+
+    def fresh(block: re.Match[str]) -> str:
+        kind, body = block.groups()
+        lines = _examples(body, names, folder) if kind == "python" else _answers(body, folder)
+        return f"```{kind}\n{''.join(lines)}```"
+
+    return BLOCK.sub(fresh, text)
 
 
-def _lines(block: str) -> list[str]:
-    """The commands of a block, each with its continuation lines."""
-    return re.findall(r"^\$ (?:.*\\\n)*.*\n", block, flags=re.MULTILINE)
+def _answers(block: str, folder: Path) -> list[str]:
+    """The commands of a block, each with its output."""
+    return [_answered(command, folder) for command in re.findall(r"^\$ (?:.*\\\n)*.*\n", block, flags=re.MULTILINE)]
+
+
+def _examples(block: str, names: dict[str, Any], folder: Path) -> list[str]:
+    """The Python lines of a block, each with what it prints."""
+    lines = []
+    for example in doctest.DocTestParser().get_examples(block):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.chdir(folder):
+            exec(compile(example.source, "<page>", "single"), names)
+        first, *rest = example.source.splitlines()
+        lines.append("".join([f">>> {first}\n", *(f"... {line}\n" for line in rest), printed.getvalue()]))
+    return lines
 
 
 def _answered(command: str, folder: Path) -> str:

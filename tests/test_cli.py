@@ -295,7 +295,7 @@ def test_explaining_a_user_who_is_not_there_is_an_error(run, days: Path):
 def test_surprisal_of_an_action_after_another(run, shared_data: Path):
     """The published row: buying after a login went well 6 times, at 7.70 bits, and failed once, at 10.29."""
     log = str(shared_data / "marketplace" / "seed000_1000users_day1.csv.gz")
-    Path("amiss.toml").write_text('[events.columns]\nuser = "uidx"\naction = "path"\n', encoding="utf-8")
+    Path("amiss.toml").write_text('[fields]\nuser = "uidx"\naction = "path"\n', encoding="utf-8")
     ran = run("surprisal", log, "--action", "buy_item", "--after", "login", "--format", "jsonl")
     [row] = rows(ran.out)
     assert (row["success"], row["failure"]) == (6, 1)
@@ -315,7 +315,7 @@ def test_schema_shows_the_guesses_and_pins_them(run, days: Path):
     ran = run("schema", log, "-o", "amiss.toml")
     assert ran.status == 0
     assert all(role in ran.out for role in ("time", "user", "action", "outcome"))
-    assert "[events.columns]" in Path("amiss.toml").read_text(encoding="utf-8")
+    assert "[fields]" in Path("amiss.toml").read_text(encoding="utf-8")
     assert run("scan", log).status == 0
 
 

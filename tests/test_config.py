@@ -48,10 +48,9 @@ def test_all_sections_are_read():
     """Columns, times, the scan and detectors can all be set."""
     settings = config.parse(
         """
-        [events]
+        [fields]
         timezone = "Europe/Paris"
         year = 2025
-        [events.columns]
         user = "uid"
         [scan]
         learn = ["past.jsonl"]
@@ -61,8 +60,8 @@ def test_all_sections_are_read():
         cap = 3
         """
     )
-    assert settings.events.timezone == "Europe/Paris"
-    assert settings.events.columns == {"user": "uid"}
+    assert settings.fields.timezone == "Europe/Paris"
+    assert settings.fields.choice().pinned() == {"user": "uid"}
     assert settings.scan.learn == ["past.jsonl"]
     assert settings.scan.fail_on == "high"
     assert settings.detector == {"sequence": {"cap": 3}}
@@ -74,7 +73,7 @@ def test_every_mistake_is_listed_with_its_line():
 bugdet = "3/day"
 top = 0
 budget = "often"
-[events.columns]
+[fields]
 usr = "uid"
 [detector.sequence]
 caps = 3
@@ -119,7 +118,7 @@ def test_text_that_is_not_toml_is_told_with_its_line():
 
 def test_a_list_where_a_table_belongs_is_a_mistake_not_a_crash():
     """Sections of the wrong kind are refused."""
-    assert mistakes("scan = 3\ndetector = []\n[[events]]\n")
+    assert mistakes("scan = 3\ndetector = []\n[[fields]]\n")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1800.0), ("90s", 90.0), ("1.5h", 5400.0), ("1d", 86400.0)])

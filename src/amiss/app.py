@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
     from amiss.result import Result
+    from amiss.sources.files import FileSource
 
     Data = str | Path | IntoFrame | Sequence[str | Path | IntoFrame]
 
@@ -104,8 +105,6 @@ def scan(
     >>> result.summary.events, result.summary.users
     (3, 2)
     """
-    from amiss import result
-
     from amiss.result import scan as judge
 
     allowed = Budget.parse(budget)
@@ -117,7 +116,7 @@ def scan(
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
     return judge(
         reader.open(data),
-        learn=reader.open(learn) if learn else [],
+        learn=[] if learn is None else reader.open(learn),
         budget=allowed,
         detectors=chosen,
         session_gap=gap,
@@ -152,11 +151,13 @@ class Reader:
             raise UsageError("nothing to read: expected at least one path, address or frame")
         return [self._source(part) for part in parts]
 
+    def file(self, url: str | Path) -> FileSource:
+        """The source at an address."""
+        return open_source(str(url), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
+
     def _source(self, part: object) -> Source:
         if isinstance(part, str | Path):
-            return open_source(
-                str(part), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year
-            )
+            return self.file(part)
         from amiss.sources.frames import FrameSource
 
         return FrameSource(part, fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)

@@ -101,6 +101,7 @@ def _say(text: str) -> None:
     """Print a message to stderr, with nothing in it that could steer a terminal."""
     from amiss.escape import visible
 
+    _flush()
     typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
 
 
@@ -214,7 +215,7 @@ def schema(
     """Show which column plays which role, how sure that is, and three values of each."""
     from amiss import fields, terminal
 
-    found = _reader(_settings(config, reading)).open(source)[0].fields
+    found = _reader(_settings(config, reading)).file(source).fields
     terminal.print_schema(found, _console(sys.stdout))
     if output is not None:
         _write_text(output, fields.to_toml(found))
@@ -292,19 +293,15 @@ def _settings(file: Path | None, *flags: object) -> Settings:
     from amiss.config import Settings, load
 
     settings = load(file)
-    columns = override(dict.fromkeys(("time", "user", "action", "outcome")) | settings.events.columns, *flags)
-    given = {name: column for name, column in columns.items() if column is not None}
-    events = settings.events.model_copy(update=override(settings.events, *flags) | {"columns": given})
-    return Settings(events, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
+    fields = settings.fields.model_copy(update=override(settings.fields, *flags))
+    return Settings(fields, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
 
 
 def _reader(settings: Settings) -> Reader:
     from amiss.app import Reader
-    from amiss.fields import FieldChoice
 
-    events = settings.events
-    choice = FieldChoice(time_format=events.time_format, **events.columns)
-    return Reader(choice, timezone=events.timezone, year=events.year, strict=settings.scan.strict)
+    fields = settings.fields
+    return Reader(fields.choice(), timezone=fields.timezone, year=fields.year, strict=settings.scan.strict)
 
 
 def _surprisal(sources: list[str], settings: Settings, action: str | None, after: str | None) -> DataFrame:
@@ -319,10 +316,12 @@ def _surprisal(sources: list[str], settings: Settings, action: str | None, after
 def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: bool) -> Result:
     from amiss import app as python
 
-    choices = dict(settings.events) | dict(settings.scan)
-    choices = {name: value for name, value in choices.items() if name not in {"top", "fail_on"}}
+    fields, choices = settings.fields, settings.scan.model_dump(exclude={"top", "fail_on"})
+    choices["learn"] = choices["learn"] or None
+    choices |= {"columns": fields.choice().pinned(), "time_format": fields.choice().time_format}
+    choices |= {"timezone": fields.timezone, "year": fields.year, "parameters": settings.detector}
     with _progress(quiet=quiet) as progress:
-        return python.scan(sources, **choices, parameters=settings.detector, top=top, progress=progress)
+        return python.scan(sources, **choices, top=top, progress=progress)
 
 
 def _try_source(source: str, settings: Settings) -> str | None:

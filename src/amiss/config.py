@@ -1,7 +1,7 @@
 """Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
 
-Flags beat the file, the file beats the defaults. The sections are `[events]`, `[events.columns]`, `[scan]` and
-one `[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
+Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]` and one
+`[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
 """
 
 from __future__ import annotations
@@ -68,13 +68,23 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EventSettings(_Section):
-    """`[events]`: how times are read, and in `[events.columns]` which column plays which role."""
+class FieldSettings(_Section):
+    """`[fields]`: how times are read, and beside that which column plays which role (see `ROLES_AND_TIMES`)."""
 
     timezone: str = "UTC"
     year: Annotated[int, Field(ge=1970, le=9999)] | None = None
-    time_format: str | None = None
-    columns: dict[str, Any] = {}
+
+    def choice(self) -> FieldChoice:
+        """The columns that are pinned."""
+        return FieldChoice(**self.model_dump(exclude={"timezone", "year"}))
+
+
+ROLES_AND_TIMES: Final = create_model(
+    "FieldSettings",
+    __base__=FieldSettings,
+    **{role.name: (str | None, None) for role in dataclasses.fields(FieldChoice)},  # type: ignore[call-overload]  # names come from there
+)
+"""`[fields]` with a setting for each role of an event frame."""
 
 
 class ScanSettings(_Section):
@@ -91,16 +101,16 @@ class ScanSettings(_Section):
 
 
 class _File(_Section):
-    events: EventSettings = EventSettings()
+    fields: dict[str, Any] = {}
     scan: ScanSettings = ScanSettings()
     detector: dict[str, dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings of a run: `events`, `scan`, and per detector the parameters that differ from its defaults."""
+    """All settings of a run: `fields`, `scan`, and per detector the parameters that differ from its defaults."""
 
-    events: EventSettings = dataclasses.field(default_factory=EventSettings)
+    fields: FieldSettings = dataclasses.field(default_factory=ROLES_AND_TIMES)
     scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
     detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
@@ -151,10 +161,10 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
         whole, mistakes = _File.model_validate(table), list[_Mistake]()
     except ValidationError as error:
         whole, mistakes = _readable(table), list(_mistakes(error, _File))
-    mistakes += [*_column_mistakes(whole.events.columns), *_detectors_mistakes(whole)]
+    mistakes += [*_field_mistakes(whole.fields), *_detectors_mistakes(whole)]
     if mistakes:
         raise _error(mistakes, text, file)
-    return Settings(whole.events, whole.scan, whole.detector)
+    return Settings(ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.detector)
 
 
 def detectors(
@@ -225,23 +235,20 @@ def _names_beside(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
 
 
 def _readable(table: Mapping[str, Any]) -> _File:
-    """As much of a file with mistakes as can be checked further: its columns and its detectors."""
-    events, detector = table.get("events"), table.get("detector")
-    columns = events.get("columns") if isinstance(events, dict) else None
-    return _File(
-        events=EventSettings(columns=columns if isinstance(columns, dict) else {}),
-        detector={name: values for name, values in detector.items() if isinstance(values, dict)}
-        if isinstance(detector, dict)
-        else {},
-    )
+    """As much of a file with mistakes as can be checked further: its fields and its detectors."""
+    fields, detector = (_table(table.get(name)) for name in ("fields", "detector"))
+    return _File(fields=fields, detector={name: _table(values) for name, values in detector.items()})
 
 
-def _column_mistakes(columns: dict[str, Any]) -> Iterator[_Mistake]:
-    roles = _model(FieldChoice, leave_out="time_format")
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _field_mistakes(values: dict[str, Any]) -> Iterator[_Mistake]:
     try:
-        roles.model_validate(columns)
+        ROLES_AND_TIMES.model_validate(values)
     except ValidationError as error:
-        yield from _mistakes(error, roles, ("events", "columns"))
+        yield from _mistakes(error, ROLES_AND_TIMES, ("fields",))
 
 
 def _detectors_mistakes(whole: _File) -> Iterator[_Mistake]:
@@ -266,11 +273,10 @@ def _parameter_mistakes(kind: type[Any], values: dict[str, Any], section: tuple[
         yield _Mistake(section, str(error))
 
 
-def _model(kind: type[Any], *, leave_out: str = "") -> type[BaseModel]:
+def _model(kind: type[Any]) -> type[BaseModel]:
     """The fields of a dataclass as a model that checks their names and types."""
     hints = get_type_hints(kind)
-    named = (field for field in dataclasses.fields(kind) if field.name != leave_out)
-    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in named}
+    fields: dict[str, Any] = {field.name: (hints[field.name], field.default) for field in dataclasses.fields(kind)}
     return create_model(kind.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
