@@ -72,11 +72,14 @@ class Chain:
     r"""The chances of a value given what came before it, from counts.
 
     With `n` the count of (given, value), `N` the sum of its row, `d` the distinct values in the row (at least 1),
-    `m` the count of the value over all rows, `M` the sum of those, and `K` the known values and one for the
-    never-seen::
+    `m` the count of the value over all rows, `M` the sum of those, `V` the known values and `D` the different pairs::
 
-        p0(value)         = (m + 1/2) / (M + K/2)
+        p0(never-seen)    = (V + 1/2) / (D + 1),  1 if nothing is known
+        p0(value)         = (1 - p0(never-seen)) * (m + 1/2) / (M + V/2)
         p(value | given)  = (n + d * p0(value)) / (N + d)
+
+    A row gives way to p0 when a pair is new. `V` of the `D` pairs brought a new value when they first came, so that
+    is how often a new pair does: where everybody goes their own way, going where nobody went says little.
 
     Attributes
     ----------
@@ -103,7 +106,7 @@ class Chain:
     >>> cells = pl.DataFrame({"given": [-1, -1], "value": [0, 2], "count": [6, 2]})
     >>> chain = Chain.from_cells(cells)
     >>> chain.p(-1, 0), chain.p(-1, 1), chain.p(5, 1)
-    (0.736842..., 0.010526..., 0.052631...)
+    (0.624074..., 0.166666..., 0.833333...)
     """
 
     row_of: Ints
@@ -144,17 +147,24 @@ class Chain:
     def p(self, given: int, value: int) -> float:
         """The chance of `value` after `given`; any unknown value has the chance of the never-seen."""
         total = int(self.total[value]) if value < len(self.total) else 0
-        p0 = (total + 0.5) / (float(self.total.sum()) + (self.known + 1) / 2.0)
+        novel, scale = _shares(self.total, len(self.value))
+        p0 = (total + 0.5) / scale if total > 0 else novel
         distinct = max(1, len(self.count[self.row(given)]))
         n, of = self.seen(given, value)
         return (n + distinct * p0) / (of + distinct)
 
 
+def _shares(total: Ints, pairs: int) -> tuple[float, float]:
+    """The chance of the never-seen over all rows, and what (count + 1/2) of a known value is divided by."""
+    known = int(np.count_nonzero(total))
+    novel = (known + 0.5) / (pairs + 1.0) if known else 1.0
+    return novel, (float(total.sum()) + known / 2.0) / (1.0 - novel) if known else 1.0
+
+
 def _flat(start: Ints, value: Ints, count: Ints, row_total: Ints, total: Ints) -> Floats:
     """Sum of square roots of the chances, per row, then for a given without a row."""
-    known = total[total > 0]
-    scale = float(total.sum()) + (len(known) + 1) / 2.0
-    roots = np.sqrt(known + 0.5).sum() / np.sqrt(scale) + np.sqrt(0.5 / scale)
+    novel, scale = _shares(total, len(value))
+    roots = np.sqrt((total[total > 0] + 0.5) / scale).sum() + np.sqrt(novel)
     distinct = np.maximum(np.diff(start), 1).astype(np.float64)
     rows = np.repeat(np.arange(len(row_total)), np.diff(start))
     whole = row_total + distinct

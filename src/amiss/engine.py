@@ -29,7 +29,7 @@ WINDOW: Final = timedelta(days=30)
 
 Floats = npt.NDArray[np.float64]
 Counts = dict[str, pl.DataFrame]
-"""The counts of a period by detector."""
+"""The counts of a period, by what detectors call them."""
 
 History = dict[date, Counts]
 
@@ -85,9 +85,10 @@ class Scan:
         """
         wanted = pl.col("user").is_in(list(users))
         events, _ = group(self.spool.select(day, wanted), self.days[day].before, session_gap=self.session_gap)
-        scores = list(self._scores(events, self.days[day]).values())
-        running = [evidence.follow(events["user"], scored["bits"].to_numpy())[0] for scored in scores]
-        return events.with_columns(scores[0]["surprisal"], scores[0]["bits"], evidence=_together(running))
+        scores = self._scores(events, self.days[day])
+        together = self._evidence(events, scores)[1]
+        first = next(iter(scores.values()))
+        return events.with_columns(first["surprisal"], first["bits"], evidence=together)
 
     def reasons(self, day: date, events: pl.DataFrame) -> list[Reason]:
         """What speaks against the one user of these grouped events, most first."""
@@ -149,7 +150,7 @@ class Scan:
     def _day(self, periods: Sequence[Counts], before: pl.DataFrame | None, *, leave_out: bool) -> Day:
         """How a day is judged after the counts of earlier periods, or of its own."""
         baselines = {
-            detector.name: detector.baseline([counts[detector.name] for counts in periods], leave_out=leave_out)
+            detector.name: detector.baseline([counts[detector.counts] for counts in periods], leave_out=leave_out)
             for detector in self.detectors
         }
         return Day(baselines, before)
@@ -159,10 +160,7 @@ class Scan:
         first = evidence.groups(events["user"])
         last = first[1:] - 1
         scores = self._scores(events, self.days[day])
-        running = {
-            name: evidence.follow(events["user"], scored["bits"].to_numpy())[0] for name, scored in scores.items()
-        }
-        together = _together(list(running.values()))
+        running, together = self._evidence(events, scores)
         sums = surprisal.profile(coded(events), self.transitions).group_by("user", maintain_order=True).sum()
         return events[first[:-1]].select(
             "user",
@@ -176,6 +174,12 @@ class Scan:
             pl.struct(pl.Series(name, bits[last]) for name, bits in running.items()).alias("detectors"),
         )
 
+    def _evidence(self, events: pl.DataFrame, scores: Mapping[str, pl.DataFrame]) -> tuple[dict[str, Floats], Floats]:
+        """The running evidence after each event, by detector and of all together."""
+        bits = {name: scored["bits"].to_numpy() for name, scored in scores.items()}
+        running = {name: evidence.follow(events["user"], given)[0] for name, given in bits.items()}
+        return running, _together(evidence.groups(events["user"]), list(bits.values()), list(running.values()))
+
     def _scores(self, events: pl.DataFrame, judged: Day) -> dict[str, pl.DataFrame]:
         """The scores of each detector, for users of whom a day holds no earlier events."""
         return {
@@ -186,7 +190,8 @@ class Scan:
     def _summaries(self, spool: Spool, day: date, before: pl.DataFrame | None) -> Counts:
         """The counts of a day for each detector."""
         parts = [part for part, _ in self._grouped(spool, day, before)]
-        return {detector.name: merge([detector.summarise(part) for part in parts]) for detector in self.detectors}
+        families = {detector.counts: detector for detector in self.detectors}
+        return {name: merge([detector.summarise(part) for part in parts]) for name, detector in families.items()}
 
     def _last(self, spool: Spool, day: date, before: pl.DataFrame | None) -> pl.DataFrame:
         """The last events of all users after a day."""
@@ -238,9 +243,15 @@ def _added(today: Counts, learned: Counts | None) -> Counts:
     return today if learned is None else {name: merge([counts, learned[name]]) for name, counts in today.items()}
 
 
-def _together(running: Sequence[Floats]) -> Floats:
-    """The running evidence of all detectors together, each with the same weight (amiss.evidence.combine)."""
-    total = running[0]
-    for more in running[1:]:
-        total = np.logaddexp2(total, more)
-    return total - np.log2(len(running)) if len(running) > 1 else total
+def _together(first: npt.NDArray[np.int64], bits: Sequence[Floats], running: Sequence[Floats]) -> Floats:
+    """The running evidence of all detectors together (amiss.evidence.combine).
+
+    Those that speak of a user count alike; one that gave no bits in the whole day, as for want of a past, not at all.
+    """
+    if len(running) == 1:
+        return running[0]
+    spoke = [np.logical_or.reduceat(given != 0.0, first[:-1]) for given in bits]
+    weight = np.log2(np.maximum(np.sum(spoke, axis=0), 1))
+    said = [np.where(np.repeat(who, np.diff(first)), more, -np.inf) for who, more in zip(spoke, running, strict=True)]
+    total = np.logaddexp2.reduce(said) - np.repeat(weight, np.diff(first))
+    return np.where(np.isneginf(total), 0.0, total)

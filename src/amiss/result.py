@@ -35,6 +35,9 @@ REASON_SCHEMA: Final = pl.Struct(
     }
 )
 
+BY_DEFAULT: Final = ("sequence", "habit")
+"""The detectors that run unless others are asked for."""
+
 USER_COLUMNS: Final = (
     "user", "events", "first_time", "last_time", "period", "bits", "severity", "alert",
     "surprisal", "surprisal_z", "detectors", "reasons",
@@ -198,7 +201,7 @@ def scan(
         If the sources hold no event.
     """
     began = time.perf_counter()
-    scanned = Scan(detectors or [detector("sequence")], session_gap)
+    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")

@@ -27,7 +27,7 @@ SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """Columns of every score frame; a row per event, in the order of the events."""
 
-BUILT_IN: Final = {"sequence": "amiss.detect.sequence:Sequence"}
+BUILT_IN: Final = {"sequence": "amiss.detect.sequence:Sequence", "habit": "amiss.detect.habit:Habit"}
 
 Baseline = TypeVar("Baseline")
 
@@ -56,6 +56,8 @@ class Detector(Protocol[Baseline]):
     """
 
     name: ClassVar[str]
+    counts: ClassVar[str]
+    """Detectors with the same word here summarise alike; it is done once."""
     count_schema: ClassVar[dict[str, pl.DataType]]
 
     def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
@@ -89,7 +91,7 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['sequence']
+    ['habit', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}

@@ -73,9 +73,7 @@ def score(
     feature: Feature, code: int, chain: Chain, state: pl.DataFrame, *, cap: int, leave_out: bool
 ) -> tuple[Floats, Floats, pl.DataFrame]:
     """Bits (n,) and surprisal (n,) of a feature's events, and the users' state behind them."""
-    normal = kernel.Normal(
-        chain.row_of, chain.start, chain.value, chain.count, chain.row_total, chain.total, chain.flat
-    )
+    normal = _normal(chain)
     weights, recalled = _recall(feature.users, code, state)
     bits, surprisal = np.empty(len(feature.value)), np.empty(len(feature.value))
 
@@ -93,6 +91,28 @@ def score(
 
     after = _joined(_by_block(feature.first, block))
     return bits, surprisal, _state(feature.users, code, weights, after)
+
+
+def compare(feature: Feature, chain: Chain, past: pl.DataFrame, *, least: int) -> tuple[Floats, Floats]:
+    """Bits (n,) and surprisal (n,) of a feature's events against the users' own past.
+
+    `past` is counts of the feature by user (`given`, `value`, `count`), ordered by user; users with fewer than `least`
+    events in it give no evidence.
+    """
+    bits, surprisal = np.zeros(len(feature.value)), np.zeros(len(feature.value))
+    if past.is_empty():
+        return bits, surprisal
+    normal, before = _normal(chain), _past(feature.users, past)
+
+    def block(low: int, high: int) -> None:
+        events = slice(int(feature.first[low]), int(feature.first[high]))
+        first = feature.first[low : high + 1] - feature.first[low]
+        given, value = feature.given[events], feature.value[events]
+        part = _part(before, low, high)
+        kernel.compare_users(first, given, value, normal, part, least, bits[events], surprisal[events])
+
+    _by_block(feature.first, block)
+    return bits, surprisal
 
 
 def count(feature: Feature, code: int) -> pl.DataFrame:
@@ -162,6 +182,19 @@ def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
     inside = slice(int(cells.first[low]), int(cells.first[high]))
     first = cells.first[low : high + 1] - cells.first[low]
     return kernel.Cells(first, cells.given[inside], cells.value[inside], cells.counts[inside])
+
+
+def _normal(chain: Chain) -> kernel.Normal:
+    """The chain's arrays."""
+    return kernel.Normal(chain.row_of, chain.start, chain.value, chain.count, chain.row_total, chain.total, chain.flat)
+
+
+def _past(users: npt.NDArray[np.uint32], past: pl.DataFrame) -> kernel.Cells:
+    """The past counts of `users`, none for those without."""
+    rows = past.filter(pl.col("user").is_in(pl.Series(users, dtype=pl.UInt32).implode()))
+    kept = np.bincount(np.searchsorted(users, rows["user"].to_numpy()), minlength=len(users))
+    given, value, counts = (rows[name].to_numpy() for name in ("given", "value", "count"))
+    return kernel.Cells(np.append(0, np.cumsum(kept)), given, value, counts)
 
 
 def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:

@@ -70,6 +70,7 @@ class Scratch(NamedTuple):
     seen: Floats  # how often so far
     row_own: Ints
     row_lost: Ints  # values of the row that only this user showed
+    row_kinds: Ints  # values of the row that the user has shown before
     row_seen: Floats
     row_flat: Floats
     value_own: Ints
@@ -83,6 +84,7 @@ class Whole(NamedTuple):
 
     known: int
     grand: int
+    pairs: int
     roots: float
 
 
@@ -100,6 +102,7 @@ def _scratch(cells, rows, values):
         np.zeros(cells, dtype=np.int64),
         np.zeros(cells, dtype=np.int64),
         np.zeros(cells, dtype=np.float64),
+        np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.float64),
@@ -177,21 +180,30 @@ def _in_row(normal, row, value):
 
 
 @njit(cache=True, nogil=True)
-def _whole(total):
+def _whole(normal):
     """Sums over the whole baseline."""
     known, grand, roots = 0, 0, 0.0
-    for value in range(len(total)):
-        if total[value] > 0:
+    for value in range(len(normal.total)):
+        if normal.total[value] > 0:
             known += 1
-            grand += total[value]
-            roots += math.sqrt(total[value] + 0.5)
-    return Whole(known, grand, roots)
+            grand += normal.total[value]
+            roots += math.sqrt(normal.total[value] + 0.5)
+    return Whole(known, grand, len(normal.value), roots)
+
+
+@njit(cache=True, nogil=True)
+def _shares(whole):
+    """The chance of the never-seen over all rows, and what (count + 1/2) of a known value is divided by."""
+    if whole.known == 0:
+        return 1.0, 1.0
+    novel = (whole.known + 0.5) / (whole.pairs + 1.0)
+    return novel, (whole.grand + whole.known / 2.0) / (1.0 - novel)
 
 
 @njit(cache=True, nogil=True)
 def _leave_out(scratch, normal, whole, cap):
     """The sums without the user, once `own` holds the user's counts."""
-    grand = whole.grand
+    grand, pairs = whole.grand, whole.pairs
     for cell in range(scratch.cells[0]):
         given, value = scratch.given[cell], scratch.value[cell]
         part = min(scratch.own[cell], cap)
@@ -199,6 +211,7 @@ def _leave_out(scratch, normal, whole, cap):
         scratch.value_own[value] += part
         if _in_row(normal, _row(normal, given), value) == part:
             scratch.row_lost[given] += 1
+            pairs -= 1
         grand -= part
     known, roots = whole.known, whole.roots
     for cell in range(scratch.cells[0]):
@@ -212,7 +225,7 @@ def _leave_out(scratch, normal, whole, cap):
             roots += math.sqrt(left + 0.5)
         else:
             known -= 1
-    return Whole(known, grand, roots)
+    return Whole(known, grand, pairs, roots)
 
 
 @njit(cache=True, nogil=True)
@@ -221,13 +234,13 @@ def _left_out_flat(scratch, mask, normal, whole, given, cap):
     if scratch.row_flat[given] > 0.0:
         return scratch.row_flat[given]
     row = _row(normal, given)
-    scale = whole.grand + (whole.known + 1) / 2.0
+    novel, scale = _shares(whole)
     distinct, of = 1.0, 0.0
     if row >= 0:
         distinct = max(1.0, normal.start[row + 1] - normal.start[row] - scratch.row_lost[given])
         of = normal.row_total[row] - scratch.row_own[given]
     share = math.sqrt(distinct / (of + distinct))
-    flat = share * (whole.roots + math.sqrt(0.5)) / math.sqrt(scale)
+    flat = share * (whole.roots / math.sqrt(scale) + math.sqrt(novel))
     if row >= 0:
         for at in range(normal.start[row], normal.start[row + 1]):
             value = normal.value[at]
@@ -247,6 +260,7 @@ def _forget(scratch):
         scratch.keys[scratch.slot[cell]] = _FREE
         scratch.row_own[given] = 0
         scratch.row_lost[given] = 0
+        scratch.row_kinds[given] = 0
         scratch.row_seen[given] = 0.0
         scratch.row_flat[given] = 0.0
         scratch.value_own[value] = 0
@@ -292,7 +306,7 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
     The hot loop, in one piece.
     """
     alphabet = whole.known + 1.0
-    scale = whole.grand + alphabet / 2.0
+    unseen, scale = _shares(whole)
     prior = min(0.5, STRONGEST_PRIOR / alphabet)
     novel = len(scratch.value_seen) - 1
     for i in range(first, last):
@@ -311,7 +325,7 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
             of = np.float64(normal.row_total[row] - scratch.row_own[g])
             if left > 0:
                 n = np.float64(_in_row(normal, row, v) - min(scratch.own[cell], cap))
-        p0 = (left + 0.5) / scale if left > 0 else 0.5 / scale
+        p0 = (left + 0.5) / scale if left > 0 else unseen
         p = (n + distinct * p0) / (of + distinct)
         flat = _left_out_flat(scratch, mask, normal, whole, g, cap) if leave_out else normal.flat[row]
         own_chain = (scratch.seen[cell] + prior) / (scratch.row_seen[g] + prior * alphabet)
@@ -355,7 +369,7 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
         most = max(most, 2 * (first[user + 1] - first[user]) + state.first[user + 1] - state.first[user])
     values = max(_highest(value, state.value) + 1, len(normal.total)) + 1
     scratch = _scratch(most, _highest(given, state.given) + 2, values)
-    everyone = _whole(normal.total)
+    everyone = _whole(normal)
     for user in range(users):
         mask = _mask(2 * (first[user + 1] - first[user]) + state.first[user + 1] - state.first[user])
         whole = everyone
@@ -370,6 +384,67 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
             bits, surprisal, leave_out, cap,
         )  # fmt: skip
         kept[user] = _keep(scratch, out, first[user] + state.first[user])
+        _forget(scratch)
+
+
+@njit(cache=True, nogil=True)
+def _kinds(scratch):
+    """Count the different values of each row, and over all rows, that the user has shown."""
+    kinds = 0
+    for cell in range(scratch.cells[0]):
+        scratch.row_kinds[scratch.given[cell]] += 1
+        if not scratch.value_done[scratch.value[cell]]:
+            scratch.value_done[scratch.value[cell]] = True
+            kinds += 1
+    return kinds
+
+
+@njit(cache=True, nogil=True)
+def _everyone(normal, whole, given, value):
+    """The baseline's chance of `value` after `given`."""
+    unseen, scale = _shares(whole)
+    total = normal.total[value] if value < len(normal.total) else 0
+    p0 = (total + 0.5) / scale if total > 0 else unseen
+    row = _row(normal, given)
+    if row < 0:
+        return p0
+    distinct = np.float64(normal.start[row + 1] - normal.start[row])
+    n = _in_row(normal, row, value) if total > 0 else 0
+    return (n + distinct * p0) / (normal.row_total[row] + distinct)
+
+
+@njit(cache=True, nogil=True)
+def compare_users(first, given, value, normal, past, least, bits, surprisal):
+    """Compare the events of users with their own past, user u's from `past.first[u]` on, and with everyone's.
+
+    Fills `bits` and `surprisal` by event; 0 bits for users with fewer than `least` events in the past.
+    """
+    users = len(first) - 1
+    most = 1
+    for user in range(users):
+        most = max(most, first[user + 1] - first[user] + past.first[user + 1] - past.first[user])
+    values = max(_highest(value, past.value) + 1, len(normal.total)) + 1
+    scratch = _scratch(most, _highest(given, past.given) + 2, values)
+    whole = _whole(normal)
+    for user in range(users):
+        mask = _mask(first[user + 1] - first[user] + past.first[user + 1] - past.first[user])
+        events = _recall(scratch, mask, past, user)
+        kinds = _kinds(scratch)
+        for i in range(first[user], first[user + 1]):
+            bits[i], surprisal[i] = 0.0, 0.0
+            if value[i] == ABSENT:
+                continue
+            g, v = np.int64(given[i]) + 1, np.int64(value[i])
+            everyone = _everyone(normal, whole, g, v)
+            own = everyone
+            if events >= least:
+                own = (scratch.value_seen[v] + kinds * own) / (events + kinds)
+                different = scratch.row_kinds[g]
+                if different > 0:
+                    n = scratch.seen[_cell(scratch, mask, g, v)]
+                    own = (n + different * own) / (scratch.row_seen[g] + different)
+            bits[i] = math.log2(everyone / own)
+            surprisal[i] = -math.log2(own)
         _forget(scratch)
 
 

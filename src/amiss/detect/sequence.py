@@ -122,19 +122,20 @@ class Sequence:
     >>> today = events((3, 0, 1, 0, 0), (4, 9_000_000, 1, 2, 0))
     >>> scores, _ = detector.score(today, detector.baseline([past]), detector.no_state())
     >>> scores["bits"].round(2).to_list()
-    [-0.89, 1.3]
+    [-0.57, 0.55]
     """
 
     cap: int = 5
 
     name: ClassVar[str] = "sequence"
+    counts: ClassVar[str] = "sequence"
     count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
 
     def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
         from amiss.detect import chain
 
-        return pl.concat([chain.count(feature, code) for code, feature in _features(events)])
+        return pl.concat([chain.count(feature, code) for code, feature in features(events)])
 
     def baseline(self, counts: Periods[pl.DataFrame], *, leave_out: bool = False) -> SequenceBaseline:
         """The chains that follow from the counts of earlier periods."""
@@ -153,7 +154,7 @@ class Sequence:
         """Bits and surprisal of grouped events, and the state of their users behind them."""
         bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
         states = []
-        for code, feature in _features(events):
+        for code, feature in features(events):
             more, rarer, behind = self._score(code, feature, baseline, state)
             bits += more
             surprisal += rarer
@@ -164,12 +165,9 @@ class Sequence:
 
     def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf) -> list[Reason]:
         """The pairs of (previous, state) and (state, gap) that speak against a user most, since they began to."""
-        features = _features(events)
-        bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in features]
-        since = _onset(np.sum(bits, axis=0))
-        pairs = [_pairs(code, feature, more, since) for (code, feature), more in zip(features, bits, strict=True)]
-        worst = pl.concat(pairs).filter(pl.col("bits") > 0).sort("bits", descending=True).head(REASONS)
-        return [self._reason(events, baseline, name_of, Pair(**row)) for row in worst.iter_rows(named=True)]
+        found = features(events)
+        bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in found]
+        return [self._reason(events, baseline, name_of, pair) for pair in worst(found, bits)]
 
     def _score(
         self, code: int, feature: Feature, baseline: SequenceBaseline, state: pl.DataFrame
@@ -187,11 +185,11 @@ class Sequence:
             own = own.with_columns(pl.col("count").clip(0, self.cap))
             others_count -= int(own.filter(value=pair.value)["count"].sum())
             others_of -= int(own["count"].sum())
-        text = f"{_sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
+        text = f"{sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
 
 
-def _features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
+def features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
     """The two features of grouped events."""
     from amiss.detect.chain import Feature
 
@@ -201,6 +199,14 @@ def _features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
         (ACTION, Feature.of(events["user"], previous, state)),
         (GAP, Feature.of(events["user"], state, gap)),
     ]
+
+
+def worst(found: list[tuple[int, Feature]], bits: list[np.ndarray]) -> list[Pair]:
+    """The pairs with most bits for one user, from the event on since which all bits add up to most."""
+    since = _onset(np.sum(bits, axis=0))
+    pairs = [_pairs(code, feature, more, since) for (code, feature), more in zip(found, bits, strict=True)]
+    most = pl.concat(pairs).filter(pl.col("bits") > 0).sort("bits", descending=True).head(REASONS)
+    return [Pair(**row) for row in most.iter_rows(named=True)]
 
 
 def _onset(bits: np.ndarray) -> int:
@@ -217,7 +223,7 @@ def _pairs(code: int, feature: Feature, bits: np.ndarray, since: int) -> pl.Data
     return sums.select(pl.lit(code).alias("feature"), "given", "value", "bits", "count", "of")
 
 
-def _sentence(pair: Pair, name_of: NameOf) -> str:
+def sentence(pair: Pair, name_of: NameOf) -> str:
     """What the user did, with counts."""
     share = f"{pair.count:,} of {pair.of:,}"
     if pair.feature == GAP:

@@ -1,0 +1,135 @@
+"""The `habit` detector: is this unlike what the user did before?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Periods
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+import polars as pl
+
+from amiss.baseline import COUNT_SCHEMA, Chain, capped, merge
+from amiss.detect import SCORE_SCHEMA, Reason
+from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, features, sentence, worst
+
+if TYPE_CHECKING:
+    from amiss.detect.chain import Feature
+
+STATE_SCHEMA: Final[dict[str, pl.DataType]] = {"user": pl.UInt32()}
+
+
+@dataclass(frozen=True, eq=False)
+class HabitBaseline:
+    """What everyone did, and what each user did."""
+
+    action: Chain
+    gap: Chain
+    past: pl.DataFrame
+
+    def of(self, feature: int) -> Chain:
+        """The chain of a feature."""
+        return self.action if feature == ACTION else self.gap
+
+    def own(self, feature: int) -> pl.DataFrame:
+        """The users' own counts of a feature."""
+        return self.past.filter(feature=feature)
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Is this unlike what the user did before?
+
+    The features of :class:`~amiss.detect.sequence.Sequence`, with another question. `p` is what the user's own earlier
+    periods lead to expect, `q` what everyone's do: ``bits = log2(q/p)``. With `c` the user's counts, `d` the different
+    values among them (in the row, or in all), and `q` the chance after :class:`~amiss.baseline.Chain`::
+
+        p0(value)        = (c(value) + d * q(value | given)) / (c + d)
+        p(value | given) = (c(given, value) + d(given) * p0(value)) / (c(given) + d(given))
+
+    **What it remembers.** The counts of earlier periods by user, about 20 bytes for each different pair; nothing more
+    while a period runs.
+
+    **When it is silent.** For users with fewer than `least` events in earlier periods, so always in a log of one day.
+
+    **What fools it.** Whoever does what the user did before; a change of role looks like a stranger.
+
+    Parameters
+    ----------
+    cap
+        The most that one user adds to one count of everyone's in a period.
+    least
+        The events in earlier periods from which on a user has habits.
+
+    Source
+    ------
+    The ratio of everyone to the user: Freeman, Jain, Durmuth, Biggio, Giacinto 2016, "Who Are You? A Statistical
+    Approach to Measuring User Authenticity", section III. Back-off: Witten and Bell 1991, method C.
+
+    Examples
+    --------
+    Ann always views after a login, as half of all do. Today she buys, as the other half does.
+
+    >>> counts = [(0, 0, 0, 3, 40), (0, 0, -1, 0, 40), (1, 0, 0, 6, 40), (1, 0, -1, 0, 40)]
+    >>> past = pl.DataFrame(counts, schema=COUNT_SCHEMA, orient="row")
+    >>> detector = Habit(least=50)
+    >>> from amiss.sessions import GROUPED_SCHEMA
+    >>> events = [(1, 0, 0, 0, -1, -1), (2, 9, 0, 6, 0, -1)]
+    >>> today = pl.DataFrame(events, schema=GROUPED_SCHEMA, orient="row")
+    >>> detector.score(today, detector.baseline([past]), detector.no_state())[0]["bits"].round(2).to_list()
+    [-0.11, 10.72]
+    """
+
+    cap: int = 5
+    least: int = 100
+
+    name: ClassVar[str] = "habit"
+    counts: ClassVar[str] = Sequence.counts
+    count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+
+    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+        """How often each user showed each (previous, state) and (state, gap), from grouped events."""
+        return Sequence(self.cap).summarise(events)
+
+    def baseline(self, counts: Periods[pl.DataFrame], *, leave_out: bool = False) -> HabitBaseline:
+        """What everyone and each user did in earlier periods; nothing when the period itself is all there is."""
+        earlier = [] if leave_out else counts
+        action, gap = (Chain.from_cells(capped(earlier, feature, self.cap)) for feature in (ACTION, GAP))
+        return HabitBaseline(action, gap, merge(earlier))
+
+    def no_state(self) -> pl.DataFrame:
+        """The state of users before the first event of a period: there is none."""
+        return pl.DataFrame(schema=STATE_SCHEMA)
+
+    def score(
+        self, events: pl.DataFrame, baseline: HabitBaseline, state: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Bits and surprisal of grouped events; a state remembers nothing."""
+        bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
+        for code, feature in features(events):
+            more, rarer = self._compare(code, feature, baseline)
+            bits += more
+            surprisal += rarer
+        columns = events.select("position", "user")
+        scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
+        return scores.select(*SCORE_SCHEMA), state
+
+    def explain(self, events: pl.DataFrame, baseline: HabitBaseline, name_of: NameOf) -> list[Reason]:
+        """The pairs of (previous, state) and (state, gap) that are least like the user."""
+        found = features(events)
+        bits = [self._compare(code, feature, baseline)[0] for code, feature in found]
+        own = baseline.past.filter(user=events["user"][0])
+        return [self._reason(own, name_of, pair) for pair in worst(found, bits)]
+
+    def _compare(self, code: int, feature: Feature, baseline: HabitBaseline) -> tuple[np.ndarray, np.ndarray]:
+        """Bits and surprisal of one feature."""
+        from amiss.detect import chain
+
+        return chain.compare(feature, baseline.of(code), baseline.own(code), least=self.least)
+
+    def _reason(self, own: pl.DataFrame, name_of: NameOf, pair: Pair) -> Reason:
+        """The reason that a pair gives, with the user's own past beside it."""
+        row = own.filter(feature=pair.feature, given=pair.given)
+        before, of = int(row.filter(value=pair.value)["count"].sum()), int(row["count"].sum())
+        text = f"{sentence(pair, name_of)}; the user's own past {before:,} of {of:,}"
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of)
