@@ -32,12 +32,15 @@ SKIPPED: Final = "not an event of a user"
 REPEAT_LIMIT: Final = 1000
 """Events that one `message repeated N times` gives at most."""
 
+MESSAGE_LIMIT: Final = 4096
+"""Characters of a message that are looked at."""
+
 _PREFIX: Final = re.compile(
     r"(?:<\d{1,3}>(?:1 )?)?"
     r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*) "
     r"(\S+) ([\w./()\-]+)(?:\[\d+\]| (?:\d+|-) \S+ (?:-|\[.*?\]))?:? (.*)"
 )
-_ADDRESS: Final = r"(?P<ip>\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]*:[0-9a-fA-F:.]+)"
+_ADDRESS: Final = r"(?P<ip>\d{1,3}(?:\.\d{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:.]{2,45})"
 _REPEATED: Final = re.compile(r"message repeated (\d{1,9}) times: \[ ?(.*)\]")
 
 
@@ -194,6 +197,7 @@ def raw(
             reject(number, "not a syslog line", text)
             continue
         time, host, program, message = match.groups()
+        message = message[:MESSAGE_LIMIT]
         repeated = _REPEATED.fullmatch(message)
         count = min(int(repeated[1]), REPEAT_LIMIT) if repeated else 1
         found = read_message(program, repeated[2] if repeated else message)

@@ -13,7 +13,7 @@ from amiss.sources.streams import LINE_LIMIT
 _CHUNK: Final = 1 << 20
 _START: Final = re.compile(r'[\s,]*(?:\{\s*"\w{1,40}"\s*:\s*(?=\[\s*[\{\]]))?[\s,\[\]]*')
 _GAP: Final = re.compile(r"[\s,\[\]}]*")
-_NEXT: Final = re.compile(r"[\n,\[]\s*(?=\{)")
+_NEXT: Final = re.compile(r"[\n,\[]\s{0,64}(?=\{)")
 
 
 class Readable(Protocol):

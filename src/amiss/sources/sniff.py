@@ -16,6 +16,7 @@ Kind = Literal["ndjson", "json", "csv", "parquet", "access", "auth"]
 
 _LINES: Final = 200
 _ENOUGH: Final = 0.5
+_FEW: Final = 0.2
 _DELIMITERS: Final = (",", "\t", ";", "|")
 _WRAPPED: Final = re.compile(rb'\s*\{\s*"\w{1,40}"\s*:\s*\[\s*(\{|\])')
 _MAGICS: Final = {
@@ -114,7 +115,7 @@ def _json_kind(head: bytes, lines: list[bytes]) -> Kind | None:
 def _is_object(line: bytes, *, flat: bool = False) -> bool:
     try:
         record = msgspec.json.decode(line, type=dict)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return not (flat and len(record) <= 3 and any(_is_records(value) for value in record.values()))
 
@@ -133,9 +134,12 @@ def _log_kind(text: list[str]) -> Kind | None:
 
 def _csv_format(text: list[str], *, latin1: bool) -> FileFormat | None:
     best = max(_DELIMITERS, key=lambda delimiter: _steadiness(text, delimiter))
-    if _steadiness(text, best) < _ENOUGH:
+    steady = _steadiness(text, best)
+    if steady < _FEW:
         return None
     header = tuple(name.strip() for name in next(csv.reader(text, delimiter=best)))
+    if steady < _ENOUGH and not (_is_header(header) and len(header) > 2):
+        return None
     if _is_header(header):
         return FileFormat("csv", best, _distinct(header), latin1=latin1)
     names = tuple(f"column_{number}" for number in range(1, len(header) + 1))

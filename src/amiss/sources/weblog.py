@@ -31,9 +31,10 @@ COLUMNS: Final = (
 )  # fmt: skip
 MALFORMED: Final = "(malformed request)"
 
-_QUOTED: Final = r'"((?:[^"\\]|\\.)*)"'
+_QUOTED: Final = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _LINE: Final = re.compile(
-    rf"(?:\S+:\d+ )?(\S+) (\S+) (.+?) \[([^\]]+)\] {_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED})?(?: .*)?"
+    rf"(?:\S+:\d+ )?(\S+) (\S+) (.{{1,256}}?) \[([^\]\[]{{1,64}})\] "
+    rf"{_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED})?(?: .*)?"
 )
 _REQUEST: Final = re.compile(r"([A-Za-z_-]{3,20}) (\S.*?)(?: HTTP/\d(?:\.\d)?)?")
 _METHODS: Final = frozenset(
@@ -102,12 +103,13 @@ def _shape(path: str) -> str:
         return "/"
     folder = bare.endswith("/")
     last = segments[-1]
-    names = [_segment(segment, depth) for depth, segment in enumerate(segments)]
+    names = [_segment(segment, depth) for depth, segment in enumerate(segments[:_DEPTH])]
     extension = last.rpartition(".")[2].lower() if "." in last and not folder else ""
-    if extension in _ASSETS:
-        names[-1] = f"*.{extension}"
-    if len(names) > _DEPTH:
-        names = [*names[: _DEPTH - 1], "…", names[-1] if names[-1].startswith("*.") else "*"]
+    kind = f"*.{extension}" if extension in _ASSETS else ""
+    if len(segments) > _DEPTH:
+        names = [*names[: _DEPTH - 1], "…", kind or "*"]
+    elif kind:
+        names[-1] = kind
     return "/" + "/".join(names) + ("/" if folder and len(segments) <= _DEPTH else "")
 
 
