@@ -6,7 +6,7 @@ it is given, and a little-endian machine.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
@@ -16,17 +16,25 @@ from numba.extending import intrinsic
 PADDING: Final = 16
 TEXT_BYTES: Final = 256
 """Bytes of the longest text that compiled passes take."""
+LINE_BYTES: Final = 1 << 20
+"""Bytes of the longest line that compiled passes take."""
 NO_TIME: Final = -(2**63)
 """Stands for a time that could not be read."""
 
-compiled = njit(cache=True, nogil=True, _nrt=False)
-"""Compiles a function without reference counts: atomic counting of arrays made the pass over lines five times slower.
+_FAST: Final[dict[str, Any]] = {"nogil": True, "_nrt": False}
+"""Without reference counts: atomic counting of arrays made the pass over lines five times slower.
 
-Such a function makes no arrays; whatever it fills, the caller provides.
+A function compiled so makes no arrays; whatever it fills, the caller provides.
 """
 
-part = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
-"""Compiles a part of compiled functions, which Python itself cannot call."""
+_INSIDE: Final[dict[str, Any]] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
+"""Always inlined: handing over the arrays of a table took longer than looking a text up in it."""
+
+compiled = njit(cache=True, **_FAST)
+"""Compiles a pass that Python calls."""
+
+part = njit(**_FAST, **_INSIDE)
+"""Compiles a part of passes, which Python cannot call."""
 
 ONES = np.uint64(0x0101010101010101)
 TOPS = np.uint64(0x8080808080808080)
@@ -38,10 +46,10 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @intrinsic
-def load(_context, data, at):  # noqa: ANN001, ANN201  (Numba's own calling form)
+def load(_context, data, at):
     """The eight bytes from `at` as one number, the first byte lowest."""
 
-    def code(context, builder, signature, args):  # noqa: ANN001, ANN202
+    def code(context, builder, signature, args):
         array = context.make_array(signature.args[0])(context, builder, args[0])
         pointer = builder.gep(array.data, [args[1]])
         return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
@@ -50,10 +58,10 @@ def load(_context, data, at):  # noqa: ANN001, ANN201  (Numba's own calling form
 
 
 @intrinsic
-def lowest(_context, mask):  # noqa: ANN001, ANN201
+def lowest(_context, mask):
     """Which byte of a non-zero mask is the first that is set."""
 
-    def code(_context, builder, _signature, args):  # noqa: ANN001, ANN202
+    def code(_context, builder, _signature, args):
         zeros = builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
         return builder.lshr(zeros, ir.Constant(ir.IntType(64), 3))
 

@@ -8,8 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from amiss.sources.bytes_kernel import NEWLINES, QUOTES, SPACES, TOPS, character, compiled, line_end, load, lowest
-from amiss.sources.bytes_kernel import part, text_end, zeros
+from amiss.sources.bytes_kernel import (
+    LINE_BYTES,
+    QUOTES,
+    SPACES,
+    TOPS,
+    character,
+    compiled,
+    load,
+    lowest,
+    part,
+    text_end,
+    zeros,
+)
 from amiss.sources.rows_kernel import ABSENT, EPOCH, FULL, ODD, TEXT, WHOLE, take
 
 
@@ -95,20 +106,12 @@ def newlines(data, at, end):
 
 
 @compiled
-def records_end(data, end, delimiter):
-    """Where the last whole record of a block ends, behind its newline; 0 if there is none."""
-    at, last = 0, 0
-    while at < end:
-        stop = odd_end(data, at, end, delimiter)
-        if stop < end:
-            last = stop + 1
-        at = stop + 1
-    return last
-
-
-@compiled
 def read_records(data, end, delimiters, roles, rule, users, actions, outcomes, rows, odd, progress, spans, memo):
-    """Read records until the end, or until some array is full; see `ndjson_kernel.read_lines`."""
+    """Read records until the end, or until some array is full; see `ndjson_kernel.read_lines`.
+
+    From a record over several lines on, all the rest of the block is left over: where such a record ends when
+    something is wrong in it, the general reader decides.
+    """
     spans[0, 2] = WHOLE if rule[0] == EPOCH else TEXT
     spans[1, 2], spans[2, 2], spans[3, 2] = TEXT, TEXT, ABSENT
     for column in range(len(roles)):
@@ -120,15 +123,19 @@ def read_records(data, end, delimiters, roles, rule, users, actions, outcomes, r
             break
         stop = spans_of(data, at, end, delimiters, roles, spans)
         taken = ODD
-        if stop >= 0:
+        if 0 <= stop <= at + LINE_BYTES:
             taken = take(data, spans, rule, memo, users, actions, outcomes, rows, row, line)
         if taken == FULL:
             break
         if taken == ODD:
             stop = odd_end(data, at, end, np.uint8(delimiters & np.uint64(0xFF)))
+            more = newlines(data, at, stop)
+            if more:
+                more += newlines(data, stop, end - 1)
+                stop = end
             odd[odds, 0], odd[odds, 1], odd[odds, 2] = line, at, stop
             odds += 1
-            line += newlines(data, at, stop)
+            line += more
         row += taken
         line += 1
         at = stop + 1

@@ -6,7 +6,7 @@ once, with a value that needs no second look. Anything else is left to the gener
 
 from __future__ import annotations
 
-from amiss.sources.bytes_kernel import compiled, line_end, load, part, tail, text_end
+from amiss.sources.bytes_kernel import LINE_BYTES, compiled, line_end, load, part, tail, text_end
 from amiss.sources.rows_kernel import ABSENT, DECIMAL, FULL, LITERAL, ODD, TEXT, WHOLE, take
 
 
@@ -122,7 +122,7 @@ def read_lines(data, end, keys, sizes, rule, users, actions, outcomes, rows, odd
         if stop >= 0 and data[stop] == 13:
             stop += 1
         taken = ODD
-        if stop == end or (0 <= stop < end and data[stop] == 10):
+        if stop - at <= LINE_BYTES and (stop == end or (0 <= stop < end and data[stop] == 10)):
             taken = take(data, spans, rule, memo, users, actions, outcomes, rows, row, line)
         if taken == FULL:
             break

@@ -12,10 +12,10 @@ import json
 import os
 import queue
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,17 @@ from amiss.vocabulary import Vocabulary, encode_events
 
 if TYPE_CHECKING:
     from amiss.sources.rows_kernel import Rows
-    from amiss.sources.text_table import Texts
+    from amiss.sources.text_kernel import Texts
+    from amiss.times import TimeFormat
 
     Pass = Callable[..., bool]
 
+LEAST_BYTES: Final = 8 << 20
+"""With less to read, loading the passes takes longer than they save."""
 BLOCK_BYTES: Final = 1 << 23
 PADDING: Final = 16
+LINE_LIMIT: Final = 1 << 20
+NEAR_LINES: Final = 1000
 KEY_BYTES: Final = 64
 ROLES: Final = ("time", "user", "action", "outcome")
 FACTORS: Final = {"epoch_s": (1_000_000, 1), "epoch_ms": (1000, 1), "epoch_us": (1, 1), "epoch_ns": (1, 1000)}
@@ -39,10 +44,12 @@ FACTORS: Final = {"epoch_s": (1_000_000, 1), "epoch_ms": (1000, 1), "epoch_us": 
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Free = queue.SimpleQueue[Bytes]
+"""Buffers that nobody uses any more."""
 
 
 class Readable(Protocol):
-    """Bytes that can be read into a buffer, in one go from the first to the last."""
+    """Bytes that can be read into a buffer, from the first to the last."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         """Fill the buffer from its start; how many bytes were read, 0 at the end."""
@@ -50,10 +57,16 @@ class Readable(Protocol):
 
 
 class Block(NamedTuple):
-    """Whole lines: the first `size` bytes of a buffer that has `PADDING` zeros behind them."""
+    """Whole lines: the first `size` bytes of `data`.
+
+    `first` is the position of the first line, where it does not follow from the blocks before; `mark` is handed
+    back with the frame of the block.
+    """
 
     data: Bytes
     size: int
+    first: int | None
+    mark: object
 
 
 @dataclass(frozen=True)
@@ -71,17 +84,16 @@ class Layout:
     delimiter: int | None = None
 
 
-def time_rule(kind: str, timezone: str) -> Ints | None:
-    """The rule for times of this kind, or None where the passes know none."""
+def time_rule(found: TimeFormat | None, timezone: str) -> Ints | None:
+    """The rule for times of this format, or None where the passes know none."""
+    kind = found.kind if found else "iso"
     naive = int(timezone == "UTC")
     if kind == "iso":
         return np.array([0, 1, 1, naive])
     return np.array([1, *FACTORS[kind], naive]) if kind in FACTORS else None
 
 
-def ndjson_layout(
-    keys: tuple[str | None, ...], rule: Ints, outcome_of: Callable[[str | None], str]
-) -> Layout | None:
+def ndjson_layout(keys: Sequence[str | None], rule: Ints, outcome_of: Callable[[str | None], str]) -> Layout | None:
     """The layout of flat JSON objects with these keys for time, user, action and outcome; None if they are too long."""
     from amiss.sources.ndjson_kernel import read_lines
 
@@ -109,7 +121,7 @@ def json_text(token: bytes) -> str | None:
 
 
 def delimited_layout(
-    columns: tuple[int | None, ...],
+    columns: Sequence[int | None],
     width: int,
     delimiter: str,
     rule: Ints,
@@ -129,24 +141,51 @@ def delimited_layout(
 # --- blocks
 
 
-def blocks(file: Readable, free: queue.SimpleQueue[Bytes], layout: Layout, size: int = BLOCK_BYTES) -> Iterator[Block]:
-    """The rest of a file cut behind whole lines (records); buffers come from `free` while it has some."""
+def blocks(file: Readable, free: Free, layout: Layout, offset: int = 0, size: int = BLOCK_BYTES) -> Iterator[Block]:
+    """The rest of a file that stands at `offset`, cut behind whole lines (records); the mark is the offset behind.
+
+    Buffers come from `free` while it has some. Of a line that fills a whole block only the beginning is given.
+    """
     carried = b""
     while True:
-        data = _buffer(free, max(size, 2 * len(carried)))
-        room = len(data) - PADDING
+        data = _buffer(free, size)
         data[: len(carried)] = np.frombuffer(carried, np.uint8)
-        filled = len(carried) + _fill(file, data.data[len(carried) : room])
-        end = filled if filled < room else _cut(data, filled, layout.delimiter)
+        filled = len(carried) + _fill(file, data.data[len(carried) : size])
+        end = filled if filled < size else _cut(data, filled, layout.delimiter)
         carried = data[end:filled].tobytes()
-        data[end : end + PADDING] = 0
         if end:
-            yield Block(data, end)
-        if filled < room:
+            offset += end
+            yield Block(data, end, None, offset)
+        elif filled == size:
+            rest, skipped = _skip_line(file)
+            offset += size + skipped
+            carried = rest
+            yield Block(data, LINE_LIMIT + 1, None, offset)
+        if filled < size:
             return
 
 
-def _buffer(free: queue.SimpleQueue[Bytes], size: int) -> Bytes:
+def _skip_line(file: Readable) -> tuple[bytes, int]:
+    """What was read of the next line, and how many bytes the rest of this one had."""
+    piece = bytearray(1 << 20)
+    skipped = 0
+    while count := file.readinto(memoryview(piece)):
+        at = piece.find(b"\n", 0, count) + 1
+        if at:
+            return bytes(piece[at:count]), skipped + at
+        skipped += count
+    return b"", skipped
+
+
+def copied(pieces: Iterable[tuple[bytes, int, object]], free: Free) -> Iterator[Block]:
+    """Blocks of whole lines that are there as bytes, each with the position of its first line and its mark."""
+    for text, first, mark in pieces:
+        data = _buffer(free, len(text))
+        data[: len(text)] = np.frombuffer(text, np.uint8)
+        yield Block(data, len(text), first, mark)
+
+
+def _buffer(free: Free, size: int) -> Bytes:
     """A buffer for at least `size` bytes and the padding."""
     try:
         data = free.get_nowait()
@@ -168,17 +207,25 @@ def _fill(file: Readable, target: memoryview) -> int:
 
 def _cut(data: Bytes, filled: int, delimiter: int | None) -> int:
     """Where the last whole line of a full buffer ends; 0 if none does."""
-    if delimiter is not None and (data[:filled] == ord('"')).any():
-        from amiss.sources.delimited_kernel import records_end
-
-        data[filled : filled + PADDING] = 0
-        return int(records_end(data, filled, delimiter))
     step = 1 << 16
     for stop in range(filled, 0, -step):
         found = data[max(0, stop - step) : stop].tobytes().rfind(b"\n")
         if found >= 0:
-            return max(0, stop - step) + found + 1
+            end = max(0, stop - step) + found + 1
+            return _outside_quotes(data[:end].tobytes()) if delimiter is not None else end
     return 0
+
+
+def _outside_quotes(text: bytes) -> int:
+    """The last line end behind an even number of quotes; the last of all when none is near."""
+    quotes, at = text.count(b'"'), len(text)
+    for _ in range(NEAR_LINES):
+        if quotes % 2 == 0 or at == 0:
+            break
+        before = text.rfind(b"\n", 0, at - 1) + 1
+        quotes -= text.count(b'"', before, at)
+        at = before
+    return at if at and quotes % 2 == 0 else len(text)
 
 
 # --- one worker
@@ -197,7 +244,6 @@ class Passed(NamedTuple):
     rows: Rows
     odd: list[tuple[int, bytes]]
     lines: int
-    size: int
     users: New
     actions: New
     outcomes: New
@@ -206,8 +252,8 @@ class Passed(NamedTuple):
 class Worker:
     """Reads blocks, one after the other, into rows of its own numbers."""
 
-    def __init__(self, layout: Layout, free: queue.SimpleQueue[Bytes]) -> None:
-        from amiss.sources.text_table import empty_texts
+    def __init__(self, layout: Layout, free: Free) -> None:
+        from amiss.sources.text_kernel import empty_texts
 
         self._layout = layout
         self._free = free
@@ -217,61 +263,69 @@ class Worker:
 
     def read(self, block: Block) -> Passed:
         """The rows of a block, and the lines that were left over."""
-        from amiss.sources.rows_kernel import empty_rows
+        from amiss.sources.rows_kernel import empty_rows, first_rows
 
+        block.data[block.size : block.size + PADDING] = 0
         before = [int(table.used[0]) for table in self._tables]
         rows = empty_rows(block.size // 40 + 64)
         odd = np.empty((256, 3), np.int64)
         progress = np.zeros(len(ROLES), np.int64)
         while not self._scan(block, rows, odd, progress):
             rows, odd = self._with_room(rows, odd, progress)
-        left = [(line, block.data[at:stop].tobytes()) for line, at, stop in odd[: progress[3]].tolist()]
+        left = [
+            numbered
+            for line, at, stop in odd[: progress[3]].tolist()
+            for numbered in enumerate(block.data[at:stop].tobytes().removesuffix(b"\n").split(b"\n"), start=line)
+        ]
         self._free.put(block.data)
-        taken = type(rows)(*(column[: progress[2]] for column in rows))
+        taken = first_rows(rows, int(progress[2]))
         new = [_new(table, first) for table, first in zip(self._tables, before, strict=True)]
-        return Passed(taken, left, int(progress[1]), block.size, *new)
+        return Passed(taken, left, int(progress[1]), *new)
 
     def _scan(self, block: Block, rows: Rows, odd: Ints, progress: Ints) -> bool:
         """Whether the pass came to the end of the block."""
         layout = self._layout
         tables = self._tables
         return layout.scan(
-            block.data, block.size, *layout.before, layout.time_rule, *tables, rows, odd, progress, self._spans, self._memo
+            block.data,
+            block.size,
+            *layout.before,
+            layout.time_rule,
+            *tables,
+            rows,
+            odd,
+            progress,
+            self._spans,
+            self._memo,
         )
 
     def _with_room(self, rows: Rows, odd: Ints, progress: Ints) -> tuple[Rows, Ints]:
         """Rows and odd lines, with more room for whatever is full; tables grow likewise."""
-        from amiss.sources.text_table import grown, is_full
+        from amiss.sources.rows_kernel import larger_rows
+        from amiss.sources.text_kernel import grown, is_full
 
         self._tables = [grown(table) if is_full(table) else table for table in self._tables]
         if progress[2] == len(rows.time):
-            rows = type(rows)(*(_doubled(column) for column in rows))
-        return rows, _doubled(odd) if progress[3] == len(odd) else odd
-
-
-def _doubled(column: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """The same values with room for as many more."""
-    return np.concatenate([column, np.empty_like(column)])
+            rows = larger_rows(rows)
+        return rows, np.concatenate([odd, np.empty_like(odd)]) if progress[3] == len(odd) else odd
 
 
 def _new(table: Texts, first: int) -> New:
     """The texts of a table from number `first` on."""
-    from amiss.sources.text_table import texts_from
+    from amiss.sources.text_kernel import texts_from
 
     return New(texts_from(table, first), table.born[first : table.used[0]].copy())
 
 
-def in_order(
-    found: Iterator[Block], layout: Layout, free: queue.SimpleQueue[Bytes], workers: int
-) -> Iterator[tuple[int, Passed]]:
-    """Which worker read a block, and what it gave, in the order of the blocks.
+def in_order(found: Iterator[Block], layout: Layout, free: Free, workers: int) -> Iterator[tuple[int, Block, Passed]]:
+    """Which worker read a block, the block, and what it gave, in the order of the blocks.
 
     The k-th block goes to worker k mod n. Reading the file has a thread of its own, since unpacking takes time.
     """
     pools = [ThreadPoolExecutor(1, f"amiss-lines-{number}") for number in range(workers)]
     ahead = ThreadPoolExecutor(1, "amiss-bytes")
     readers = [Worker(layout, free) for _ in pools]
-    pending: deque[tuple[int, Future[Passed]]] = deque()
+    pending: deque[tuple[int, Block, Future[Passed]]] = deque()
     try:
         coming: Future[Block | None] | None = ahead.submit(next, found, None)
         count = 0
@@ -281,19 +335,20 @@ def in_order(
                 coming = ahead.submit(next, found, None) if block else None
                 if block:
                     number = count % workers
-                    pending.append((number, pools[number].submit(readers[number].read, block)))
+                    pending.append((number, block, pools[number].submit(readers[number].read, block)))
                     count += 1
             elif pending:
-                number, future = pending.popleft()
-                yield number, future.result()
+                number, block, future = pending.popleft()
+                yield number, block, future.result()
     finally:
         for pool in (*pools, ahead):
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _comes_first(coming: Future[Block | None], pending: deque[tuple[int, Future[Passed]]]) -> bool:
+def _comes_first(coming: Future[Block | None], pending: deque[tuple[int, Block, Future[Passed]]]) -> bool:
     """Whether the next block is there before the oldest one has been read."""
-    wait([coming, *(future for _, future in list(pending)[:1])], return_when=FIRST_COMPLETED)
+    either: list[Future[Any]] = [coming, *(future for _, _, future in list(pending)[:1])]
+    wait(either, return_when=FIRST_COMPLETED)
     return coming.done()
 
 
@@ -314,22 +369,24 @@ OddLines = Callable[[list[tuple[int, bytes]]], pl.DataFrame]
 
 
 def coded_frames(
-    file: Readable,
+    found: Iterator[Block],
+    free: Free,
     layout: Layout,
     odd_lines: OddLines,
+    *,
     users: Vocabulary,
     actions: Vocabulary,
-    *,
     position: int = 1,
-    block_bytes: int = BLOCK_BYTES,
     workers: int | None = None,
-) -> Iterator[tuple[pl.DataFrame, int, int]]:
-    """Coded frames of a file from where it stands, each with the lines and bytes that it took.
+) -> Iterator[tuple[pl.DataFrame, object, int]]:
+    """The coded frame of each block, its mark, and the position behind it.
 
     Parameters
     ----------
-    file
-        Positioned at the start of a line, behind the header.
+    found
+        What :func:`blocks` or :func:`copied` gives, headers left out; read in another thread.
+    free
+        Where buffers go that are done with.
     layout
         Where the values stand in a line.
     odd_lines
@@ -340,13 +397,14 @@ def coded_frames(
         Position of the first line.
     """
     count = workers or processors()
-    free: queue.SimpleQueue[Bytes] = queue.SimpleQueue()
     meanings = [_Meanings() for _ in range(count)]
-    for number, passed in in_order(blocks(file, free, layout, block_bytes), layout, free, count):
+    for number, block, passed in in_order(found, layout, free, count):
+        position = position if block.first is None else block.first
         odd = odd_lines([(position + line, text) for line, text in passed.odd]) if passed.odd else None
-        _learn(meanings[number], passed, odd, layout, users, actions, position)
-        yield _frame(passed, meanings[number], odd, users, actions, position), passed.lines, passed.size
+        _learn(meanings[number], passed, odd, layout, users=users, actions=actions, position=position)
+        frame = _frame(passed, meanings[number], odd, users, actions, position=position)
         position += passed.lines
+        yield frame, block.mark, position
 
 
 def processors() -> int:
@@ -359,20 +417,21 @@ def _learn(
     passed: Passed,
     odd: pl.DataFrame | None,
     layout: Layout,
+    *,
     users: Vocabulary,
     actions: Vocabulary,
     position: int,
 ) -> None:
     """Give the worker's new numbers their meaning."""
-    meaning.users = _extended(meaning.users, passed.users, users, odd, "user", position)
-    meaning.actions = _extended(meaning.actions, passed.actions, actions, odd, "action", position)
+    meaning.users = _extended(meaning.users, passed.users, users, odd, column="user", position=position)
+    meaning.actions = _extended(meaning.actions, passed.actions, actions, odd, column="action", position=position)
     if passed.outcomes.texts:
         new = [OUTCOMES.index(layout.outcome_of(token)) for token in passed.outcomes.texts]
         meaning.outcomes = np.concatenate([meaning.outcomes, np.array(new, np.uint8)])
 
 
 def _extended(
-    codes: npt.NDArray[np.uint32], new: New, known: Vocabulary, odd: pl.DataFrame | None, column: str, position: int
+    codes: npt.NDArray[np.uint32], new: New, known: Vocabulary, odd: pl.DataFrame | None, *, column: str, position: int
 ) -> npt.NDArray[np.uint32]:
     """The worker's codes with those of its new texts; texts of odd lines are coded at their place in between."""
     if not new.texts:
@@ -387,7 +446,13 @@ def _extended(
 
 
 def _frame(
-    passed: Passed, meaning: _Meanings, odd: pl.DataFrame | None, users: Vocabulary, actions: Vocabulary, position: int
+    passed: Passed,
+    meaning: _Meanings,
+    odd: pl.DataFrame | None,
+    users: Vocabulary,
+    actions: Vocabulary,
+    *,
+    position: int,
 ) -> pl.DataFrame:
     """The coded frame of a block, odd lines in their place."""
     rows = passed.rows

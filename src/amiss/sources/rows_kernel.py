@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amiss.sources.bytes_kernel import NO_TIME, TEXT_BYTES, epoch_time, iso_time, part, whole
-from amiss.sources.text_table import has_room, number_of
+from amiss.sources.text_kernel import has_room, number_of
 
 ABSENT: Final = 0
 TEXT: Final = 1
@@ -41,7 +41,28 @@ def empty_rows(room: int) -> Rows:
     """Arrays for this many rows."""
     wide, narrow = np.int64, np.uint32
     return Rows(
-        np.empty(room, wide), np.empty(room, wide), np.empty(room, narrow), np.empty(room, narrow), np.empty(room, narrow)
+        np.empty(room, wide),
+        np.empty(room, wide),
+        np.empty(room, narrow),
+        np.empty(room, narrow),
+        np.empty(room, narrow),
+    )
+
+
+def first_rows(rows: Rows, count: int) -> Rows:
+    """The first so many rows; the arrays are shared."""
+    return Rows(rows.line[:count], rows.time[:count], rows.user[:count], rows.action[:count], rows.outcome[:count])
+
+
+def larger_rows(rows: Rows) -> Rows:
+    """The same rows with room for as many more."""
+    more = empty_rows(len(rows.time))
+    return Rows(
+        np.concatenate([rows.line, more.line]),
+        np.concatenate([rows.time, more.time]),
+        np.concatenate([rows.user, more.user]),
+        np.concatenate([rows.action, more.action]),
+        np.concatenate([rows.outcome, more.outcome]),
     )
 
 

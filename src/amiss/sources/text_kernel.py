@@ -15,17 +15,19 @@ import numpy.typing as npt
 from amiss.sources.bytes_kernel import TEXT_BYTES, compiled, load, part, tail
 
 _LOW = np.uint64(0xFFFFFFFF)
+_HASH = np.uint64(0xFFFFFE0000000000)
+_HALF = np.uint64(32)
 _STEP = np.uint64(1)
 
 
 class Texts(NamedTuple):
     """Texts and their numbers 0..n-1 in order of first appearance, as arrays that compiled passes add to.
 
-    A text takes 16 bytes, its own bytes in whole words, and two to four slots of 8 bytes.
+    A text takes 16 bytes, its own bytes in whole words, and two to four slots of 16 bytes.
     """
 
     slots: npt.NDArray[np.uint64]
-    """Upper half of the hash above the number + 1; 0 where free."""
+    """Two words a slot: 23 bits of the hash, 9 of the length, 32 of the number + 1; the first word of the text."""
     spans: npt.NDArray[np.int64]
     """Where a text begins (in words, times 65,536) and its length in bytes."""
     words: npt.NDArray[np.uint64]
@@ -41,7 +43,7 @@ def empty_texts(room: int, words: int = 0) -> Texts:
     slots = 1 << max(6, (2 * room - 1).bit_length())
     room = slots // 2
     return Texts(
-        np.zeros(slots, np.uint64),
+        np.zeros(2 * slots, np.uint64),
         np.empty(room, np.int64),
         np.empty(max(words, 4 * room), np.uint64),
         np.empty(room, np.int64),
@@ -75,19 +77,26 @@ def mixed(hashed, word):
     return hashed ^ (hashed >> np.uint64(29))
 
 
+@part
+def tag(hashed, size):
+    """The upper half of a slot."""
+    return (hashed & _HASH) | (np.uint64(size) << _HALF)
+
+
 @compiled
 def fill_slots(texts):
     """Give every text of a table whose slots are free its slot."""
-    mask = np.uint64(len(texts.slots) - 1)
+    mask = len(texts.slots) - 2
     for number in range(texts.used[0]):
         first, size = texts.spans[number] >> 16, texts.spans[number] & 0xFFFF
         hashed = np.uint64(texts.used[2] ^ size)
         for i in range(first, first + (size + 7) // 8):
             hashed = mixed(hashed, texts.words[i])
-        slot = hashed & mask
-        while texts.slots[np.int64(slot)] != 0:
-            slot = (slot + _STEP) & mask
-        texts.slots[np.int64(slot)] = (hashed & ~_LOW) | np.uint64(number + 1)
+        slot = np.int64(hashed << _STEP) & mask
+        while texts.slots[slot] != 0:
+            slot = (slot + 2) & mask
+        texts.slots[slot] = tag(hashed, size) | np.uint64(number + 1)
+        texts.slots[slot + 1] = texts.words[first] if size else np.uint64(0)
 
 
 def is_full(texts: Texts) -> bool:
@@ -102,41 +111,51 @@ def has_room(texts):
 
 
 @part
+def equals(data, at, size, words, first):
+    """Whether a text, whose first word is known to be equal, equals the one that starts at a word."""
+    for i in range(1, size >> 3):
+        if words[first + i] != load(data, at + 8 * i):
+            return False
+    rest = size & 7
+    return rest == 0 or words[first + (size >> 3)] == load(data, at + size - rest) & tail(rest)
+
+
+@part
 def number_of(data, at, size, texts, line):
     """The number of a text; a new one is added, and there must be room for it."""
     hashed = np.uint64(texts.used[2] ^ size)
-    words, rest = size >> 3, size & 7
-    for i in range(words):
+    start = load(data, at) if size >= 8 else load(data, at) & tail(size) if size else np.uint64(0)
+    if size:
+        hashed = mixed(hashed, start)
+    for i in range(1, size >> 3):
         hashed = mixed(hashed, load(data, at + 8 * i))
-    last = np.uint64(0)
-    if rest:
-        last = load(data, at + 8 * words) & tail(rest)
-        hashed = mixed(hashed, last)
-    mask = np.uint64(len(texts.slots) - 1)
-    slot = hashed & mask
-    while True:
-        held = texts.slots[np.int64(slot)]
-        if held == 0:
-            break
-        if (held ^ hashed) & ~_LOW == 0:
-            number = np.int64(held & _LOW) - 1
-            span = texts.spans[number]
-            if span & 0xFFFF == size:
-                first = span >> 16
-                same = rest == 0 or texts.words[first + words] == last
-                for i in range(words):
-                    same = same and texts.words[first + i] == load(data, at + 8 * i)
-                if same:
-                    return number
-        slot = (slot + _STEP) & mask
+    if size > 8 and size & 7:
+        hashed = mixed(hashed, load(data, at + (size & ~7)) & tail(size & 7))
+    mask = len(texts.slots) - 2
+    wanted = tag(hashed, size)
+    slot = np.int64(hashed << _STEP) & mask
+    while texts.slots[slot] != 0:
+        if texts.slots[slot] & ~_LOW == wanted and texts.slots[slot + 1] == start:
+            number = np.int64(texts.slots[slot] & _LOW) - 1
+            if size <= 8 or equals(data, at, size, texts.words, texts.spans[number] >> 16):
+                return number
+        slot = (slot + 2) & mask
+    number = texts.used[0]
+    texts.slots[slot] = wanted | np.uint64(number + 1)
+    texts.slots[slot + 1] = start
+    add(data, at, size, texts, line)
+    return number
+
+
+@part
+def add(data, at, size, texts, line):
+    """Keep a new text."""
     number, first = texts.used[0], texts.used[1]
-    texts.slots[np.int64(slot)] = (hashed & ~_LOW) | np.uint64(number + 1)
     texts.spans[number] = (first << 16) | size
     texts.born[number] = line
-    for i in range(words):
+    for i in range(size >> 3):
         texts.words[first + i] = load(data, at + 8 * i)
-    if rest:
-        texts.words[first + words] = last
+    if size & 7:
+        texts.words[first + (size >> 3)] = load(data, at + (size & ~7)) & tail(size & 7)
     texts.used[0] = number + 1
-    texts.used[1] = first + words + (1 if rest else 0)
-    return number
+    texts.used[1] = first + (size + 7) // 8
