@@ -56,7 +56,8 @@ _MONTHS: Final = {
 }
 _UNITS: Final[dict[str, float]] = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0, "epoch_ns": 1e-3}
 _LAYOUTS_PER_CALL: Final = 32
-_ENOUGH: Final = 0.8
+_HALF: Final = 0.5
+_MOST: Final = 0.8
 _YEARS_BACK: Final = 8
 
 
@@ -77,9 +78,9 @@ class TimeFormat:
 
 
 def detect_format(samples: Sequence[object] | pl.Series) -> TimeFormat | None:
-    """How these samples write times, or None when fewer than four in five are times.
+    """How these samples write times, or None when fewer than half are times.
 
-    Numbers are times when they fall between 1980 and 2100 in the unit that their magnitude suggests.
+    Numbers are times when four in five fall between 1980 and 2100 in the unit that their magnitude suggests.
 
     Examples
     --------
@@ -112,7 +113,7 @@ def _text_format(values: pl.Series) -> TimeFormat | None:
     texts = values.str.strip_chars().to_list()
     for kind, patterns in _PATTERNS.items():
         fits = sum(any(pattern.fullmatch(text) for pattern in patterns) for text in texts)
-        if fits >= _ENOUGH * len(texts):
+        if fits >= _HALF * len(texts):
             return _named_format(kind)
     return None
 
@@ -139,7 +140,7 @@ def named(kind: str) -> TimeFormat:
 def _number_format(values: pl.Series) -> TimeFormat | None:
     if values.dtype == pl.String:
         values = values.str.strip_chars()
-        if not values.str.contains(r"^\d{9,19}(\.\d{1,9})?$").all():
+        if values.str.contains(r"^\d{9,19}(\.\d{1,9})?$").sum() < _MOST * len(values):
             return None
     numbers = values.cast(pl.Float64, strict=False).drop_nulls() if values.dtype != pl.Boolean else pl.Series([0.0])
     numbers = numbers.filter(numbers.is_finite())
@@ -149,7 +150,7 @@ def _number_format(values: pl.Series) -> TimeFormat | None:
     kind = _unit_of(middle)
     seconds = numbers.to_numpy() * (_UNITS[kind] / 1e6)
     plausible = np.mean((seconds > 315_532_800) & (seconds < 4_102_444_800))
-    return _named_format(kind) if plausible >= _ENOUGH else None
+    return _named_format(kind) if plausible >= _MOST else None
 
 
 def _unit_of(number: float) -> str:

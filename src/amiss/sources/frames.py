@@ -1,0 +1,107 @@
+"""Events of data frames that are in memory already: pandas, Polars, Arrow and what else Narwhals understands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from amiss import fields as columns
+from amiss import times
+from amiss.errors import EventError, SourceError
+from amiss.events import Quarantine
+from amiss.sources import Cursor
+from amiss.sources.parquet import flat
+from amiss.sources.streams import LINES_PER_FRAME
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoFrame
+
+    from amiss.fields import FieldChoice
+
+
+class FrameSource:
+    """Events of a data frame; positions count its rows from 1.
+
+    Parameters
+    ----------
+    frame
+        A pandas, Polars, PyArrow or other frame that Narwhals understands; lazy ones are collected. Not changed.
+    fields
+        Columns that are pinned; the others are inferred.
+    timezone
+        Zone of times that name none.
+    year
+        Year of the first time where times have none.
+    strict
+        Whether the first row that cannot be read is an error.
+
+    Examples
+    --------
+    >>> frame = pl.DataFrame({"when": ["2019-01-01 00:00:53"], "user": ["ann"], "action": ["login"], "ok": [True]})
+    >>> events, cursor = next(FrameSource(frame).read())
+    >>> events.select("position", "user", "action", "outcome").rows(), cursor.token
+    ([(1, 'ann', 'login', 'success')], '{"rows":1}')
+    """
+
+    def __init__(
+        self,
+        frame: IntoFrame,
+        *,
+        fields: FieldChoice | None = None,
+        timezone: str = "UTC",
+        year: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        times.check_timezone(timezone)
+        self.url = "frame"
+        self.timezone = timezone
+        self.strict = strict
+        self.quarantine = Quarantine()
+        self._frame = flat(_as_polars(frame))
+        if not len(self._frame):
+            raise SourceError("the frame is empty: there are no events to read")
+        self.fields = columns.infer(self._frame.head(columns.SAMPLE_ROWS), fields, where="frame", year=year)
+
+    def read(self, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Event frames of at most 100,000 rows, each with the cursor behind it."""
+        if after is None:
+            self.quarantine.reasons.clear()
+            self.quarantine.samples.clear()
+        seen = False
+        first = json.loads(after.token)["rows"] if after else 0
+        for start in range(first, len(self._frame), LINES_PER_FRAME):
+            part = self._frame.slice(start, LINES_PER_FRAME)
+            events = self._events(part, start)
+            if len(events):
+                seen = True
+                yield events, Cursor(json.dumps({"rows": start + len(part)}, separators=(",", ":")))
+        if not seen and after is None:
+            reasons = ", ".join(self.quarantine.reasons)
+            raise EventError(f"no row of the frame could be read as an event: {reasons}")
+
+    def _events(self, part: pl.DataFrame, start: int) -> pl.DataFrame:
+        positions = pl.int_range(start + 1, start + 1 + len(part), dtype=pl.Int64, eager=True).alias("position")
+        others = [name for name in self.fields.columns if name in part.columns and name != "position"]
+        good, bad = columns.events(part.select(others).with_columns(positions), self.fields, self.timezone)
+        for position, reason in bad.rows():
+            text = str(part.row(position - start - 1))
+            if self.strict:
+                raise EventError(f"row {position} of the frame: {reason}: {columns.ascii_safe(text)}")
+            self.quarantine.add(self.url, position, reason, text)
+        return good
+
+
+def _as_polars(frame: IntoFrame) -> pl.DataFrame:
+    """The frame as a Polars one, whatever it was."""
+    import narwhals as nw
+
+    try:
+        known = nw.from_native(frame)
+    except TypeError as error:
+        kind = f"{type(frame).__module__}.{type(frame).__name__}"
+        raise SourceError(f"{kind} is no data frame. Give one of pandas, Polars or Arrow, or a path") from error
+    eager = known.collect() if isinstance(known, nw.LazyFrame) else known
+    return eager.to_polars()
