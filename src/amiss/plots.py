@@ -6,7 +6,6 @@ Each is a pure function of frames as :class:`~amiss.result.Result` gives them. N
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -31,6 +30,9 @@ HEAT_BITS: Final = (1, 2, 4, 7, 10)
 
 LINES: Final = len(SERIES)
 LINE_POINTS: Final = 300
+BENT: Final = 40
+"""Bits above which the axis of evidence is a square root."""
+
 STRIP_COLUMNS: Final = 160
 HEAT_ACTIONS: Final = 16
 FONT: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
@@ -86,41 +88,44 @@ def evidence_timeline(
     >>> evidence_timeline({"ann": story}, threshold_bits=11.6).to_dict()["layer"][0]["mark"]["type"]
     'rule'
     """
-    drawn = dict(list(stories.items())[:LINES])
-    colours = dict(zip(drawn, SERIES, strict=False))
-    if ordinary is not None and ordinary[0] not in drawn:
-        drawn[ordinary[0]] = ordinary[1]
-        colours[ordinary[0]] = QUIET
-    points = _points(drawn)
-    top = max([threshold_bits * 1.25, *points["evidence"]])
-    bent = top > 40
-    names = {user: _line_name(user, ordinary) for user in drawn}
-    lines = points.with_columns(pl.col("user").replace_strict(colours).alias("colour"))
-    labels = _labels(lines, names, top, height, bent=bent)
-    y = alt.Y(
-        "evidence:Q",
-        title=None,
-        scale=alt.Scale(type="sqrt" if bent else "linear", domain=[0, top], nice=False),
-        axis=alt.Axis(values=_ticks(top, bent=bent), labelExpr="datum.value + ' bits'"),
-    )
-    hour = alt.Axis(format="%H:%M", tickCount=max(3, width // 110), grid=False, labelFlush=True)
-    x = alt.X("time:T", title=None, scale=alt.Scale(type="utc", nice=False), axis=hour)
+    lines, names = _lines(list(stories.items())[:LINES], ordinary)
+    top = max([5.0, threshold_bits * 1.25, *lines["evidence"]])
+    y = alt.Y("evidence:Q", title=None, **_evidence_axis(top))
+    x = alt.X("time:T", title=None, **_time_axis(lines["time"], width))
     colour = alt.Color("colour:N", scale=None)
-    grouped = alt.Chart(_values(lines)).encode(x=x, y=y, color=colour, detail="user:N")
+    labels = alt.Chart(_labels(lines, names, top, height)).mark_text(align="left", dx=8, fontSize=12, fontWeight=600)
     said: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -6, "dy": -4, "fontSize": 11}
-    limit = alt.Chart(
-        _values(pl.DataFrame({"evidence": [threshold_bits], "text": [f"alert from {threshold_bits:.1f} bits"]}))
-    )
-    named = alt.Chart(_values(labels)).mark_text(align="left", dx=8, fontSize=12, fontWeight=600, clip=False)
+    limit = pl.DataFrame({"evidence": [threshold_bits], "text": [f"alert from {threshold_bits:.1f} bits"]})
+    edge, rule = alt.value(width), alt.Chart(limit)
     layers = (
-        limit.mark_rule(strokeDash=[5, 4], strokeWidth=1.2, color=INK).encode(y=y),
-        grouped.mark_line(interpolate="step-after", strokeWidth=2, strokeJoin="round"),
-        limit.mark_text(**said, stroke=PAPER, strokeWidth=4).encode(x=alt.value(width), y=y, text="text:N"),
-        limit.mark_text(**said, color=INK).encode(x=alt.value(width), y=y, text="text:N"),
-        named.encode(x=alt.value(width), y=y, text="name:N", color=colour),
+        rule.mark_rule(strokeDash=[5, 4], strokeWidth=1.2, color=INK).encode(y=y),
+        alt.Chart(lines).mark_line(interpolate="step-after", strokeJoin="round").encode(x, y, colour, detail="line:N"),
+        rule.mark_text(**said, stroke=PAPER, strokeWidth=4).encode(x=edge, y=y, text="text:N"),
+        rule.mark_text(**said, color=INK).encode(x=edge, y=y, text="text:N"),
+        labels.encode(x=edge, y=y, text="name:N", color=colour),
     )
     chart: alt.LayerChart = alt.layer(*layers).properties(width=width, height=height).configure(**STYLE)
     return chart
+
+
+def _evidence_axis(top: float) -> dict[str, Any]:
+    bent = top > BENT
+    steps = (0, 10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+    step = next(step for step in (1, 2, 5, 10) if top / step <= 6 or step == 10)
+    ticks = (
+        [at for at in steps if at < 20 or max(top / 60, 25) <= at <= top]
+        if bent
+        else list(range(0, int(top) + 1, step))
+    )
+    scale = {"type": "sqrt" if bent else "linear", "domain": [0, top], "nice": False}
+    return {"scale": scale, "axis": {"values": ticks, "labelExpr": "format(datum.value, ',') + ' bits'"}}
+
+
+def _time_axis(times: pl.Series, width: int) -> dict[str, Any]:
+    first, last = times.min(), times.max()
+    short = isinstance(first, datetime) and isinstance(last, datetime) and last - first < timedelta(minutes=20)
+    ticks = {"format": "%H:%M:%S" if short else "%H:%M", "tickCount": max(3, width // 110)}
+    return {"scale": {"type": "utc", "nice": False}, "axis": {"grid": False, "labelFlush": True, **ticks}}
 
 
 def story_strip(
@@ -147,7 +152,7 @@ def story_strip(
     edges = bars.with_columns(pl.lit(0.0).alias("low"), (pl.col("column") + 0.78).alias("end"))
     axis = alt.Axis(tickCount=3, labelExpr="datum.value + ' bits'")
     colour = alt.condition("datum.odd", alt.value(ACCENT), alt.value(QUIET))
-    chart = alt.Chart(_values(edges)).mark_rect()
+    chart = alt.Chart(edges).mark_rect()
     columns = alt.Scale(domain=[0, max(bars.height, 24)], nice=False)
     drawn = chart.encode(
         x=alt.X("column:Q", title=None, axis=None, scale=columns),
@@ -212,11 +217,11 @@ def surprisal_heat_map(
     shown = seen.with_columns(pl.col("action", "previous").replace_strict(names, return_dtype=pl.String))
     x = _heat_axis([names[text] for text in columns], orient="top", labelAngle=-50)
     y = _heat_axis([names[text] for text in rows], orient="left")
-    base = alt.Chart(_values(shown)).encode(x=alt.X("action:N", **x), y=alt.Y("previous:N", **y))
+    base = alt.Chart(shown).encode(x=alt.X("action:N", **x), y=alt.Y("previous:N", **y))
     colours = alt.Scale(type="threshold", domain=list(HEAT_BITS), range=list(HEAT))
     cells = base.mark_rect(cornerRadius=3, stroke=PAPER, strokeWidth=2)
     light = alt.condition("datum.bits >= 7", alt.value(PAPER), alt.value(INK))
-    numbers = base.mark_text(fontSize=10).encode(text=alt.Text("bits:Q", format=".1f"), color=light)
+    numbers = base.mark_text(fontSize=11.5).encode(text=alt.Text("bits:Q", format=".1f"), color=light)
     layers = alt.layer(cells.encode(color=alt.Color("bits:Q", scale=colours, legend=None)), numbers)
     size = {"width": cell * max(1, len(columns)), "height": cell * max(1, len(rows))}
     chart: alt.LayerChart = layers.properties(**size).configure(**STYLE)
@@ -225,7 +230,7 @@ def surprisal_heat_map(
 
 def _heat_axis(names: Sequence[str], **place: object) -> dict[str, Any]:
     """Options of an axis that lists names in the given order."""
-    axis = {"ticks": False, "grid": False, "labelLimit": 130, **place}
+    axis = {"ticks": False, "grid": False, "labelLimit": 140, "labelFontSize": 12, **place}
     return {"sort": None, "title": None, "scale": {"domain": list(names)}, "axis": axis}
 
 
@@ -245,48 +250,49 @@ def heat_order(transitions: pl.DataFrame, actions: int = HEAT_ACTIONS) -> tuple[
     return columns, [*([""] if "" in before else []), *(action for action in columns if action in before and action)]
 
 
-def _points(stories: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Points of all lines: `user`, `time` on one day, `evidence`, each line held a little beyond the last event of all."""
-    lines = [_line(user, story) for user, story in stories.items() if story.height]
-    if not lines:
-        return pl.DataFrame(schema={"user": pl.String, "time": pl.Datetime("us", "UTC"), "evidence": pl.Float64})
-    points = pl.concat(lines)
-    first, last = points.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    held = last + max((last - first) / 25, timedelta(seconds=1))
-    ends = points.group_by("user", maintain_order=True).last().with_columns(pl.lit(held).alias("time"))
-    return pl.concat([points, ends.select(points.columns)])
+def _lines(
+    stories: Sequence[tuple[str, pl.DataFrame]], ordinary: tuple[str, pl.DataFrame] | None
+) -> tuple[pl.DataFrame, list[str]]:
+    """Points of all lines (`line`, `time` on one day, `evidence`, `colour`), held a little beyond the last event.
+
+    With them the names of the lines.
+    """
+    told = [(escape.label(user, 18), story, colour) for (user, story), colour in zip(stories, SERIES, strict=False)]
+    if ordinary is not None and ordinary[0] not in dict(stories):
+        told.append((f"{escape.label(ordinary[0], 18)} (ordinary)", ordinary[1], QUIET))
+    empty = pl.DataFrame(schema={"line": pl.Int32, "time": pl.Datetime("us", "UTC"), "evidence": pl.Float64})
+    points = pl.concat([empty, *(_line(index, story) for index, (_, story, _) in enumerate(told))])
+    ends = points.group_by("line", maintain_order=True).last().with_columns(_held(points["time"]))
+    colours = pl.lit(pl.Series([colour for *_, colour in told], dtype=pl.String))
+    colour = colours.gather(pl.col("line")).alias("colour")
+    return pl.concat([points, ends]).with_columns(colour), [name for name, _, _ in told]
 
 
-def _line(user: str, story: pl.DataFrame) -> pl.DataFrame:
+def _held(times: pl.Series) -> pl.Expr:
+    """The time to which lines are drawn: a twenty-fifth beyond the last event."""
+    span = pl.lit(times).max() - pl.lit(times).min()
+    return (pl.lit(times).max() + pl.max_horizontal(span / 25, pl.lit(timedelta(seconds=1)))).alias("time")
+
+
+def _line(index: int, story: pl.DataFrame) -> pl.DataFrame:
     """The points of one line: the highest of neighbours, and the last."""
     clock = pl.col("time") - pl.col("time").dt.truncate("1d").first() + pl.lit(_MIDNIGHT)
-    line = story.select(pl.lit(user).alias("user"), clock, pl.col("evidence").clip(lower_bound=0.0))
+    number = pl.lit(index, pl.Int32).alias("line")
+    line = story.select(number, clock.cast(pl.Datetime("us", "UTC")), pl.col("evidence").clip(lower_bound=0.0))
     part = (pl.int_range(pl.len()) / max(1.0, story.height / LINE_POINTS)).floor().alias("part")
     highest = line.group_by(part, maintain_order=True).agg(pl.all().get(pl.col("evidence").arg_max()))
     return pl.concat([highest.drop("part"), line.tail(1)])
 
 
-def _line_name(user: str, ordinary: tuple[str, pl.DataFrame] | None) -> str:
-    name = escape.label(user, 18)
-    return f"{name} (ordinary)" if ordinary is not None and user == ordinary[0] else name
-
-
-def _labels(lines: pl.DataFrame, names: Mapping[str, str], top: float, height: int, *, bent: bool) -> pl.DataFrame:
+def _labels(lines: pl.DataFrame, names: Sequence[str], top: float, height: int) -> pl.DataFrame:
     """A name at the end of each line, pushed apart until none covers another."""
-    ends = lines.group_by("user", maintain_order=True).last().sort("evidence", maintain_order=True)
-    heights = _apart([height * _bend(value / top, bent=bent) for value in ends["evidence"]], gap=16.0, top=height)
-    values = [top * _unbend(value / height, bent=bent) for value in heights]
-    name = pl.col("user").replace_strict(names, return_dtype=pl.String).alias("name")
+    power = 0.5 if top > BENT else 1.0
+    ends = lines.group_by("line", maintain_order=True).last().sort("evidence", maintain_order=True)
+    heights = _apart([height * (value / top) ** power for value in ends["evidence"]], gap=16.0, top=height)
+    values = [top * (value / height) ** (1 / power) for value in heights]
+    shown = [names[index] for index in ends["line"]]
     colour = pl.col("colour").replace(QUIET, MUTED)
-    return ends.select(name, colour, pl.Series("evidence", values, dtype=pl.Float64))
-
-
-def _bend(share: float, *, bent: bool) -> float:
-    return math.sqrt(share) if bent else share
-
-
-def _unbend(share: float, *, bent: bool) -> float:
-    return share * share if bent else share
+    return ends.select(colour, pl.Series("name", shown, pl.String), pl.Series("evidence", values, pl.Float64))
 
 
 def _apart(heights: Sequence[float], *, gap: float, top: float) -> list[float]:
@@ -301,15 +307,6 @@ def _apart(heights: Sequence[float], *, gap: float, top: float) -> list[float]:
     return moved
 
 
-def _ticks(top: float, *, bent: bool) -> list[int]:
-    """About five round numbers from 0 to `top`, denser below on a bent axis."""
-    if bent:
-        steps = (0, 10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
-        return [step for step in steps if step <= top and (step < 20 or step >= top / 60)]
-    step = next(step for step in (1, 2, 5, 10) if top / step <= 6 or step == 10)
-    return list(range(0, int(top) + 1, step))
-
-
 def _distinct(texts: Sequence[str]) -> dict[str, str]:
     """Names to show for texts, with numbers where two would look the same."""
     shown: dict[str, str] = {}
@@ -319,9 +316,3 @@ def _distinct(texts: Sequence[str]) -> dict[str, str]:
         if text not in shown:
             shown[text] = next(n for n in (name, *(f"{name} {i}" for i in range(2, 999))) if n not in taken)
     return shown
-
-
-def _values(frame: pl.DataFrame) -> alt.InlineData:
-    """The rows inline, times as UTC milliseconds."""
-    times = pl.selectors.temporal().dt.timestamp("ms")
-    return alt.InlineData(values=frame.with_columns(times).to_dicts())

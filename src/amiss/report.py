@@ -10,7 +10,7 @@ import base64
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from amiss.fields import Fields
     from amiss.result import Result, Summary
 
-ROWS: Final = 30
+ROWS: Final = 24
 """About how many events of a story are told."""
 
 PROFILE_ROWS: Final = 8
@@ -37,15 +37,20 @@ SAMPLES: Final = 10
 WIDE: Final = {"width": 860, "height": 300}
 NARROW: Final = {"width": 215, "height": 260}
 
+
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 _FILTERS: Final[dict[str, Callable[..., str]]] = {
     "shown": lambda text: escape.label(text or "", 60),
-    "one": lambda value: f"{value:,.1f}".replace("-", "\N{MINUS SIGN}"),
-    "signed": lambda value: f"{value:+.1f}".replace("-", "\N{MINUS SIGN}"),
+    "one": lambda value: _minus(f"{round(value, 1) + 0.0:,.1f}"),
+    "signed": lambda value: _minus(f"{round(value, 1) + 0.0:+,.1f}"),
     "count": "{:,}".format,
 }
 
 
-def write_report(result: Result, path: str | Path, *, top: int = 20, fields: Fields | None = None) -> None:
+def write_report(result: Result, path: str | Path, *, top: int = 20) -> None:
     """Write the report of a scan as one self-contained HTML file.
 
     Parameters
@@ -56,22 +61,20 @@ def write_report(result: Result, path: str | Path, *, top: int = 20, fields: Fie
         The file to write.
     top
         How many users are ranked, with their stories.
-    fields
-        Which columns were taken for what, to be listed too.
 
     Raises
     ------
     SinkError
         If the file cannot be written.
     """
-    page = render(result, top=top, fields=fields)
+    page = render(result, top=top)
     try:
         Path(path).write_text(page, encoding="utf-8")
     except OSError as error:
         raise SinkError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def render(result: Result, *, top: int = 20, fields: Fields | None = None) -> str:
+def render(result: Result, *, top: int = 20) -> str:
     """The report of a scan as HTML; see :func:`write_report`."""
     style = _template("report.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -80,7 +83,7 @@ def render(result: Result, *, top: int = 20, fields: Fields | None = None) -> st
     )
     environment.filters.update(_FILTERS)
     page = environment.from_string(_template("report.html"))
-    return page.render(_page(result, top, fields), style=style, style_hash=f"sha256-{digest}")
+    return page.render(_page(result, top), style=style, style_hash=f"sha256-{digest}")
 
 
 def html_repr(result: Result, top: int = 10) -> str:
@@ -102,12 +105,12 @@ def _template(name: str) -> str:
     return (resources.files("amiss") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _page(result: Result, top: int, fields: Fields | None) -> dict[str, object]:
+def _page(result: Result, top: int) -> dict[str, object]:
     """Everything the page says."""
     summary, users = result.summary, result.users.head(top)
     told = {user: result.story(user) for user in users["user"]}
     middle = story.ordinary(result.users)
-    common = (middle, result.story(middle)) if middle is not None and middle not in told else None
+    common = (middle, result.story(middle)) if middle is not None and middle != users["user"][0] else None
     return {
         "headline": _headline(result),
         "lead": _lead(result),
@@ -116,16 +119,17 @@ def _page(result: Result, top: int, fields: Fields | None) -> dict[str, object]:
         "figures": _figures(summary),
         "timeline": _timeline(told, common, summary.threshold_bits),
         "ranking": _ranking(users, summary),
+        "alerts": summary.alerts,
         "limit": f"alerts start at {summary.threshold_bits:.1f} bits",
         "more": _more(result, users),
         "pair": _pair(result, told, common),
         "stories": [_story(result, rank, row, told[row["user"]]) for rank, row in _ranked(users)],
         "key": _key(),
         "facts": _facts(summary),
-        "fields": _guesses(fields) if fields is not None else None,
+        "fields": _guesses(summary.fields),
         "quarantine": _quarantined(summary),
         "users_said": story.plural(summary.users, "user"),
-        "meaning": story.rarity(summary.threshold_bits, summary.users).replace(":", " come"),
+        "meaning": story.rarity(summary.threshold_bits, summary.users_per_day).replace(":", " come"),
         **_maps(result.transitions()),
     }
 
@@ -144,7 +148,7 @@ def _lead(result: Result) -> str:
         return "The log has no events that could be judged."
     first = result.users.row(0, named=True)
     reasons = story.why(first["reasons"], 0)
-    rarity = story.rarity(first["bits"], result.summary.users).replace(":", ",", 1)
+    rarity = story.rarity(first["bits"], result.summary.users_per_day).replace(":", ",", 1)
     name = escape.label(first["user"])
     lead = f"{name} reached" if result.summary.alerts else f"Nearest comes {name} with"
     return f"{lead} {rarity}{': ' if reasons else ''}{reasons}."
@@ -242,7 +246,7 @@ def _shares(profile: pl.DataFrame, most: float) -> list[dict[str, object]]:
 
 def _story(result: Result, rank: int, row: Mapping[str, Any], told: pl.DataFrame) -> dict[str, object]:
     """What is told of one user."""
-    alert = story.crossing(told, result.summary.threshold_bits)
+    alert = story.crossing(told, result.summary.threshold_bits) if row["alert"] else None
     highest = max(1.0, *told["surprisal"]), max(1.0, *told["evidence"])
     strip = plots.strip_columns(told)
     when = story.span(told["time"][0], told["time"][-1])
@@ -276,7 +280,7 @@ def _step(part: Step | Skipped, highest: tuple[float, float], alert: int | None)
         "gap": story.duration(part.gap_seconds),
         "action": part.action,
         "failed": part.outcome == "failure",
-        "previous": story.after(part.previous),
+        "previous": part.previous or "",
         "alert": part.number == alert,
         "surprisal": part.surprisal,
         "share": part.surprisal / highest[0],
@@ -326,12 +330,17 @@ def _facts(summary: Summary) -> list[dict[str, str]]:
     return [{"name": escape.visible(name), "text": escape.visible(text)} for name, text in facts]
 
 
-def _guesses(fields: Fields) -> dict[str, object]:
-    rows = [
+def _guesses(fields: Sequence[Fields]) -> list[dict[str, object]]:
+    """What each kind of log was taken for, each kind once."""
+    kinds = {(kind.preset, *((role, guess.column) for role, guess in kind.roles.items())): kind for kind in fields}
+    return [{"preset": escape.label(kind.preset), "rows": _roles(kind)} for kind in kinds.values()]
+
+
+def _roles(fields: Fields) -> list[dict[str, object]]:
+    return [
         {"role": role, "column": guess.column, "sure": f"{guess.confidence:.0%}", "samples": guess.samples}
         for role, guess in fields.roles.items()
     ]
-    return {"preset": escape.label(fields.preset), "rows": rows}
 
 
 def _quarantined(summary: Summary) -> list[dict[str, object]]:
@@ -348,7 +357,6 @@ def _quarantined(summary: Summary) -> list[dict[str, object]]:
 
 def _svg(chart: alt.Chart | alt.LayerChart, label: str) -> str:
     """The chart as inline SVG that scales with the page; it may load no data."""
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
-    box = re.search(r'viewBox="[-\d. ]+"', drawn)
-    start = f'<svg class="chart" {box.group() if box else ""} role="img" aria-label="{html(label)}">'
-    return start + drawn[drawn.index(">") + 1 :]
+    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), allowed_base_urls=[])
+    size = " ".join(re.findall(r'(?:width|height|viewBox)="[-\d. ]+"', drawn[: drawn.index(">")]))
+    return f'<svg class="chart" {size} role="img" aria-label="{html(label)}">{drawn[drawn.index(">") + 1 :]}'

@@ -119,19 +119,6 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 or seconds == int(seconds) else f"{seconds:.1f} s"
 
 
-def after(previous: str | None) -> str:
-    """What came before an event, in words.
-
-    Examples
-    --------
-    >>> after("login:failure"), after("view_item:success"), after("home"), after(None)
-    ('login failed', 'view_item', 'home', '')
-    """
-    if previous is None:
-        return ""
-    return f"{previous[:-8]} failed" if previous.endswith(":failure") else previous.removesuffix(":success")
-
-
 def beginning(text: str, width: int = 60) -> str:
     r"""The first characters of a row that could not be read, made harmless.
 
@@ -191,15 +178,15 @@ def headline(summary: Summary, top_user: str | None) -> str:
     return f"{summary.alerts:,} users stand out, {name} most of all."
 
 
-def rarity(bits: float, users: int) -> str:
-    """What these bits mean here: how often chance gives as much to any of the users.
+def rarity(bits: float, users: float) -> str:
+    """What these bits mean here: how often chance gives as much to any of the users of a day.
 
     Examples
     --------
     >>> rarity(18.7, 1000)
     '18.7 bits: by chance at most once in 14 months'
     """
-    return f"{bits:.1f} bits: {evidence.once_in(bits, users)}"
+    return f"{bits:,.1f} bits: {evidence.once_in(bits, users)}"
 
 
 def alerts_said(summary: Summary) -> str:
@@ -261,7 +248,7 @@ def why(reasons: Sequence[Reason], limit: int = 120) -> str:
     """
     said: list[str] = []
     for reason in reasons:
-        part = f"{escape.label(reason['text'], max(120, 2 * limit))} ({reason['bits']:.1f} bits)"
+        part = f"{escape.label(reason['text'], max(120, 2 * limit))} ({reason['bits']:,.1f} bits)"
         if said and sum(map(len, said)) + len(part) > limit:
             break
         said.append(part)

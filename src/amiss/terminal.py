@@ -66,7 +66,7 @@ def _headline(result: Result) -> str:
     if first is None:
         return "No events, so nobody to rank."
     said = story.headline(result.summary, first["user"]).removesuffix(".")
-    rarity = story.rarity(first["bits"], result.summary.users).replace(":", ",")
+    rarity = story.rarity(first["bits"], result.summary.users_per_day).replace(":", ",")
     name = "" if result.summary.alerts else f"{escape.label(first['user'])} comes nearest with "
     return f"{said}: {name}{rarity}."
 
@@ -84,7 +84,7 @@ def _print_ranking(rows: Sequence[Mapping[str, object]], console: Console) -> No
 def _print_ranked(row: Mapping[str, object], user: str, widest: int, console: Console) -> None:
     """One user: a line, and the reason beside it or, on a narrow terminal, below it."""
     severity = str(row["severity"])
-    line = Text.assemble((f"{severity:<8}", STYLES.get(severity, "")), f"  {row['bits']:>7.1f}  ")
+    line = Text.assemble((f"{severity:<8}", STYLES.get(severity, "")), f"  {row['bits']:>7,.1f}  ")
     line.append(_left(user, widest), style="bold" if row["alert"] else "")
     why = Text(story.why(row["reasons"]) or "—")  # type: ignore[arg-type] # a list of reasons, as in Result.users
     if console.width < NARROW:
@@ -108,7 +108,7 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "budget", story.budget_said(summary)
     yield "alerts", story.alerts_said(summary)
     for bits in sorted({round(summary.threshold_bits, 1), 20.0}):
-        yield "meaning", story.rarity(bits, summary.users)
+        yield "meaning", story.rarity(bits, summary.users_per_day)
     yield "unread", story.quarantine_said(summary.quarantine)
     for sample in summary.quarantine.samples[:2]:
         where = f"{escape.label(sample.file, 40)}, line {sample.position:,}"
@@ -142,7 +142,10 @@ def print_story(result: Result, user: str, console: Console) -> None:
     _print(console)
     width = max([8, *(escape.cells(_action(text, console)) for text in told["action"].unique())])
     highest = max([1.0, *told["evidence"]])
-    _print(console, Text(_cut(f"{'time':<8}  {'after':>8}  {_left('action', width)}   {_figures()}", console), "dim"))
+    _print(
+        console,
+        Text(f"{'time':<8}  {'after':>8}  {_left('action', width)}   {_figures()}", "dim"),
+    )
     alert = story.crossing(told, result.summary.threshold_bits)
     for part in story.abridge(told, keep=alert):
         _print(console, _told(part, width, highest, alert, console))
@@ -171,7 +174,6 @@ def _told(part: Step | Skipped, width: int, highest: float, alert: int | None, c
     line = _step(part, width, highest, console)
     if part.number == alert:
         line.append(" alert", style="bold red")
-    line.truncate(console.width)
     return line
 
 
@@ -201,14 +203,13 @@ def print_schema(fields: Fields, console: Console) -> None:
     _print(console, Text(f"The log looks like: {escape.label(fields.preset)}", style="bold"))
     _print(console)
     column_width = max([6, *(escape.cells(escape.label(guess.column, 24)) for guess in fields.roles.values())])
-    _print(console, Text(_cut(f"{'role':<8}  {_left('column', column_width)}  sure  values", console), "dim"))
+    _print(console, Text(f"{'role':<8}  {_left('column', column_width)}  sure  values", "dim"))
     for role, guess in fields.roles.items():
-        known = f"  ({guess.time_format})" if guess.time_format else ""
+        known = f"  ({guess.time_format.kind})" if guess.time_format else ""
         line = Text(f"{escape.label(role, 12):<8}  {_left(escape.label(guess.column, 24), column_width)}  ")
         line.append(f"{guess.confidence:>4.0%}", style="" if guess.confidence >= 0.8 else "yellow")
         values = _values(guess.samples, console.width - line.cell_len - 2 - len(known))
         line.append(f"  {values}{known}")
-        line.truncate(console.width)
         _print(console, line)
 
 
@@ -234,12 +235,13 @@ def print_surprisal(frame: pl.DataFrame, console: Console) -> None:
     before = max([5, *(escape.cells(previous) for _, previous in names)])
     figures = f"{'success':>8}  {'bits':>5}  {'failure':>8}  {'bits':>5}  entropy"
     _print(
-        console, Text(_cut(f"{_left('action', actions)}  {_left('after', before)}  {figures}", console), style="dim")
+        console,
+        Text(f"{_left('action', actions)}  {_left('after', before)}  {figures}", style="dim"),
     )
     for (action, previous), row in zip(names, frame.iter_rows(named=True), strict=True):
         counts = f"{row['success']:>8,}  {row['bits_success']:>5.1f}  {row['failure']:>8,}  {row['bits_failure']:>5.1f}"
         line = f"{_left(action, actions)}  {_left(previous, before)}  {counts}  {abs(row['entropy']):>7.3f}"
-        _print(console, Text(_cut(line, console)))
+        _print(console, Text(line))
 
 
 def write_records(records: Iterable[Mapping[str, object]], shape: str, stream: TextIO) -> None:
@@ -316,11 +318,12 @@ def _print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
 
 
 def _print(console: Console, line: Text | None = None) -> None:
-    """Print one line that already fits; where the terminal has no Unicode, in ASCII."""
+    """Print one line, cut at the edge; where the terminal has no Unicode, in ASCII."""
     if line is None:
         console.print()
         return
     line.rstrip()
+    line.truncate(console.width)
     if console.options.ascii_only:
         plain = line.plain.translate(ASCII).encode("ascii", "backslashreplace").decode()
         line = Text(plain, spans=line.spans, style=line.style) if len(plain) == len(line.plain) else Text(plain)
@@ -330,7 +333,3 @@ def _print(console: Console, line: Text | None = None) -> None:
 def _left(text: str, width: int) -> str:
     """The text padded on the right to `width` cells."""
     return text + " " * (width - escape.cells(text))
-
-
-def _cut(text: str, console: Console) -> str:
-    return text if escape.cells(text) <= console.width else text[: console.width]
