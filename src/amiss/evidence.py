@@ -129,7 +129,7 @@ def combine(bits: Mapping[str, float], weights: Mapping[str, float] | None = Non
 def p_value_bits(p: float) -> float:
     """Bits of a p-value by the calibrator 1/(2*sqrt(p)).
 
-    Source: Shafer, Shen, Vereshchagin, Vovk 2011, "Test martingales, Bayes factors and p-values", section 3
+    Source: Shafer, Shen, Vereshchagin, Vovk 2011, "Test martingales, Bayes factors and p-values"
     (the family k * p^(k-1) with k = 1/2).
 
     Examples

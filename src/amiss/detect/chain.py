@@ -16,8 +16,8 @@ are evidence. With `leave_out` the user's own share of the baseline is taken out
 
 Source
 ------
-Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998, "Tracking the best expert",
-section 5 (fixed share).
+Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998, "Tracking the best expert"
+(fixed share).
 """
 
 from __future__ import annotations

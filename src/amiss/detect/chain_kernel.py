@@ -31,6 +31,9 @@ STRONGEST_PRIOR: Final = 8.0
 """The most events that the prior of the user's own chain may weigh; half an event for each of a thousand values would
 keep it from learning."""
 
+PRIOR: Final = 8.0
+"""The events that everyone's chances are worth beside the user's own past."""
+
 Codes = npt.NDArray[np.int32]
 
 _FREE: Final = -1
@@ -70,7 +73,6 @@ class Scratch(NamedTuple):
     seen: Floats  # how often so far
     row_own: Ints
     row_lost: Ints  # values of the row that only this user showed
-    row_kinds: Ints  # values of the row that the user has shown before
     row_seen: Floats
     row_flat: Floats
     value_own: Ints
@@ -102,7 +104,6 @@ def _scratch(cells, rows, values):
         np.zeros(cells, dtype=np.int64),
         np.zeros(cells, dtype=np.int64),
         np.zeros(cells, dtype=np.float64),
-        np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.float64),
@@ -260,7 +261,6 @@ def _forget(scratch):
         scratch.keys[scratch.slot[cell]] = _FREE
         scratch.row_own[given] = 0
         scratch.row_lost[given] = 0
-        scratch.row_kinds[given] = 0
         scratch.row_seen[given] = 0.0
         scratch.row_flat[given] = 0.0
         scratch.value_own[value] = 0
@@ -388,18 +388,6 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
 
 
 @njit(cache=True, nogil=True)
-def _kinds(scratch):
-    """Count the different values of each row, and over all rows, that the user has shown."""
-    kinds = 0
-    for cell in range(scratch.cells[0]):
-        scratch.row_kinds[scratch.given[cell]] += 1
-        if not scratch.value_done[scratch.value[cell]]:
-            scratch.value_done[scratch.value[cell]] = True
-            kinds += 1
-    return kinds
-
-
-@njit(cache=True, nogil=True)
 def _everyone(normal, whole, given, value):
     """The baseline's chance of `value` after `given`."""
     unseen, scale = _shares(whole)
@@ -429,7 +417,6 @@ def compare_users(first, given, value, normal, past, least, bits, surprisal):
     for user in range(users):
         mask = _mask(first[user + 1] - first[user] + past.first[user + 1] - past.first[user])
         events = _recall(scratch, mask, past, user)
-        kinds = _kinds(scratch)
         for i in range(first[user], first[user + 1]):
             bits[i], surprisal[i] = 0.0, 0.0
             if value[i] == ABSENT:
@@ -438,11 +425,8 @@ def compare_users(first, given, value, normal, past, least, bits, surprisal):
             everyone = _everyone(normal, whole, g, v)
             own = everyone
             if events >= least:
-                own = (scratch.value_seen[v] + kinds * own) / (events + kinds)
-                different = scratch.row_kinds[g]
-                if different > 0:
-                    n = scratch.seen[_cell(scratch, mask, g, v)]
-                    own = (n + different * own) / (scratch.row_seen[g] + different)
+                n = scratch.seen[_cell(scratch, mask, g, v)]
+                own = (n + PRIOR * everyone) / (scratch.row_seen[g] + PRIOR)
             bits[i] = math.log2(everyone / own)
             surprisal[i] = -math.log2(own)
         _forget(scratch)

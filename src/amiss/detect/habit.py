@@ -41,11 +41,10 @@ class Habit:
     """Is this unlike what the user did before?
 
     The features of :class:`~amiss.detect.sequence.Sequence`, with another question. `p` is what the user's own earlier
-    periods lead to expect, `q` what everyone's do: ``bits = log2(q/p)``. With `c` the user's counts, `d` the different
-    values among them (in the row, or in all), and `q` the chance after :class:`~amiss.baseline.Chain`::
+    periods lead to expect, `q` what everyone's do: ``bits = log2(q/p)``. With `c` the user's counts and `q` the chance
+    after :class:`~amiss.baseline.Chain`, which is worth 8 events::
 
-        p0(value)        = (c(value) + d * q(value | given)) / (c + d)
-        p(value | given) = (c(given, value) + d(given) * p0(value)) / (c(given) + d(given))
+        p(value | given) = (c(given, value) + 8 * q(value | given)) / (c(given) + 8)
 
     **What it remembers.** The counts of earlier periods by user, about 20 bytes for each different pair; nothing more
     while a period runs.
@@ -63,8 +62,8 @@ class Habit:
 
     Source
     ------
-    The ratio of everyone to the user: Freeman, Jain, Durmuth, Biggio, Giacinto 2016, "Who Are You? A Statistical
-    Approach to Measuring User Authenticity", section III. Back-off: Witten and Bell 1991, method C.
+    The ratio of everyone to the user: Freeman, Jain, Dürmuth, Biggio, Giacinto 2016, "Who Are You? A Statistical
+    Approach to Measuring User Authenticity".
 
     Examples
     --------
@@ -77,7 +76,7 @@ class Habit:
     >>> events = [(1, 0, 0, 0, -1, -1), (2, 9, 0, 6, 0, -1)]
     >>> today = pl.DataFrame(events, schema=GROUPED_SCHEMA, orient="row")
     >>> detector.score(today, detector.baseline([past]), detector.no_state())[0]["bits"].round(2).to_list()
-    [-0.11, 10.72]
+    [-0.11, 2.58]
     """
 
     cap: int = 5
