@@ -66,7 +66,7 @@ class Scan:
                 spool.add(frame)
                 counted += len(frame)
                 progress(counted)
-        self.learned_from = _described(past)
+        self.learned_from = _described(past, len(self.spool.days()))
         history, before, surprisals = self._learn(past)
         self.transitions = surprisal.transitions(surprisals if len(past) else self._surprisals())
         self.standings = pl.concat(self._judge(history, before))
@@ -218,12 +218,12 @@ class Scan:
             yield events, last
 
 
-def _described(past: Spool) -> str:
-    """What the first judged day is judged by."""
+def _described(past: Spool, judged: int) -> str:
+    """What the judged days are judged by."""
     days = len(past.days())
-    if not days:
-        return "the same day, each user left out; later days from the days before"
-    return f"{len(past):,} events of {days} earlier {'day' if days == 1 else 'days'}"
+    first = f"{len(past):,} events of {days} other {'day' if days == 1 else 'days'}"
+    first = first if days else "the same day, each user left out"
+    return first if judged <= 1 else f"{first}; later days also from the days before"
 
 
 def coded(events: pl.DataFrame) -> pl.DataFrame:

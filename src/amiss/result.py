@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -222,7 +223,7 @@ def scan(
         learned_from=scanned.learned_from,
         quarantine=_quarantine([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
-        detectors={used.name: "the log says who did what" for used in scanned.detectors},
+        detectors={used.name: _said(used, scanned.standings["detectors"]) for used in scanned.detectors},
         budget_per_day=allowed.per_day,
         threshold_bits=threshold,
         alerts=int(ranked["alert"].sum()),
@@ -253,6 +254,13 @@ def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | No
         _by_detector(rows["detectors"]),
         _top_reasons(scanned, rows, len(rows) if top is None else top),
     )  # fmt: skip
+
+
+def _said(used: Detector[Any], bits: pl.Series) -> str:
+    """What a detector asks, or that it had nothing to go by."""
+    if not (bits.struct.field(used.name) != 0.0).any():
+        return "silent, no user has enough of a past"
+    return (inspect.getdoc(used) or used.name).partition("\n")[0]
 
 
 def _severities(bits: np.ndarray, users: float) -> pl.Series:

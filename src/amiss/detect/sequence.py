@@ -243,5 +243,5 @@ def _span(code: int) -> str:
     low, high = bin_bounds(code)
     if high <= 1:
         return "within a second"
-    unit, length = ("min", 60.0) if low >= 60 else ("s", 1.0)
-    return f"{low / length:.3g} to {high / length:.3g} {unit}"
+    unit, length = ("min", 60.0) if low > 60 else ("s", 1.0)
+    return f"{low / length:.0f} to {high / length:.0f} {unit}"
