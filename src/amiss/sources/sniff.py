@@ -16,6 +16,7 @@ Kind = Literal["ndjson", "json", "csv", "parquet", "access", "auth"]
 
 _LINES: Final = 200
 _ENOUGH: Final = 0.5
+_SOME: Final = 0.3
 _FEW: Final = 0.2
 _DELIMITERS: Final = (",", "\t", ";", "|")
 _WRAPPED: Final = re.compile(rb'\s*\{\s*"\w{1,40}"\s*:\s*\[\s*(\{|\])')
@@ -127,9 +128,9 @@ def _is_records(value: object) -> bool:
 def _log_kind(text: list[str]) -> Kind | None:
     if not text:
         return None
-    if sum(weblog.is_access_line(line) for line in text) >= _ENOUGH * len(text):
+    if sum(weblog.is_access_line(line) for line in text) >= _SOME * len(text):
         return "access"
-    return "auth" if sum(authlog.is_syslog_line(line) for line in text) >= _ENOUGH * len(text) else None
+    return "auth" if sum(authlog.is_syslog_line(line) for line in text) >= _SOME * len(text) else None
 
 
 def _csv_format(text: list[str], *, latin1: bool) -> FileFormat | None:
