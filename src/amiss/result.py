@@ -39,6 +39,9 @@ REASON_SCHEMA: Final = pl.Struct(
 BY_DEFAULT: Final = ("sequence", "habit")
 """The detectors that run unless others are asked for."""
 
+ROUNDING: Final = 1e-9
+"""Bits below which evidence is no evidence but rounding."""
+
 USER_COLUMNS: Final = (
     "user", "events", "first_time", "last_time", "period", "bits", "severity", "alert",
     "surprisal", "surprisal_z", "detectors", "reasons",
@@ -258,7 +261,7 @@ def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | No
 
 def _said(used: Detector[Any], bits: pl.Series) -> str:
     """What a detector asks, or that it had nothing to go by."""
-    if not (bits.struct.field(used.name) != 0.0).any():
+    if not (bits.struct.field(used.name).abs() > ROUNDING).any():
         return "silent, no user has enough of a past"
     return (inspect.getdoc(used) or used.name).partition("\n")[0]
 

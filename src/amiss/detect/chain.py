@@ -51,6 +51,7 @@ BLOCK: Final = 500_000
 
 Codes = npt.NDArray[np.int32]
 Result = TypeVar("Result")
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Feature:
     def of(cls, user: pl.Series, given: Codes, value: Codes) -> Feature:
         """The feature of events whose `user` stands in groups."""
         first = groups(user)
-        return cls(user.gather(first[:-1]).to_numpy(), first, given, value)
+        return cls(user.gather(first[:-1]).to_numpy(), first, _frozen(given), _frozen(value))
 
 
 def score(
@@ -181,12 +182,32 @@ def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
     """The counts of the users from `low` to `high`."""
     inside = slice(int(cells.first[low]), int(cells.first[high]))
     first = cells.first[low : high + 1] - cells.first[low]
-    return kernel.Cells(first, cells.given[inside], cells.value[inside], cells.counts[inside])
+    return _cells(first, cells.given[inside], cells.value[inside], cells.counts[inside])
+
+
+def _frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The array as one that cannot be written to: kernels are compiled for such, and only once."""
+    view = np.ascontiguousarray(array)[:]
+    view.flags.writeable = False
+    return view
+
+
+def _cells(first: Ints, given: Codes, value: Codes, counts: Ints) -> kernel.Cells:
+    """Counts to be read."""
+    return kernel.Cells(_frozen(first), _frozen(given), _frozen(value), _frozen(counts))
 
 
 def _normal(chain: Chain) -> kernel.Normal:
     """The chain's arrays."""
-    return kernel.Normal(chain.row_of, chain.start, chain.value, chain.count, chain.row_total, chain.total, chain.flat)
+    return kernel.Normal(
+        _frozen(chain.row_of),
+        _frozen(chain.start),
+        _frozen(chain.value),
+        _frozen(chain.count),
+        _frozen(chain.row_total),
+        _frozen(chain.total),
+        _frozen(chain.flat),
+    )
 
 
 def _past(users: npt.NDArray[np.uint32], past: pl.DataFrame) -> kernel.Cells:
@@ -194,7 +215,7 @@ def _past(users: npt.NDArray[np.uint32], past: pl.DataFrame) -> kernel.Cells:
     rows = past.filter(pl.col("user").is_in(pl.Series(users, dtype=pl.UInt32).implode()))
     kept = np.bincount(np.searchsorted(users, rows["user"].to_numpy()), minlength=len(users))
     given, value, counts = (rows[name].to_numpy() for name in ("given", "value", "count"))
-    return kernel.Cells(np.append(0, np.cumsum(kept)), given, value, counts)
+    return _cells(np.append(0, np.cumsum(kept)), given, value, counts)
 
 
 def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:
@@ -209,7 +230,7 @@ def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tu
     kept[at] = rows["count"].list.len().to_numpy()
     given, value, counts = (rows[name].explode(empty_as_null=False).to_numpy() for name in ("given", "value", "count"))
     first = np.append(0, np.cumsum(kept))
-    return weights, kernel.Cells(first, given.astype(np.int32), value.astype(np.int32), counts.astype(np.int64))
+    return weights, _cells(first, given.astype(np.int32), value.astype(np.int32), counts.astype(np.int64))
 
 
 def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
