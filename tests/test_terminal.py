@@ -151,7 +151,7 @@ def test_guesses_are_shown_with_their_confidence():
     """Role, column, how sure, three values."""
     lines = printed(terminal.print_schema, fields())
     assert lines[0] == "The log looks like: plain names"
-    assert lines[3] == "time      at      100%  2026-01-…8:00:00Z  2026-01-…8:00:00Z  2026-01-…8:00:00Z"
+    assert lines[3] == "time    at      100%  2026-01-0…8:00:00Z  2026-01-0…8:00:00Z  2026-01-0…8:00:00Z"
 
 
 def test_the_surprisal_table_is_aligned():

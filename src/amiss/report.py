@@ -110,7 +110,7 @@ def _page(result: Result, top: int) -> dict[str, object]:
     summary, users = result.summary, result.users.head(top)
     told = {user: result.story(user) for user in users["user"]}
     middle = story.ordinary(result.users)
-    common = (middle, result.story(middle)) if middle is not None and middle != users["user"][0] else None
+    common = (middle, result.story(middle)) if middle is not None else None
     return {
         "headline": _headline(result),
         "lead": _lead(result),
@@ -225,18 +225,18 @@ def _pair(
     strips = {user: plots.story_strip(events, top_surprisal=top) for user, events in both.items()}
     return [
         {
-            **_met(result, user),
+            **_met(result, user, events),
             "kind": "odd" if user == first else "",
             "strip": _svg(strips[user], "Surprisal of each event in order"),
             "profile": _shares(profiles[user], most),
         }
-        for user in both
+        for user, events in both.items()
     ]
 
 
-def _met(result: Result, user: str) -> dict[str, object]:
+def _met(result: Result, user: str, events: pl.DataFrame) -> dict[str, object]:
     row = result.users.row(by_predicate=pl.col("user") == user, named=True)
-    return {"name": escape.label(user), "bits": row["bits"], "events": story.plural(row["events"], "event")}
+    return {"name": escape.label(user), "bits": row["bits"], "events": story.plural(events.height, "event")}
 
 
 def _shares(profile: pl.DataFrame, most: float) -> list[dict[str, object]]:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EDGE: Final = 6
 """Events at each end of a long story that are always told."""
 
+ENOUGH: Final = 8
+"""Events from which a user is worth comparing with."""
+
 
 class Reason(TypedDict):
     """A number behind the bits, and its sentence; see `Result.users`."""
@@ -256,14 +259,19 @@ def why(reasons: Sequence[Reason], limit: int = 120) -> str:
 
 
 def ordinary(users: pl.DataFrame) -> str | None:
-    """The user in the middle of the ranking, for comparison; nobody when there is only one.
+    """The user in the middle of the ranking, among those with some events, for comparison with the first.
+
+    Nobody when that is the first user themself.
 
     Examples
     --------
-    >>> ordinary(pl.DataFrame({"user": ["a", "b", "c"]}))
-    'b'
+    >>> ordinary(pl.DataFrame({"user": ["a", "b", "c", "d"], "events": [90, 1, 12, 15]}))
+    'c'
     """
-    return users["user"][users.height // 2] if users.height > 1 else None
+    busy = users.filter(pl.col("events") >= ENOUGH)
+    among = busy if busy.height > 1 else users
+    middle = among["user"][among.height // 2] if among.height else None
+    return middle if middle is not None and middle != users["user"][0] else None
 
 
 def rate(events: int, seconds: float) -> str:

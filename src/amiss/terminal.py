@@ -144,7 +144,7 @@ def print_story(result: Result, user: str, console: Console) -> None:
     highest = max([1.0, *told["evidence"]])
     _print(
         console,
-        Text(f"{'time':<8}  {'after':>8}  {_left('action', width)}   {_figures()}", "dim"),
+        Text(f"{'time':<8}  {'after':>8}  {_left('action', width)}    {_figures()}", "dim"),
     )
     alert = story.crossing(told, result.summary.threshold_bits)
     for part in story.abridge(told, keep=alert):
@@ -164,7 +164,7 @@ def _figures() -> str:
 
 
 def _action(text: str, console: Console) -> str:
-    return escape.label(text, max(8, console.width - 52))
+    return escape.label(text, max(8, console.width - 54))
 
 
 def _told(part: Step | Skipped, width: int, highest: float, alert: int | None, console: Console) -> Text:
@@ -182,7 +182,7 @@ def _step(step: Step, width: int, highest: float, console: Console) -> Text:
     failed = "✗" if step.outcome == "failure" else " "
     line = Text(f"{step.time:%H:%M:%S}  {story.duration(step.gap_seconds):>8}  ")
     line.append(_left(_action(step.action, console), width))
-    line.append(failed, style="red")
+    line.append(f" {failed}", style="red")
     line.append(f" {step.surprisal:>9.1f}  ")
     line.append(f"{step.bits:>+6.1f}", style="red" if step.bits >= 1 else "dim" if step.bits < 0 else "")
     line.append(f"  {step.evidence:>8.1f} ")
@@ -202,14 +202,15 @@ def print_schema(fields: Fields, console: Console) -> None:
     """
     _print(console, Text(f"The log looks like: {escape.label(fields.preset)}", style="bold"))
     _print(console)
-    column_width = max([6, *(escape.cells(escape.label(guess.column, 24)) for guess in fields.roles.values())])
-    _print(console, Text(f"{'role':<8}  {_left('column', column_width)}  sure  values", "dim"))
+    roles = {role: escape.label(role, 12) for role in fields.roles}
+    columns = {role: escape.label(guess.column, 24) for role, guess in fields.roles.items()}
+    widths = [max(6, *map(escape.cells, texts.values())) if texts else 6 for texts in (roles, columns)]
+    _print(console, Text(f"{_left('role', widths[0])}  {_left('column', widths[1])}  sure  values", "dim"))
     for role, guess in fields.roles.items():
-        known = f"  ({guess.time_format.kind})" if guess.time_format else ""
-        line = Text(f"{escape.label(role, 12):<8}  {_left(escape.label(guess.column, 24), column_width)}  ")
+        line = Text(f"{_left(roles[role], widths[0])}  {_left(columns[role], widths[1])}  ")
         line.append(f"{guess.confidence:>4.0%}", style="" if guess.confidence >= 0.8 else "yellow")
-        values = _values(guess.samples, console.width - line.cell_len - 2 - len(known))
-        line.append(f"  {values}{known}")
+        known = f"  ({guess.time_format.kind})" if guess.time_format else ""
+        line.append(f"  {_values(guess.samples, console.width - line.cell_len - 2 - len(known))}{known}")
         _print(console, line)
 
 
