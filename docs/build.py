@@ -1,7 +1,8 @@
 """Writes what is generated in the documentation, or with --check says what is not current.
 
 Generated are `docs/cli.md`, from the commands themselves, and the output below each `$ command` and each
-`>>>` line in the ```console and ```python blocks of README.md and docs/: they run in one empty directory a page.
+`>>>` line in the ```console and ```python blocks of README.md and docs/: they run in one empty directory a page. So is the
+comment at the end of each example.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CLI: Final = ROOT / "docs" / "cli.md"
 BLOCK: Final = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES: Final = re.compile(r"(?:\b[\d,.]+ m?s, )?\b[\d,.]+ events/s")
+PRINTS: Final = "\n# Prints:\n"
 INTRODUCTION: Final = """# Commands
 
 Written by `make docs` from the commands themselves; `amiss COMMAND --help` says the same.
@@ -83,12 +85,12 @@ def rerun(text: str, folder: Path) -> str:
     """The page with the output of its commands and Python lines as it is now; they run in `folder`, in order."""
     names: dict[str, Any] = {"__name__": "__main__"}
 
-    def fresh(block: re.Match[str]) -> str:
+    def answered(block: re.Match[str]) -> str:
         kind, body = block.groups()
         lines = _examples(body, names, folder) if kind == "python" else _answers(body, folder)
         return f"```{kind}\n{''.join(lines)}```"
 
-    return BLOCK.sub(fresh, text)
+    return BLOCK.sub(answered, text)
 
 
 def _answers(block: str, folder: Path) -> list[str]:
@@ -125,6 +127,20 @@ def _answered(command: str, folder: Path) -> str:
     return f"{command}{output}" if run.returncode in (0, 3) else f"{command}{output}(exit status {run.returncode})\n"
 
 
+def reprinted(example: Path, folder: Path) -> str:
+    """The example with what it prints now in the comment at its end."""
+    run = subprocess.run([sys.executable, example], cwd=folder, capture_output=True, text=True, check=True, timeout=300)
+    script = example.read_text(encoding="utf-8").partition(PRINTS)[0]
+    return script + PRINTS + "".join(f"# {line}".rstrip() + "\n" for line in run.stdout.splitlines())
+
+
+def fresh(page: Path, old: str, folder: Path) -> str:
+    """What a page or example should read."""
+    if page == CLI:
+        return cli_page()
+    return reprinted(page, folder) if page.suffix == ".py" else rerun(old, folder)
+
+
 def steady(text: str) -> str:
     """The text without what differs from run to run: seconds, and events per second."""
     return VARIES.sub("…", text)
@@ -133,10 +149,10 @@ def steady(text: str) -> str:
 def main(check: bool) -> int:  # noqa: FBT001 - a script with one switch
     """Write the generated text, or list the pages where it is not current."""
     stale = []
-    for page in (CLI, *([] if check else pages())):
+    for page in (CLI, *([] if check else [*pages(), *sorted((ROOT / "examples").glob("*.py"))])):
         old = page.read_text(encoding="utf-8") if page.exists() else ""
         with tempfile.TemporaryDirectory() as folder:
-            new = cli_page() if page == CLI else rerun(old, Path(folder))
+            new = fresh(page, old, Path(folder))
         if steady(new) != steady(old):
             stale.append(page)
             if not check:

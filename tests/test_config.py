@@ -151,8 +151,3 @@ def test_a_parameter_that_is_unknown_gets_the_nearest_name():
     """A misspelt parameter is an error with a hint, also from Python."""
     with pytest.raises(UsageError, match=r'has no setting "caps"\. Did you mean "cap"'):
         config.detectors(["sequence"], {"sequence": {"caps": 3}})
-
-
-def test_nothing_chosen_leaves_the_choice_to_the_scan():
-    """Without names and parameters the scan decides which detectors run."""
-    assert config.detectors([], {}) == []

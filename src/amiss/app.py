@@ -105,11 +105,12 @@ def scan(
     >>> result.summary.events, result.summary.users
     (3, 2)
     """
+    from amiss.result import BY_DEFAULT
     from amiss.result import scan as judge
 
     allowed = Budget.parse(budget)
     gap = timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP
-    chosen = config.detectors(detectors, parameters or {}, cap=cap)
+    chosen = config.detectors(detectors or BY_DEFAULT, parameters or {}, cap=cap)
     named = {"time": time, "user": user, "action": action, "outcome": outcome}
     pinned = {role: column for role, column in named.items() if column is not None}
     choice = FieldChoice(**{"time_format": time_format, **(columns or {}), **pinned})

@@ -170,7 +170,7 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
 def detectors(
     names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]], *, cap: int | None = None
 ) -> list[Detector[Any]]:
-    """The detectors called `names`, or all of them, with these parameters; none leaves the choice to the scan.
+    """The detectors called `names`, with these parameters.
 
     `cap` goes to every detector that has such a parameter and is not given another one.
 
@@ -179,10 +179,7 @@ def detectors(
     UsageError
         If a name or a parameter is unknown.
     """
-    if not names and not parameters and cap is None:
-        return []
-    chosen = list(dict.fromkeys(names or registry()))
-    return [_detector(name, parameters.get(name, {}), cap) for name in chosen]
+    return [_detector(name, parameters.get(name, {}), cap) for name in dict.fromkeys(names)]
 
 
 def _detector(name: str, parameters: Mapping[str, Any], cap: int | None) -> Detector[Any]:
