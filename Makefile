@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DATE := 2026-01-05
+MARKET := simulate marketplace --users 1000 --seed 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check fix bench docs clean
@@ -20,11 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a report to demo/
 	@mkdir -p demo
-	$(BIN)/amiss simulate marketplace --users 1000 --days 1 --seed 1 --date $(DATE) -o demo/monday.jsonl --truth demo/monday-truth.csv
-	$(BIN)/amiss simulate marketplace --users 1000 --days 1 --seed 2 --date 2026-01-06 -o demo/tuesday.jsonl --truth demo/tuesday-truth.csv
+	$(BIN)/amiss $(MARKET) --date 2026-01-05 -o demo/monday.jsonl
+	$(BIN)/amiss $(MARKET) --date 2026-01-06 -o demo/tuesday.jsonl --truth demo/truth.csv
 	$(BIN)/amiss scan demo/tuesday.jsonl --learn demo/monday.jsonl --top 10 --report demo/report.html
 	@echo
-	@echo "Open demo/report.html in a browser. Who was really odd: demo/tuesday-truth.csv"
+	@echo "Open demo/report.html in a browser. Who was really odd: demo/truth.csv"
 
 test: $(STAMP)  ## Run all tests and the examples in the docstrings
 	$(BIN)/pytest -q -n 2

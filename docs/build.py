@@ -1,8 +1,8 @@
 """Writes what is generated in the documentation, or with --check says what is not current.
 
-Generated are `docs/cli.md`, from the commands themselves, and the output below each `$ command` and each
-`>>>` line in the ```console and ```python blocks of README.md and docs/: they run in one empty directory a page. So is the
-comment at the end of each example.
+Generated are `docs/cli.md`, from the commands themselves; the output below each `$ command` and each `>>>` line in the
+```console and ```python blocks of README.md and docs/, which run in one empty directory a page; and the comment at the
+end of each example.
 """
 
 from __future__ import annotations

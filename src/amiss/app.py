@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from amiss.result import Result
     from amiss.sources.files import FileSource
 
-    Data = str | Path | IntoFrame | Sequence[str | Path | IntoFrame]
+    Datum = str | Path | IntoFrame
+    Data = Datum | Sequence[Datum]
 
 
 def scan(
@@ -147,7 +148,7 @@ class Reader:
         UsageError
             If nothing is given to read.
         """
-        parts = list(data) if isinstance(data, list | tuple) else [data]
+        parts = cast("Sequence[Datum]", data if isinstance(data, list | tuple) else [data])
         if not parts:
             raise UsageError("nothing to read: expected at least one path, address or frame")
         return [self._source(part) for part in parts]
@@ -156,7 +157,7 @@ class Reader:
         """The source at an address."""
         return open_source(str(url), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
 
-    def _source(self, part: object) -> Source:
+    def _source(self, part: Datum) -> Source:
         if isinstance(part, str | Path):
             return self.file(part)
         from amiss.sources.frames import FrameSource

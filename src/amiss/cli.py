@@ -281,10 +281,10 @@ def check(
 
     settings = _settings(config)
     typer.echo(f"ok: settings of {config or 'amiss.toml or the defaults'}")
-    results = [_try_source(source, settings) for source in sources or ()]
-    for source, problem in zip(sources or (), results, strict=True):
-        typer.echo(visible(f"ok: {source}") if problem is None else visible(f"problem: {source}: {problem}"))
-    if any(results):
+    tried = [_tried(source, settings) for source in sources or ()]
+    for line in tried:
+        typer.echo(visible(line))
+    if any(line.startswith("problem: ") for line in tried):
         raise typer.Exit(FAILED)
 
 
@@ -324,14 +324,17 @@ def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: boo
         return python.scan(sources, **choices, top=top, progress=progress)
 
 
-def _try_source(source: str, settings: Settings) -> str | None:
-    """What is wrong with a source: its first events are read."""
+def _tried(source: str, settings: Settings) -> str:
+    """What was found in a source, or what is wrong with it: its first events are read."""
     try:
-        for opened in _reader(settings).open(source):
-            next(iter(opened.read()), None)
+        opened = _reader(settings).file(source)
+        frame, _ = next(opened.read())
     except AmissError as error:
-        return str(error)
-    return None
+        return f"problem: {error}"
+    except StopIteration:
+        return f"problem: {source}: no events"
+    roles = ", ".join(f"{role} from {guess.column}" for role, guess in opened.fields.roles.items())
+    return f"ok: {source}: first {frame.height:,} events read, {opened.quarantine.total:,} rows not ({roles})"
 
 
 @contextmanager
