@@ -6,6 +6,7 @@ before it. The first, where nothing earlier was given, is judged by itself with 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -78,26 +79,30 @@ class Scan:
         text = str(self.actions.decode([action])[0])
         return f"{text} (failed)" if outcome == "failure" else text
 
+    def events(self, day: date, users: Sequence[int]) -> pl.DataFrame:
+        """The grouped events of some users on a day."""
+        wanted = self.spool.select(day, pl.col("user").is_in(list(users)))
+        return group(wanted, self.days[day].before, session_gap=self.session_gap)[0]
+
     def scored(self, day: date, users: Sequence[int]) -> pl.DataFrame:
         """The grouped events of some users on a day, with `surprisal`, `bits` and running `evidence` after each.
 
         Surprisal and bits are those of the first detector, evidence that of all together.
         """
-        wanted = pl.col("user").is_in(list(users))
-        events, _ = group(self.spool.select(day, wanted), self.days[day].before, session_gap=self.session_gap)
+        events = self.events(day, users)
         scores = self._scores(events, self.days[day])
         together = self._evidence(events, scores)[1]
         first = next(iter(scores.values()))
         return events.with_columns(first["surprisal"], first["bits"], evidence=together)
 
-    def reasons(self, day: date, events: pl.DataFrame) -> list[Reason]:
-        """What speaks against the one user of these grouped events, most first."""
-        found = [
-            reason
-            for detector in self.detectors
-            for reason in detector.explain(events, self.days[day].baselines[detector.name], self.name_of)
-        ]
-        return sorted(found, key=lambda reason: -reason.bits)
+    def reasons(self, day: date, events: pl.DataFrame) -> dict[int, list[Reason]]:
+        """What speaks against the users of these grouped events, all of a day, most first."""
+        found: defaultdict[int, list[Reason]] = defaultdict(list)
+        for detector in self.detectors:
+            explained = detector.explain(events, self.days[day].baselines[detector.name], self.name_of)
+            for user, reasons in explained.items():
+                found[user] += reasons
+        return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
     def _read(self, sources: Iterable[Source]) -> Iterator[pl.DataFrame]:
         """Coded frames of all sources; `position` runs on from source to source."""

@@ -143,9 +143,9 @@ class Result:
     def explain(self, user: str) -> str:
         """Why a user stands where they stand, in a sentence or two."""
         row = self._row(user)
-        reasons = ". ".join(f"{reason.text} ({reason.bits:.1f} bits)" for reason in self._reasons(row))
+        reasons = ". ".join(f"{reason.text} ({reason.bits:,.1f} bits)" for reason in self._reasons(row))
         chance = evidence.once_in(row["bits"], self.summary.users_per_day)
-        return f"{user}: {reasons or 'nothing unusual'}. Together {row['bits']:.1f} bits: {chance} here."
+        return f"{user}: {reasons or 'nothing unusual'}. Together {row['bits']:,.1f} bits: {chance} here."
 
     def report(self, path: str | Path, *, top: int = 20) -> None:
         """Write one self-contained HTML page that opens offline."""
@@ -165,7 +165,8 @@ class Result:
         """The reasons of a row of users, found now where they were not asked for."""
         if row["reasons"]:
             return [Reason(**reason) for reason in row["reasons"]]
-        return self._scan.reasons(row["period"], self._scan.scored(row["period"], [row["code"]]))
+        told = self._scan.reasons(row["period"], self._scan.events(row["period"], [row["code"]]))
+        return told.get(row["code"], [])
 
     def _told(self, scored: pl.DataFrame) -> pl.DataFrame:
         """Scored events in words."""
@@ -272,19 +273,19 @@ def _severities(bits: np.ndarray, users: float) -> pl.Series:
 
 
 def _by_detector(bits: pl.Series) -> pl.Series:
-    """The bits of each detector as a list."""
+    """The bits of each detector that spoke, as a list."""
     named = [pl.struct(pl.lit(name).alias("detector"), pl.col(name).alias("bits")) for name in bits.struct.fields]
-    return bits.struct.unnest().select(pl.concat_list(named).alias("detectors")).to_series()
+    spoke = pl.element().struct.field("bits").abs() > ROUNDING
+    lists = pl.concat_list(named).list.eval(pl.element().filter(spoke))
+    return bits.struct.unnest().select(lists.alias("detectors")).to_series()
 
 
 def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
     """The reasons of the top users, none for the others."""
     found: dict[int, list[dict[str, Any]]] = {}
     for (day,), users in rows.head(top).group_by("period"):
-        for (code,), events in scanned.scored(_date(day), users["user"].to_list()).group_by(
-            "user", maintain_order=True
-        ):
-            found[int(str(code))] = [asdict(reason) for reason in scanned.reasons(_date(day), events)]
+        told = scanned.reasons(_date(day), scanned.events(_date(day), users["user"].to_list()))
+        found |= {user: [asdict(reason) for reason in reasons] for user, reasons in told.items()}
     return pl.Series("reasons", [found.get(code, []) for code in rows["user"]], dtype=pl.List(REASON_SCHEMA))
 
 

@@ -137,7 +137,7 @@ def check_detector(
     coded = coded_events() if events is None else events
 
     def always(law: Callable[..., None], *more: SearchStrategy[Any]) -> None:
-        settings(max_examples=examples, deadline=None)(
+        settings(max_examples=examples, deadline=None, report_multiple_bugs=False)(
             given(strategies.tuples(*more))(lambda drawn: law(detector, *drawn))
         )()
 

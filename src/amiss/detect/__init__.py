@@ -80,8 +80,10 @@ class Detector(Protocol[Baseline]):
         """Scores (`SCORE_SCHEMA`) of grouped events, and the state behind them of the users they are of. Pure."""
         ...
 
-    def explain(self, events: pl.DataFrame, baseline: Baseline, name_of: Callable[[int], str]) -> list[Reason]:
-        """What in one user's events of a period speaks against the user most; `name_of` gives a state's name."""
+    def explain(
+        self, events: pl.DataFrame, baseline: Baseline, name_of: Callable[[int], str]
+    ) -> dict[int, list[Reason]]:
+        """By user, what in all the events of a period speaks against them most; `name_of` gives a state's name."""
         ...
 
 

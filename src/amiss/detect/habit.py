@@ -11,7 +11,7 @@ import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, capped, merge
 from amiss.detect import SCORE_SCHEMA, Reason
-from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, features, sentence, worst
+from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, beside, by_user, features, sentence, worst
 
 if TYPE_CHECKING:
     from amiss.detect.chain import Feature
@@ -113,12 +113,12 @@ class Habit:
         scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
         return scores.select(*SCORE_SCHEMA), state
 
-    def explain(self, events: pl.DataFrame, baseline: HabitBaseline, name_of: NameOf) -> list[Reason]:
-        """The pairs of (previous, state) and (state, gap) that are least like the user."""
+    def explain(self, events: pl.DataFrame, baseline: HabitBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+        """The pairs of (previous, state) and (state, gap) that are least like the users."""
         found = features(events)
         bits = [self._compare(code, feature, baseline)[0] for code, feature in found]
-        own = baseline.past.filter(user=events["user"][0])
-        return [self._reason(own, name_of, pair) for pair in worst(found, bits)]
+        told = beside(worst(events["user"], found, bits), baseline.past)
+        return by_user(told, lambda pair, own: self._reason(name_of, pair, own))
 
     def _compare(self, code: int, feature: Feature, baseline: HabitBaseline) -> tuple[np.ndarray, np.ndarray]:
         """Bits and surprisal of one feature."""
@@ -126,9 +126,8 @@ class Habit:
 
         return chain.compare(feature, baseline.of(code), baseline.own(code), least=self.least)
 
-    def _reason(self, own: pl.DataFrame, name_of: NameOf, pair: Pair) -> Reason:
+    def _reason(self, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""
-        row = own.filter(feature=pair.feature, given=pair.given)
-        before, of = int(row.filter(value=pair.value)["count"].sum()), int(row["count"].sum())
+        before, of = own
         text = f"{sentence(pair, name_of)}; the user's own past {before:,} of {of:,}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of)

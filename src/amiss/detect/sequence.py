@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, capped
+from amiss.baseline import COUNT_SCHEMA, Chain, capped, no_counts
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.sessions import START
 
@@ -163,11 +163,13 @@ class Sequence:
         scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
         return scores.select(*SCORE_SCHEMA), pl.concat(states)
 
-    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf) -> list[Reason]:
-        """The pairs of (previous, state) and (state, gap) that speak against a user most, since they began to."""
+    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+        """The pairs of (previous, state) and (state, gap) that speak against users most, since they began to."""
         found = features(events)
         bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in found]
-        return [self._reason(events, baseline, name_of, pair) for pair in worst(found, bits)]
+        own = self.summarise(events) if baseline.leave_out else no_counts()
+        told = beside(worst(events["user"], found, bits), own.with_columns(pl.col("count").clip(0, self.cap)))
+        return by_user(told, lambda pair, own: self._reason(baseline, name_of, pair, own))
 
     def _score(
         self, code: int, feature: Feature, baseline: SequenceBaseline, state: pl.DataFrame
@@ -177,14 +179,10 @@ class Sequence:
 
         return chain.score(feature, code, baseline.of(code), state, cap=self.cap, leave_out=baseline.leave_out)
 
-    def _reason(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf, pair: Pair) -> Reason:
-        """The reason that a pair gives, with the counts of others beside it."""
-        others_count, others_of = baseline.of(pair.feature).seen(pair.given, pair.value)
-        if baseline.leave_out:
-            own = self.summarise(events).filter(feature=pair.feature, given=pair.given)
-            own = own.with_columns(pl.col("count").clip(0, self.cap))
-            others_count -= int(own.filter(value=pair.value)["count"].sum())
-            others_of -= int(own["count"].sum())
+    def _reason(self, baseline: SequenceBaseline, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
+        """The reason that a pair gives, with the counts of others, without the user's `own`, beside it."""
+        seen = baseline.of(pair.feature).seen(pair.given, pair.value)
+        others_count, others_of = seen[0] - own[0], seen[1] - own[1]
         text = f"{sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
 
@@ -201,26 +199,48 @@ def features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
     ]
 
 
-def worst(found: list[tuple[int, Feature]], bits: list[np.ndarray]) -> list[Pair]:
-    """The pairs with most bits for one user, from the event on since which all bits add up to most."""
-    since = _onset(np.sum(bits, axis=0))
-    pairs = [_pairs(code, feature, more, since) for (code, feature), more in zip(found, bits, strict=True)]
-    most = pl.concat(pairs).filter(pl.col("bits") > 0).sort("bits", descending=True).head(REASONS)
-    return [Pair(**row) for row in most.iter_rows(named=True)]
+def worst(user: pl.Series, found: list[tuple[int, Feature]], bits: list[np.ndarray]) -> pl.DataFrame:
+    """The pairs with most bits of each user, from the event on since which all the user's bits add up to most.
+
+    Columns `user` and those of :class:`Pair`; ordered by user, most bits first.
+    """
+    total = pl.DataFrame({"user": user, "bits": np.sum(bits, axis=0)})
+    before = (pl.col("bits").cum_sum() - pl.col("bits")).over("user")
+    at = pl.int_range(pl.len()).over("user")
+    counts = total.select((at >= before.arg_min().over("user")).alias("counts"))["counts"]
+    pairs = [_pairs(user, code, feature, more, counts) for (code, feature), more in zip(found, bits, strict=True)]
+    against = pl.concat(pairs).filter(pl.col("bits") > 0)
+    ordered = against.sort("user", "bits", "feature", "given", "value", descending=[False, True, False, False, False])
+    return ordered.group_by("user", maintain_order=True).head(REASONS)
 
 
-def _onset(bits: np.ndarray) -> int:
-    """The event from which on the bits add up to most."""
-    before = np.cumsum(bits) - bits
-    return int(np.argmin(before))
+def _pairs(user: pl.Series, code: int, feature: Feature, bits: np.ndarray, counts: pl.Series) -> pl.DataFrame:
+    """Each pair of a feature among the events that count: its bits, how often, of how many with the same given."""
+    frame = pl.DataFrame({"user": user, "given": feature.given, "value": feature.value, "bits": bits})
+    shown = frame.filter(counts).filter(pl.col("value") != NO_GAP)
+    sums = shown.group_by("user", "given", "value").agg(pl.sum("bits"), count=pl.len())
+    of = pl.sum("count").over("user", "given").alias("of")
+    return sums.select("user", pl.lit(code, pl.UInt8).alias("feature"), "given", "value", "bits", "count", of)
 
 
-def _pairs(code: int, feature: Feature, bits: np.ndarray, since: int) -> pl.DataFrame:
-    """Each pair of a feature from the event `since` on: its bits, how often, of how many with the same given."""
-    frame = pl.DataFrame({"given": feature.given, "value": feature.value, "bits": bits})[since:]
-    shown = frame.filter(pl.col("value") != NO_GAP).group_by("given", "value", maintain_order=True)
-    sums = shown.agg(pl.sum("bits"), count=pl.len()).with_columns(of=pl.sum("count").over("given"))
-    return sums.select(pl.lit(code).alias("feature"), "given", "value", "bits", "count", "of")
+def beside(pairs: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
+    """Pairs with the users' own counts beside them: `own` of the pair, `own_of` of all with the same given."""
+    keys = ["user", "feature", "given"]
+    rows = counts.group_by(keys).agg(own_of=pl.sum("count"))
+    cells = counts.rename({"count": "own"})
+    joined = pairs.join(cells, on=[*keys, "value"], how="left", maintain_order="left")
+    return joined.join(rows, on=keys, how="left", maintain_order="left").with_columns(
+        pl.col("own", "own_of").fill_null(0)
+    )
+
+
+def by_user(told: pl.DataFrame, reason: Callable[[Pair, tuple[int, int]], Reason]) -> dict[int, list[Reason]]:
+    """The reasons of each user, from pairs with the user's own counts beside them."""
+    reasons: dict[int, list[Reason]] = {}
+    for row in told.iter_rows(named=True):
+        user, own = row.pop("user"), (row.pop("own"), row.pop("own_of"))
+        reasons.setdefault(user, []).append(reason(Pair(**row), own))
+    return reasons
 
 
 def sentence(pair: Pair, name_of: NameOf) -> str:

@@ -1,0 +1,183 @@
+"""Slow, obvious twins of what amiss computes in compiled passes: dictionaries and loops, no Polars, no arrays.
+
+Written from the docstrings of `amiss.sessions`, `amiss.baseline`, `amiss.detect.chain`, `amiss.detect.sequence` and
+`amiss.evidence`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+START = -1
+NEVER_SEEN = "never seen"
+SHARE = 0.02
+EXPERTS = 4
+
+Counts = Counter[tuple[str, int, str, int, int]]
+"""How often: by (period, user, feature, given, value)."""
+
+
+class Event(NamedTuple):
+    """One event; `time` in microseconds."""
+
+    time: int
+    user: int
+    action: int
+    outcome: int
+
+
+class Followed(NamedTuple):
+    """One event after the user's one before; `gap` in microseconds or None at a session's start."""
+
+    user: int
+    state: int
+    previous: int
+    gap: int | None
+
+
+def followed(events: list[Event], session_gap: int = 1_800_000_000) -> list[Followed]:
+    """Events in the order given, which is that of time, each with what came before it."""
+    last: dict[int, tuple[int, int]] = {}
+    found = []
+    for event in events:
+        state = 3 * event.action + event.outcome
+        if event.user in last and event.time - last[event.user][1] <= session_gap:
+            found.append(Followed(event.user, state, last[event.user][0], event.time - last[event.user][1]))
+        else:
+            found.append(Followed(event.user, state, START, None))
+        last[event.user] = (state, event.time)
+    return found
+
+
+def gap_bin(gap: int) -> int:
+    """0 below 1/64 second, then one more at every doubling."""
+    code = 0
+    while gap >= 1_000_000 / 64 * 2**code:
+        code += 1
+    return code
+
+
+def pairs(event: Followed) -> list[tuple[str, int, int]]:
+    """The (feature, given, value) that an event shows."""
+    shown = [("action", event.previous, event.state)]
+    if event.gap is not None:
+        shown.append(("gap", event.state, gap_bin(event.gap)))
+    return shown
+
+
+def count(events: list[Followed], period: str = "past") -> Counts:
+    """What events add to a baseline."""
+    counts: Counts = Counter()
+    for event in events:
+        for feature, given, value in pairs(event):
+            counts[period, event.user, feature, given, value] += 1
+    return counts
+
+
+@dataclass
+class Normal:
+    """The chances of one feature: how often each value came after each given, no user above the cap in a period."""
+
+    after: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+    @classmethod
+    def of(cls, counts: Counts, feature: str, cap: int, without: int | None = None) -> Normal:
+        """The chances that follow from the counts of all users, or of all but one."""
+        normal = cls()
+        for (_, user, counted, given, value), times in counts.items():
+            if counted == feature and user != without:
+                normal.after[given][value] += min(times, cap)
+        return normal
+
+    def known(self) -> list[int]:
+        """All values that were seen."""
+        return sorted({value for row in self.after.values() for value in row})
+
+    def p(self, given: int, value: object) -> float:
+        """The chance of a value; NEVER_SEEN for all that were not seen."""
+        row = self.after.get(given, Counter())
+        distinct = max(1, len(row))
+        here = sum(times for seen, times in row.items() if seen == value)
+        return (here + distinct * self.p0(value)) / (sum(row.values()) + distinct)
+
+    def p0(self, value: object) -> float:
+        """The chance of a value whatever came before."""
+        known = len(self.known())
+        different = sum(len(row) for row in self.after.values())
+        never_seen = (known + 0.5) / (different + 1) if known else 1.0
+        if value == NEVER_SEEN:
+            return never_seen
+        everywhere = sum(times for row in self.after.values() for seen, times in row.items() if seen == value)
+        total = sum(times for row in self.after.values() for times in row.values())
+        return (1 - never_seen) * (everywhere + 0.5) / (total + known / 2)
+
+
+class Scored(NamedTuple):
+    """What one event says."""
+
+    bits: float
+    surprisal: float
+
+
+def score_user(shown: list[tuple[int, int] | None], normal: Normal) -> list[Scored]:
+    """Bits and surprisal of one user's (given, value) pairs of one feature, in order; 0 where it is not shown."""
+    alphabet = [*normal.known(), NEVER_SEEN]
+    prior = min(0.5, 8 / len(alphabet))
+    weights = [1 / EXPERTS] * EXPERTS
+    chain: Counter[tuple[int, object]] = Counter()
+    scored = []
+    for pair in shown:
+        if pair is None:
+            scored.append(Scored(0.0, 0.0))
+            continue
+        given, value = pair[0], pair[1] if pair[1] in alphabet else NEVER_SEEN
+        experts = [
+            _kt({v: chain[given, v] for v in alphabet}, prior)[value],
+            _kt({v: sum(n for (_, seen), n in chain.items() if seen == v) for v in alphabet}, prior)[value],
+            1 / len(alphabet),
+            math.sqrt(normal.p(given, value)) / sum(math.sqrt(normal.p(given, v)) for v in alphabet),
+        ]
+        p, q = normal.p(given, value), sum(w * e for w, e in zip(weights, experts, strict=True))
+        scored.append(Scored(math.log2(q / p), -math.log2(p)))
+        weights = [(1 - SHARE) * w * e / q + SHARE / EXPERTS for w, e in zip(weights, experts, strict=True)]
+        chain[given, value] += 1
+    return scored
+
+
+def _kt(counts: dict[object, int], prior: float) -> dict[object, float]:
+    """Chances from one's own counts, each with the prior added."""
+    total = sum(counts.values()) + prior * len(counts)
+    return {value: (times + prior) / total for value, times in counts.items()}
+
+
+def sequence(past: Counts | None, events: list[Followed], cap: int = 5) -> list[Scored]:
+    """Bits and surprisal of events by the counts of the past, or, without one, by the other users' same events."""
+    found = [Scored(0.0, 0.0)] * len(events)
+    for user in {event.user for event in events}:
+        mine = [i for i, event in enumerate(events) if event.user == user]
+        for feature in ("action", "gap"):
+            normal = (
+                Normal.of(count(events), feature, cap, without=user) if past is None else Normal.of(past, feature, cap)
+            )
+            shown = [next((p[1:] for p in pairs(events[i]) if p[0] == feature), None) for i in mine]
+            for i, scored in zip(mine, score_user(shown, normal), strict=True):
+                found[i] = Scored(found[i].bits + scored.bits, found[i].surprisal + scored.surprisal)
+    return found
+
+
+def evidence(bits: list[float]) -> list[float]:
+    """The running evidence of one user: a mixture over the event at which the evidence may have begun."""
+    running = []
+    for k in range(1, len(bits) + 1):
+        begun = sum(_onset(start) * 2 ** sum(bits[start - 1 : k]) for start in range(1, k + 1))
+        rest = 1 - sum(_onset(start) for start in range(1, k + 1))
+        running.append(math.log2(begun + rest))
+    return running
+
+
+def _onset(k: int) -> float:
+    """The share of belief in a beginning at the k-th event."""
+    return 1 / 2 if k == 1 else 1 / (2 * k * (k - 1))
