@@ -339,13 +339,13 @@ def _tried(source: str, settings: Settings) -> str:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[int], None] | None]:
-    """A count of the events read so far, on stderr when that is a terminal."""
+    """A bar with the events read so far, on stderr when that is a terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} events"), TimeElapsedColumn())
+    columns = (TextColumn("{task.completed:,.0f} events read"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
         task = bar.add_task("events", total=None)
         yield lambda events: bar.update(task, completed=events)
