@@ -17,7 +17,7 @@ Line = tuple[int, bytes]
 Reject = Callable[[int, str, str], None]
 _DECODER: Final = msgspec.json.Decoder(dict)
 _WHOLE: Final = 2**63
-_ROW_LINES: Final = 1000
+_ROW_LINES: Final = 100
 
 
 def text_of(line: bytes, *, latin1: bool) -> str | None:
@@ -233,8 +233,16 @@ class _Rows:
 
 def _read_rows(texts: list[tuple[int, str]], start: int, delimiter: str, rows: _Rows, reject: Reject) -> int:
     """Add rows from `start` on; stop behind a row that is broken, and say where to go on."""
-    reader = csv.reader((text + "\n" for _, text in texts[start:]), delimiter=delimiter)
     before = 0
+
+    def fed() -> Iterator[str]:
+        """Lines up to the most that one row may take, so that an open quote does not swallow the rest."""
+        for place in range(start, len(texts)):
+            if place - start - before > _ROW_LINES:
+                return
+            yield texts[place][1] + "\n"
+
+    reader = csv.reader(fed(), delimiter=delimiter)
     try:
         for row in reader:
             number, text = texts[start + before]

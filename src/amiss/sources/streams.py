@@ -73,7 +73,7 @@ class Stream:
         if codec:
             self._chunks = _transcoded(first, self._chunks, codec)
             first = self._next()
-        self._rest = first
+        self._rest, self._at = first, 0
 
     def _next(self) -> bytes:
         try:
@@ -96,24 +96,29 @@ class Stream:
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
-        parts = [self._rest]
-        have = len(self._rest)
+        if len(self._rest) - self._at >= size:
+            self._at += size
+            return self._rest[self._at - size : self._at]
+        parts = [self._rest[self._at :] if self._at else self._rest]
+        have = len(parts[0])
         while have < size and (piece := self._next()):
             parts.append(piece)
             have += len(piece)
-        data = b"".join(parts) if len(parts) > 1 else parts[0]
-        self._rest = data[size:]
-        return data[:size]
+        over = max(have - size, 0)
+        self._rest, self._at = (parts[-1], len(parts[-1]) - over) if over else (b"", 0)
+        if over:
+            parts[-1] = parts[-1][: self._at]
+        return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def unread(self, data: bytes) -> None:
         """Put back what was read last."""
-        self._rest = data + self._rest
+        self._rest, self._at = data + self._rest[self._at :], 0
 
     def skip(self, size: int) -> None:
         """Move on to this offset of what `read` gives; by a jump where the file allows it."""
         if self.plain and size > len(self._rest) and self._file.seekable():
             self._file.seek(size)
-            self._rest = b""
+            self._rest, self._at = b"", 0
             self._chunks = self._raw(_read(self._file, BLOCK_BYTES, self.name), BLOCK_BYTES)
             return
         while size > 0 and (piece := self.read(min(size, BLOCK_BYTES))):
@@ -201,6 +206,9 @@ def pieces(
             piece = stream.read(wanted)
             ended = len(piece) < wanted
             tail = tail + piece if tail else piece
+        if quoted and ended and not stream.damage and _is_last(tail, max_lines):
+            yield Piece(tail + b"\n", line, offset + len(tail), tail.count(b"\n") + 1)
+            break
         end = _cut(tail, quoted=quoted, max_lines=max_lines)
         if end == 0 and len(tail) > LINE_LIMIT:
             start, (rest, size, ended) = tail, _skip_line(stream, tail)
@@ -220,6 +228,11 @@ def pieces(
             line += count
     if stream.damage:
         yield Damage(line, stream.damage, tail[:256])
+
+
+def _is_last(tail: bytes, max_lines: int | None) -> bool:
+    """Whether this is the end of a file without a last line end; a record over several lines must not be cut there."""
+    return not tail.endswith(b"\n") and tail != b"" and (max_lines is None or tail.count(b"\n") < max_lines)
 
 
 def _skip_line(stream: Stream, tail: bytes) -> tuple[bytes, int, bool]:
