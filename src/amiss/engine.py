@@ -70,7 +70,8 @@ class Scan:
         self.learned_from = _described(past, len(self.spool.days()))
         history, before, surprisals = self._learn(past)
         self.transitions = surprisal.transitions(surprisals if len(past) else self._surprisals())
-        self.standings = pl.concat(self._judge(history, before))
+        if len(self.spool):
+            self.standings = pl.concat(self._judge(history, before))
         self._kept = None
 
     def name_of(self, state: int) -> str:
@@ -238,9 +239,12 @@ def coded(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _window(history: History, day: date) -> list[Counts]:
-    """The counts of the days that judge a day: those of the window before it, else all that were learned."""
-    recent = [counts for then, counts in history.items() if day - WINDOW <= then < day]
-    return recent or [counts for then, counts in history.items() if then != day]
+    """The counts of the days that judge a day: those of the window before it, else all that were learned.
+
+    What was learned of the day itself, from another log, is among them.
+    """
+    recent = [counts for then, counts in history.items() if day - WINDOW <= then <= day]
+    return recent or list(history.values())
 
 
 def _added(today: Counts, learned: Counts | None) -> Counts:

@@ -215,7 +215,7 @@ def scan(
     threshold = allowed.threshold(users_per_day)
     ranked = _ranked(scanned, threshold, users_per_day, top)
     times = scanned.standings.select(pl.min("first_time"), pl.max("last_time")).row(0, named=True)
-    crossed = int((scanned.standings["peak"] >= threshold).sum())
+    crossed = int(scanned.standings.select(_crosses(pl.col("peak"), threshold).sum()).item())
     summary = Summary(
         sources=tuple(source.url for source in sources),
         events=len(scanned.spool),
@@ -238,6 +238,11 @@ def scan(
     return Result(scanned, summary, ranked)
 
 
+def _crosses(peak: pl.Expr, threshold: float) -> pl.Expr:
+    """Whether evidence reaches the threshold; where a budget asks for no bits at all, there must still be some."""
+    return (peak >= threshold) & (peak > 0.0)
+
+
 def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | None) -> pl.DataFrame:
     """The table of users: each with the day of most evidence, most evident first."""
     by_user = scanned.standings.group_by("user", maintain_order=True)
@@ -245,7 +250,7 @@ def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | No
     days = by_user.agg(
         pl.min("first_time"),
         pl.max("last_time"),
-        (pl.max("peak") >= threshold).alias("alert"),
+        _crosses(pl.max("peak"), threshold).alias("alert"),
         pl.col("period", "bits", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
     )
     rows = days.join(totals, on="user").sort(["bits", "events", "user"], descending=[True, True, False])
