@@ -181,3 +181,20 @@ def evidence(bits: list[float]) -> list[float]:
 def _onset(k: int) -> float:
     """The share of belief in a beginning at the k-th event."""
     return 1 / 2 if k == 1 else 1 / (2 * k * (k - 1))
+
+
+def habit(past: Counts, events: list[Followed], cap: int, least: int) -> list[Scored]:
+    """Bits and surprisal of events by the user's own past, against everybody's."""
+    found = []
+    for event in events:
+        bits = surprisal = 0.0
+        for feature, given, value in pairs(event):
+            everyone = Normal.of(past, feature, cap)
+            q = everyone.p(given, value if value in everyone.known() else NEVER_SEEN)
+            own = {key[3:]: times for key, times in past.items() if key[1:3] == (event.user, feature)}
+            row = sum(times for (before, _), times in own.items() if before == given)
+            p = (own.get((given, value), 0) + 8 * q) / (row + 8) if sum(own.values()) >= least else q
+            bits += math.log2(q / p)
+            surprisal -= math.log2(p) if own else 0.0
+        found.append(Scored(bits, surprisal))
+    return found
