@@ -74,14 +74,15 @@ class Layout:
     """How to find time, user, action and outcome in a line.
 
     `scan` is a compiled pass, `before` its arguments that say where the values stand; `time_rule` says how times
-    are written (see `rows_kernel.time_of`), `outcome_of` what the bytes of an outcome mean.
+    are written (see `rows_kernel.time_of`), `outcome_of` what the bytes of an outcome mean, `quoted` whether quotes may
+    hold line ends.
     """
 
     scan: Pass
     before: tuple[object, ...]
     time_rule: Ints
     outcome_of: Callable[[bytes], str]
-    delimiter: int | None = None
+    quoted: bool = False
 
 
 def time_rule(found: TimeFormat | None, timezone: str) -> Ints | None:
@@ -135,44 +136,43 @@ def delimited_layout(
         if column is not None:
             roles[column] = role
     repeated = np.frombuffer(delimiter.encode() * 8, np.uint64)[0]
-    return Layout(read_records, (repeated, roles), rule, lambda token: outcome_of(token.decode()), ord(delimiter))
+    return Layout(read_records, (repeated, roles), rule, lambda token: outcome_of(token.decode()), quoted=True)
 
 
 # --- blocks
 
 
-def blocks(file: Readable, free: Free, layout: Layout, offset: int = 0, size: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks(file: Readable, free: Free, layout: Layout, offset: int = 0) -> Iterator[Block]:
     """The rest of a file that stands at `offset`, cut behind whole lines (records); the mark is the offset behind.
 
     Buffers come from `free` while it has some. Of a line that fills a whole block only the beginning is given.
     """
-    carried = b""
-    while True:
+    size, carried = BLOCK_BYTES, b""
+    filled = size
+    while filled == size:
+        size = max(size, 2 * len(carried))
         data = _buffer(free, size)
         data[: len(carried)] = np.frombuffer(carried, np.uint8)
         filled = len(carried) + _fill(file, data.data[len(carried) : size])
-        end = filled if filled < size else _cut(data, filled, layout.delimiter)
+        end = filled if filled < size else _cut(data[:filled], quoted=layout.quoted)
         carried = data[end:filled].tobytes()
+        offset += end
         if end:
-            offset += end
             yield Block(data, end, None, offset)
-        elif filled == size:
-            rest, skipped = _skip_line(file)
-            offset += size + skipped
-            carried = rest
+        elif filled == size > LINE_LIMIT:
+            carried, skipped = _skip_line(file)
+            offset += size + skipped - len(carried)
             yield Block(data, LINE_LIMIT + 1, None, offset)
-        if filled < size:
-            return
 
 
 def _skip_line(file: Readable) -> tuple[bytes, int]:
-    """What was read of the next line, and how many bytes the rest of this one had."""
+    """What was read of the next line, and how many bytes were read in all."""
     piece = bytearray(1 << 20)
     skipped = 0
     while count := file.readinto(memoryview(piece)):
         at = piece.find(b"\n", 0, count) + 1
         if at:
-            return bytes(piece[at:count]), skipped + at
+            return bytes(piece[at:count]), skipped + count
         skipped += count
     return b"", skipped
 
@@ -205,19 +205,19 @@ def _fill(file: Readable, target: memoryview) -> int:
     return filled
 
 
-def _cut(data: Bytes, filled: int, delimiter: int | None) -> int:
-    """Where the last whole line of a full buffer ends; 0 if none does."""
+def _cut(data: Bytes, *, quoted: bool) -> int:
+    """Where the last whole line (record) of a full buffer ends; 0 if none does."""
     step = 1 << 16
-    for stop in range(filled, 0, -step):
+    for stop in range(len(data), 0, -step):
         found = data[max(0, stop - step) : stop].tobytes().rfind(b"\n")
         if found >= 0:
             end = max(0, stop - step) + found + 1
-            return _outside_quotes(data[:end].tobytes()) if delimiter is not None else end
+            return _outside_quotes(data[:end].tobytes()) if quoted else end
     return 0
 
 
 def _outside_quotes(text: bytes) -> int:
-    """The last line end behind an even number of quotes; the last of all when none is near."""
+    """The last line end behind an even number of quotes; when none is near, the last, or none in a small block."""
     quotes, at = text.count(b'"'), len(text)
     for _ in range(NEAR_LINES):
         if quotes % 2 == 0 or at == 0:
@@ -225,7 +225,9 @@ def _outside_quotes(text: bytes) -> int:
         before = text.rfind(b"\n", 0, at - 1) + 1
         quotes -= text.count(b'"', before, at)
         at = before
-    return at if at and quotes % 2 == 0 else len(text)
+    if at and quotes % 2 == 0:
+        return at
+    return len(text) if len(text) > LINE_LIMIT else 0
 
 
 # --- one worker
