@@ -281,6 +281,16 @@ def test_all_events_are_told_in_the_order_of_the_log():
     assert story.equals(result.story("u3"))
 
 
+def test_later_events_do_not_change_the_story_so_far():
+    """With a past to judge by, half of a day is told as the first half of the whole day."""
+    past, today = (market().filter(pl.col("time").dt.day() == day) for day in (5, 6))
+    half = len(today) // 2
+    whole, first = scanned(today, learn=past), scanned(today[:half], learn=past)
+    told = ["position", "surprisal", "bits", "evidence"]
+    start = today["position"][0] + half
+    assert whole.events.filter(pl.col("position") < start).select(told).equals(first.events.select(told))
+
+
 def test_records_hold_plain_values():
     """A row per user with times as text and detectors by name."""
     result = scanned(in_order(*calm(0), *attack(0, "u3")))
