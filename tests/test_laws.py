@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import strategies as st
 
+from amiss.baseline import Past
 from amiss.detect import registry
 from amiss.detect.sequence import Sequence as SequenceDetector
 from amiss.detect.sequence import SequenceBaseline
@@ -45,9 +46,9 @@ class Twisted:
         """As the detector within."""
         return self.inner.summarise(events)
 
-    def baseline(self, counts: Sequence[pl.DataFrame], *, leave_out: bool = False) -> SequenceBaseline:
+    def baseline(self, past: Past, *, leave_out: bool = False) -> SequenceBaseline:
         """As the detector within."""
-        return self.inner.baseline(counts, leave_out=leave_out)
+        return self.inner.baseline(past, leave_out=leave_out)
 
     def no_state(self) -> pl.DataFrame:
         """As the detector within."""

@@ -6,27 +6,35 @@ Every feature that amiss judges is a **chain**: a categorical `value` (an action
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+if TYPE_CHECKING:
+    from amiss.baseline_kernel import Rows
+
+Number = TypeVar("Number", bound=np.generic)
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 COUNT_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "user": pl.UInt32(),
     "feature": pl.UInt8(),
+    "user": pl.UInt32(),
     "given": pl.Int32(),
     "value": pl.Int32(),
     "count": pl.Int64(),
 }
 """Counts of a period: how often each user showed each value of each feature. A `given` of -1 is "nothing before"."""
 
-COUNT_KEYS: Final = [name for name in COUNT_SCHEMA if name != "count"]
+COUNT_KEYS: Final = tuple(name for name in COUNT_SCHEMA if name != "count")
+"""What a row of counts is about; counts are ordered by it."""
+
+CELL_SCHEMA: Final[dict[str, pl.DataType]] = {"given": pl.Int32(), "value": pl.Int32(), "count": pl.Int64()}
+"""Counts of one feature over all users."""
 
 
 def no_counts() -> pl.DataFrame:
@@ -35,36 +43,113 @@ def no_counts() -> pl.DataFrame:
 
 
 def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The sum of counts, in the one order that equal counts share.
+    """The sum of counts, ordered by `COUNT_KEYS`; rows that add up to 0 go.
 
     Examples
     --------
-    >>> one = pl.DataFrame([(7, 0, -1, 3, 2)], schema=COUNT_SCHEMA, orient="row")
+    >>> one = pl.DataFrame([(0, 7, -1, 3, 2)], schema=COUNT_SCHEMA, orient="row")
     >>> merge([one, no_counts(), one]).rows()
-    [(7, 0, -1, 3, 4)]
+    [(0, 7, -1, 3, 4)]
     """
-    rows = pl.concat([no_counts(), *counts])
-    return rows.group_by(COUNT_KEYS).agg(pl.col("count").sum()).sort(COUNT_KEYS)
+    from amiss import baseline_kernel as kernel
+
+    sums = _arrays(no_counts())
+    for frame in counts:
+        more = _arrays(frame)
+        if not kernel.is_ordered(more):
+            more = _arrays(frame.sort(COUNT_KEYS))
+        sums = kernel.added(sums, more) if len(sums.count_) else more
+    return pl.DataFrame(dict(zip(COUNT_SCHEMA, sums, strict=True)), schema=COUNT_SCHEMA)
 
 
-def capped(periods: Sequence[pl.DataFrame], feature: int, cap: int) -> pl.DataFrame:
-    """Counts of one feature over all users: `given`, `value`, `count`, sorted; a user adds at most `cap` a period.
+def capped(counts: pl.DataFrame, feature: int, cap: int) -> pl.DataFrame:
+    """The counts of one feature in a period over all users (`CELL_SCHEMA`), to each of which a user adds at most `cap`.
 
     Examples
     --------
-    >>> flood = pl.DataFrame([(7, 0, -1, 3, 900), (8, 0, -1, 3, 2)], schema=COUNT_SCHEMA, orient="row")
-    >>> capped([flood], feature=0, cap=5).rows()
+    >>> flood = pl.DataFrame([(0, 7, -1, 3, 900), (0, 8, -1, 3, 2)], schema=COUNT_SCHEMA, orient="row")
+    >>> capped(flood, feature=0, cap=5).rows()
     [(-1, 3, 7)]
     """
-    keys = ["given", "value"]
-    limited = [
-        counts.lazy()
-        .filter(pl.col("feature") == feature)
-        .group_by(keys)
-        .agg(pl.col("count").clip(upper_bound=cap).sum())
-        for counts in (periods or [no_counts()])
-    ]
-    return pl.concat(limited).group_by(keys).agg(pl.col("count").sum()).sort(keys).collect()
+    limited = pl.col("count").clip(upper_bound=cap).sum()
+    return counts.filter(feature=feature).group_by("given", "value").agg(limited).sort("given", "value")
+
+
+class Past:
+    """The counts of earlier periods, and what they add up to: kept as periods come and go, so that each costs its own.
+
+    Examples
+    --------
+    >>> period = pl.DataFrame([(0, 7, -1, 3, 900)], schema=COUNT_SCHEMA, orient="row")
+    >>> past = Past([period, period])
+    >>> past.cells(feature=0, cap=5).rows(), past.by_user().rows()
+    ([(-1, 3, 10)], [(0, 7, -1, 3, 1800)])
+    >>> past.drop(0)
+    >>> past.cells(feature=0, cap=5).rows(), past.by_user().rows()
+    ([(-1, 3, 5)], [(0, 7, -1, 3, 900)])
+    """
+
+    def __init__(self, periods: Iterable[pl.DataFrame] = ()) -> None:
+        self._periods: list[pl.DataFrame] = []
+        self._cells: dict[tuple[int, int], pl.DataFrame] = {}
+        self._by_user: pl.DataFrame | None = None
+        for period in periods:
+            self.add(period)
+
+    def __len__(self) -> int:
+        return len(self._periods)
+
+    def add(self, counts: pl.DataFrame) -> None:
+        """Take the counts of one more period."""
+        self._periods.append(counts)
+        self._change(counts, 1)
+
+    def drop(self, at: int) -> None:
+        """Give up the counts of the period `at`, in the order they came."""
+        self._change(self._periods.pop(at), -1)
+
+    def cells(self, feature: int, cap: int) -> pl.DataFrame:
+        """The counts of one feature over all users and periods (`CELL_SCHEMA`), a user adding at most `cap` in each."""
+        key = (feature, cap)
+        if key not in self._cells:
+            self._cells[key] = _summed([capped(period, feature, cap) for period in self._periods])
+        return self._cells[key]
+
+    def by_user(self) -> pl.DataFrame:
+        """The counts over all periods by user (`COUNT_SCHEMA`)."""
+        if self._by_user is None:
+            self._by_user = merge(self._periods)
+        return self._by_user
+
+    def _change(self, counts: pl.DataFrame, sign: int) -> None:
+        """Add the counts of a period to all sums, or take them away."""
+        signed = pl.col("count") * sign
+        for (feature, cap), cells in self._cells.items():
+            self._cells[feature, cap] = _summed([cells, capped(counts, feature, cap).with_columns(signed)])
+        if self._by_user is not None:
+            self._by_user = merge([self._by_user, counts.with_columns(signed)])
+
+
+def _summed(cells: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The sum of cells, in order; those that add up to 0 go."""
+    rows = pl.concat([pl.DataFrame(schema=CELL_SCHEMA), *cells])
+    sums = rows.group_by("given", "value").agg(pl.col("count").sum())
+    return sums.filter(pl.col("count") != 0).sort("given", "value")
+
+
+def frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The array as one that cannot be written to: compiled passes take such, and so are compiled once."""
+    view = np.ascontiguousarray(array)[:]
+    view.flags.writeable = False
+    return view
+
+
+def _arrays(counts: pl.DataFrame) -> Rows:
+    """The columns of counts as arrays."""
+    from amiss.baseline_kernel import Rows
+
+    columns = (counts[name].cast(dtype).to_numpy() for name, dtype in COUNT_SCHEMA.items())
+    return Rows(*map(frozen, columns))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss import evidence, surprisal
-from amiss.baseline import merge
+from amiss.baseline import Past, merge
 from amiss.detect import Detector, Reason
 from amiss.events import OUTCOMES
 from amiss.sessions import SESSION_GAP, action_of, group
@@ -32,15 +32,45 @@ Floats = npt.NDArray[np.float64]
 Counts = dict[str, pl.DataFrame]
 """The counts of a period, by what detectors call them."""
 
-History = dict[date, Counts]
+STEP_SCHEMA: Final = {"user": pl.UInt32(), "action": pl.UInt32(), "outcome": pl.UInt8()}
+"""What surprisal asks of events."""
 
 
-@dataclass(frozen=True)
-class Day:
-    """How a day was judged: by what, and who had been doing what when it began."""
+class History:
+    """The counts of days, learned or judged, and what those that judge a day add up to."""
 
-    baselines: Mapping[str, Any]
-    before: pl.DataFrame | None
+    def __init__(self) -> None:
+        self.learned: dict[date, Counts] = {}
+        self.judged: dict[date, Counts] = {}
+        self._pasts: defaultdict[str, Past] = defaultdict(Past)
+        self._within: list[tuple[bool, date]] = []
+
+    def before(self, day: date) -> Mapping[str, Past]:
+        """What judges a day: the days of the window before it, else all that were learned; maybe nothing.
+
+        What was learned of the day itself, from another log, is among them.
+        """
+        recent = [(True, then) for then in self.learned if day - WINDOW <= then <= day]
+        recent += [(False, then) for then in self.judged if day - WINDOW <= then < day]
+        self._move(recent or [(True, then) for then in self.learned])
+        return self._pasts
+
+    def alone(self, day: date) -> Mapping[str, Past]:
+        """A day as its own past."""
+        return {family: Past([counts]) for family, counts in self.judged[day].items()}
+
+    def _move(self, wanted: list[tuple[bool, date]]) -> None:
+        """Make the sums those of the wanted days, from those of the days asked for last."""
+        for at in reversed(range(len(self._within))):
+            if self._within[at] not in wanted:
+                del self._within[at]
+                for past in self._pasts.values():
+                    past.drop(at)
+        for learned, day in wanted:
+            if (learned, day) not in self._within:
+                self._within.append((learned, day))
+                for family, counts in (self.learned if learned else self.judged)[day].items():
+                    self._pasts[family].add(counts)
 
 
 @dataclass
@@ -52,11 +82,13 @@ class Scan:
     users: Vocabulary = field(default_factory=Vocabulary)
     actions: Vocabulary = field(default_factory=Vocabulary)
     spool: Spool = field(default_factory=Spool)
-    days: dict[date, Day] = field(default_factory=dict)
+    history: History = field(default_factory=History)
+    befores: dict[date, pl.DataFrame | None] = field(default_factory=dict)
     transitions: pl.DataFrame = field(default_factory=pl.DataFrame)
     standings: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     learned_from: str = ""
+    _judging: tuple[date, Mapping[str, Any]] | None = None
     _kept: tuple[tuple[int, date, int], tuple[pl.DataFrame, pl.DataFrame]] | None = None
 
     def run(self, sources: Iterable[Source], learn: Iterable[Source], progress: Callable[[int], None]) -> None:
@@ -68,10 +100,17 @@ class Scan:
                 counted += len(frame)
                 progress(counted)
         self.learned_from = _described(past, len(self.spool.days()))
-        history, before, surprisals = self._learn(past)
-        self.transitions = surprisal.transitions(surprisals if len(past) else self._surprisals())
-        if len(self.spool):
-            self.standings = pl.concat(self._judge(history, before))
+        before, learned = self._learn(past)
+        steps = [surprisal.steps(pl.DataFrame(schema=STEP_SCHEMA))]
+        standings = []
+        for day, events in self._days(before):
+            standings.append(self._stand(events, day))
+            steps.append(surprisal.steps(coded(events)))
+        taken = pl.concat(steps)
+        self.transitions = surprisal.transitions(learned if len(past) else surprisal.merge(taken.drop("user")))
+        self.standings = (
+            _with_surprisal(standings, surprisal.priced(taken, self.transitions)) if standings else self.standings
+        )
         self._kept = None
 
     def name_of(self, state: int) -> str:
@@ -83,7 +122,7 @@ class Scan:
     def events(self, day: date, users: Sequence[int]) -> pl.DataFrame:
         """The grouped events of some users on a day."""
         wanted = self.spool.select(day, pl.col("user").is_in(list(users)))
-        return group(wanted, self.days[day].before, session_gap=self.session_gap)[0]
+        return group(wanted, self.befores[day], session_gap=self.session_gap)[0]
 
     def scored(self, day: date, users: Sequence[int]) -> pl.DataFrame:
         """The grouped events of some users on a day, with `surprisal`, `bits` and running `evidence` after each.
@@ -91,7 +130,7 @@ class Scan:
         Surprisal and bits are those of the first detector, evidence that of all together.
         """
         events = self.events(day, users)
-        scores = self._scores(events, self.days[day])
+        scores = self._scores(events, day)
         together = self._evidence(events, scores)[1]
         first = next(iter(scores.values()))
         return events.with_columns(first["surprisal"], first["bits"], evidence=together)
@@ -99,8 +138,9 @@ class Scan:
     def reasons(self, day: date, events: pl.DataFrame) -> dict[int, list[Reason]]:
         """What speaks against the users of these grouped events, all of a day, most first."""
         found: defaultdict[int, list[Reason]] = defaultdict(list)
+        baselines = self._baselines(day)
         for detector in self.detectors:
-            explained = detector.explain(events, self.days[day].baselines[detector.name], self.name_of)
+            explained = detector.explain(events, baselines[detector.name], self.name_of)
             for user, reasons in explained.items():
                 found[user] += reasons
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
@@ -124,50 +164,48 @@ class Scan:
         for frame, _ in source.read():
             yield encode_events(frame, self.users, self.actions)
 
-    def _learn(self, past: Spool) -> tuple[History, pl.DataFrame | None, pl.DataFrame]:
-        """Counts of each day, last events, and surprisal counts of the events to learn from."""
-        history: History = {}
+    def _learn(self, past: Spool) -> tuple[pl.DataFrame | None, pl.DataFrame]:
+        """Take the counts of the days to learn from; the last events, and the surprisal counts of all."""
         before: pl.DataFrame | None = None
         surprisals = []
         for day in past.days():
-            history[day] = self._summaries(past, day, before)
+            self.history.learned[day] = self._summaries(past, day, before)
             surprisals += [surprisal.summarise(coded(part)) for part, _ in self._grouped(past, day, before)]
             before = self._last(past, day, before)
-        return history, before, surprisal.merge(*surprisals)
+        return before, surprisal.merge(*surprisals)
 
-    def _surprisals(self) -> pl.DataFrame:
-        """Surprisal counts of the events to judge."""
-        parts = (part for day in self.spool.days() for part, _ in self._grouped(self.spool, day, None))
-        return surprisal.merge(*(surprisal.summarise(coded(part)) for part in parts))
-
-    def _judge(self, history: History, before: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
-        """Where each user stands at the end of each day."""
+    def _days(self, before: pl.DataFrame | None) -> Iterator[tuple[date, pl.DataFrame]]:
+        """The grouped events of each day in parts, once it is known what judges the day."""
         days = self.spool.days()
         for day in days:
-            earlier = _window(history, day)
-            today = self._summaries(self.spool, day, before) if not earlier or day != days[-1] else None
-            self.days[day] = self._day(earlier or [today or {}], before, leave_out=not earlier)
+            self.befores[day] = before
+            if day != days[-1] or not any(len(past) for past in self.history.before(day).values()):
+                self.history.judged[day] = self._summaries(self.spool, day, before)
+            self._judging = None
             for part, _ in self._grouped(self.spool, day, before):
-                yield self._stand(part, day)
-            if today is not None:
-                history[day] = _added(today, history.get(day))
+                yield day, part
             before = self._last(self.spool, day, before)
 
-    def _day(self, periods: Sequence[Counts], before: pl.DataFrame | None, *, leave_out: bool) -> Day:
-        """How a day is judged after the counts of earlier periods, or of its own."""
-        baselines = {
-            detector.name: detector.baseline([counts[detector.counts] for counts in periods], leave_out=leave_out)
-            for detector in self.detectors
-        }
-        return Day(baselines, before)
+    def _baselines(self, day: date) -> Mapping[str, Any]:
+        """What is normal for each detector on a day, kept until another day is asked for."""
+        if self._judging is None or self._judging[0] != day:
+            pasts = self.history.before(day)
+            alone = not any(len(past) for past in pasts.values())
+            pasts = self.history.alone(day) if alone else pasts
+            self._judging = (
+                day,
+                {
+                    detector.name: detector.baseline(pasts[detector.counts], leave_out=alone)
+                    for detector in self.detectors
+                },
+            )
+        return self._judging[1]
 
     def _stand(self, events: pl.DataFrame, day: date) -> pl.DataFrame:
         """Where the users of grouped events stand at the end of a day."""
         first = evidence.groups(events["user"])
         last = first[1:] - 1
-        scores = self._scores(events, self.days[day])
-        running, together = self._evidence(events, scores)
-        sums = surprisal.profile(coded(events), self.transitions).group_by("user", maintain_order=True).sum()
+        running, together = self._evidence(events, self._scores(events, day))
         return events[first[:-1]].select(
             "user",
             pl.lit(day).alias("period"),
@@ -176,7 +214,6 @@ class Scan:
             events["time"][last].alias("last_time"),
             pl.Series("bits", together[last]),
             pl.Series("peak", np.maximum.reduceat(together, first[:-1])),
-            sums["surprisal"],
             pl.struct(pl.Series(name, bits[last]) for name, bits in running.items()).alias("detectors"),
         )
 
@@ -186,10 +223,11 @@ class Scan:
         running = {name: evidence.follow(events["user"], given)[0] for name, given in bits.items()}
         return running, _together(evidence.groups(events["user"]), list(bits.values()), list(running.values()))
 
-    def _scores(self, events: pl.DataFrame, judged: Day) -> dict[str, pl.DataFrame]:
+    def _scores(self, events: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
         """The scores of each detector, for users of whom a day holds no earlier events."""
+        baselines = self._baselines(day)
         return {
-            detector.name: detector.score(events, judged.baselines[detector.name], detector.no_state())[0]
+            detector.name: detector.score(events, baselines[detector.name], detector.no_state())[0]
             for detector in self.detectors
         }
 
@@ -238,18 +276,10 @@ def coded(events: pl.DataFrame) -> pl.DataFrame:
     return events.select("user", action.cast(pl.UInt32).alias("action"), outcome.cast(pl.UInt8).alias("outcome"))
 
 
-def _window(history: History, day: date) -> list[Counts]:
-    """The counts of the days that judge a day: those of the window before it, else all that were learned.
-
-    What was learned of the day itself, from another log, is among them.
-    """
-    recent = [counts for then, counts in history.items() if day - WINDOW <= then <= day]
-    return recent or list(history.values())
-
-
-def _added(today: Counts, learned: Counts | None) -> Counts:
-    """Two counts of one day as one."""
-    return today if learned is None else {name: merge([counts, learned[name]]) for name, counts in today.items()}
+def _with_surprisal(standings: Sequence[pl.DataFrame], profile: pl.DataFrame) -> pl.DataFrame:
+    """Where users stand, with the surprisal of all they did and its z."""
+    sums = surprisal.totals(profile).select("user", "surprisal", "z")
+    return pl.concat(standings).join(sums, on="user", how="left", maintain_order="left")
 
 
 def _together(first: npt.NDArray[np.int64], bits: Sequence[Floats], running: Sequence[Floats]) -> Floats:

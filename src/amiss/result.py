@@ -114,7 +114,7 @@ class Result:
         Columns `position`, `time`, `user`, `action`, `outcome`, `previous`, `gap_seconds`, `surprisal`, `bits`,
         `evidence` (running, after the event).
         """
-        days = self._scan.days
+        days = self._scan.befores
         everyone = range(len(self._scan.users))
         told = pl.concat([self._told(self._scan.scored(day, everyone)) for day in days])
         return told.sort("position")
@@ -211,7 +211,7 @@ def scan(
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
     allowed = budget or Budget()
-    users_per_day = len(scanned.standings) / len(scanned.days)
+    users_per_day = len(scanned.standings) / len(scanned.befores)
     threshold = allowed.threshold(users_per_day)
     ranked = _ranked(scanned, threshold, users_per_day, top)
     times = scanned.standings.select(pl.min("first_time"), pl.max("last_time")).row(0, named=True)
@@ -223,7 +223,7 @@ def scan(
         users_per_day=users_per_day,
         first_time=times["first_time"],
         last_time=times["last_time"],
-        periods=len(scanned.days),
+        periods=len(scanned.befores),
         learned_from=scanned.learned_from,
         quarantine=_quarantine([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
@@ -232,7 +232,7 @@ def scan(
         threshold_bits=threshold,
         alerts=int(ranked["alert"].sum()),
         expected_alarms_per_day=evidence.expected_by_chance(threshold, users_per_day),
-        actual_alarms_per_day=crossed / len(scanned.days),
+        actual_alarms_per_day=crossed / len(scanned.befores),
         seconds=time.perf_counter() - began,
     )
     return Result(scanned, summary, ranked)
@@ -246,14 +246,15 @@ def _crosses(peak: pl.Expr, threshold: float) -> pl.Expr:
 def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | None) -> pl.DataFrame:
     """The table of users: each with the day of most evidence, most evident first."""
     by_user = scanned.standings.group_by("user", maintain_order=True)
-    totals = surprisal.totals(scanned.standings).rename({"z": "surprisal_z"})
     days = by_user.agg(
+        pl.sum("events"),
         pl.min("first_time"),
         pl.max("last_time"),
         _crosses(pl.max("peak"), threshold).alias("alert"),
         pl.col("period", "bits", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
+        pl.col("surprisal", "z").first(),
     )
-    rows = days.join(totals, on="user").sort(["bits", "events", "user"], descending=[True, True, False])
+    rows = days.rename({"z": "surprisal_z"}).sort(["bits", "events", "user"], descending=[True, True, False])
     bits = rows["bits"].to_numpy()
     return rows.select(
         pl.Series("user", scanned.users.decode(rows["user"])),
@@ -287,11 +288,14 @@ def _by_detector(bits: pl.Series) -> pl.Series:
 
 def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
     """The reasons of the top users, none for the others."""
-    found: dict[int, list[dict[str, Any]]] = {}
-    for (day,), users in rows.head(top).group_by("period"):
+    schema = {"user": pl.UInt32(), "reasons": pl.List(REASON_SCHEMA)}
+    found = [pl.DataFrame(schema=schema)]
+    for (day,), users in rows.head(top).sort("period").group_by("period", maintain_order=True):
         told = scanned.reasons(_date(day), scanned.events(_date(day), users["user"].to_list()))
-        found |= {user: [asdict(reason) for reason in reasons] for user, reasons in told.items()}
-    return pl.Series("reasons", [found.get(code, []) for code in rows["user"]], dtype=pl.List(REASON_SCHEMA))
+        plain = [[asdict(reason) for reason in reasons] for reasons in told.values()]
+        found.append(pl.DataFrame({"user": list(told), "reasons": plain}, schema=schema))
+    joined = rows.select("user").join(pl.concat(found), on="user", how="left", maintain_order="left")
+    return joined["reasons"].fill_null(pl.Series([[]], dtype=schema["reasons"]))
 
 
 def _date(value: object) -> date:

@@ -175,10 +175,45 @@ def profile(events: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     >>> profile(events, table).rows()
     [(0, 0, 2, 3.0), (1, 0, 2, 3.0)]
     """
+    return priced(steps(events), table)
+
+
+def steps(events: pl.DataFrame) -> pl.DataFrame:
+    """How often each user took each step, before it is known what a step costs.
+
+    Returns
+    -------
+    steps : (cells, 5) columns `user` and those of :data:`COUNT_SCHEMA`
+
+    Examples
+    --------
+    >>> events = pl.DataFrame(
+    ...     {"user": [0, 0, 0], "action": [0, 1, 1], "outcome": [0, 0, 0]},
+    ...     schema={"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8},
+    ... )
+    >>> sorted(steps(events).rows())
+    [(0, 0, 1, False, 1), (0, 1, 1, False, 1), (0, 4294967295, 0, False, 1)]
+    """
     cells = ["user", *_CELL]
-    steps = events.lazy().select("user", _previous(), "action", _failure()).group_by(cells).agg(count=_rows())
+    taken = events.lazy().select("user", _previous(), "action", _failure()).group_by(cells).agg(count=_rows())
+    return taken.collect(engine="streaming")
+
+
+def priced(steps: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """What steps add up to by user and action, as :func:`profile` gives it.
+
+    Examples
+    --------
+    >>> taken = pl.DataFrame([(0, NO_ACTION, 0, False, 2)], schema={"user": pl.UInt32} | COUNT_SCHEMA, orient="row")
+    >>> priced(taken, transitions(taken.drop("user"))).rows()
+    [(0, 0, 2, 0.0)]
+    """
     summed = (pl.col("bits") * pl.col("count") / _STEP).round().cast(pl.Int64).sum() * _STEP
-    sums = _priced(steps, table, None).group_by("user", "action").agg(events=pl.col("count").sum(), surprisal=summed)
+    sums = (
+        _priced(steps.lazy(), table, None)
+        .group_by("user", "action")
+        .agg(events=pl.col("count").sum(), surprisal=summed)
+    )
     return sums.collect(engine="streaming").sort("user", "action")
 
 

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss import evidence
-from amiss.baseline import Chain, merge
+from amiss.baseline import Chain, Past, merge
 from amiss.detect import SCORE_SCHEMA, Detector
 from amiss.detect.sequence import bin_bounds
 from amiss.errors import MissingExtraError
@@ -164,7 +164,7 @@ def check_calibration(
     """
     random = np.random.default_rng(seed)
     before = group(_invented(random) if past is None else past)[0]
-    baseline = detector.baseline([detector.summarise(before)])
+    baseline = detector.baseline(Past([detector.summarise(before)]))
     events = draw(baseline, random, USERS)
     scores, _ = detector.score(events, baseline, detector.no_state())
     running, _ = evidence.follow(scores["user"], scores["bits"].to_numpy())
@@ -287,7 +287,7 @@ def _check_counts(detector: Detector[Any], *frames: pl.DataFrame) -> None:
 
 def _check_scores(detector: Detector[Any], past: pl.DataFrame, today: pl.DataFrame, cuts: list[int]) -> None:
     """Laws 3, 4, 6 and 7."""
-    baseline = detector.baseline([detector.summarise(group(past)[0])])
+    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
     events, _ = group(today)
     whole, state = detector.score(events, baseline, detector.no_state())
     _check_declared(detector, events, whole, state)
@@ -298,7 +298,7 @@ def _check_scores(detector: Detector[Any], past: pl.DataFrame, today: pl.DataFra
     buckets = [events.filter(pl.col("user") % 3 == bucket) for bucket in range(3)]
     split = pl.concat([detector.score(part, baseline, detector.no_state())[0] for part in buckets])
     assert _sorted(split).equals(expected), "buckets: scores depend on who else is there"
-    out = detector.baseline([detector.summarise(events)], leave_out=True)
+    out = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
     left = [detector.score(part, out, detector.no_state())[0] for part in [events, *buckets]]
     assert _sorted(pl.concat(left[1:])).equals(_sorted(left[0])), "buckets: leaving out depends on who else is there"
     again, _ = detector.score(events, baseline, detector.no_state())
@@ -317,7 +317,7 @@ def _check_declared(detector: Detector[Any], events: pl.DataFrame, scores: pl.Da
 
 def _check_no_look_ahead(detector: Detector[Any], past: pl.DataFrame, today: pl.DataFrame, other: pl.DataFrame) -> None:
     """Law 5."""
-    baseline = detector.baseline([detector.summarise(group(past)[0])])
+    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
 
     def first_scores(coded: pl.DataFrame) -> pl.DataFrame:
         scores, _ = detector.score(group(coded)[0], baseline, detector.no_state())

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests import naive
 
-from amiss.baseline import Chain
+from amiss.baseline import Chain, Past
 from amiss.detect.habit import Habit, HabitBaseline
 from amiss.detect.sequence import ACTION, GAP, bin_bounds
 from amiss.events import CODED_SCHEMA
@@ -27,7 +27,7 @@ def events_of(coded: pl.DataFrame) -> list[naive.Event]:
 def test_bits_equal_the_slow_twin(past, today, cap, least):
     """Any past and any day give the bits of the dictionary loop."""
     detector = Habit(cap, least)
-    baseline = detector.baseline([detector.summarise(group(past)[0])])
+    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
     scores, _ = detector.score(group(today)[0], baseline, detector.no_state())
     counts = naive.count(naive.followed(events_of(past)))
     expected = naive.habit(counts, naive.followed(events_of(today)), cap, least)
@@ -44,7 +44,7 @@ def coded(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
 def bits(past: list[tuple[int, int, int]], today: list[tuple[int, int, int]], least: int = 100) -> list[float]:
     """The bits of a day after a past."""
     detector = Habit(least=least)
-    baseline = detector.baseline([detector.summarise(group(coded(past))[0])])
+    baseline = detector.baseline(Past([detector.summarise(group(coded(past))[0])]))
     return detector.score(group(coded(today))[0], baseline, detector.no_state())[0]["bits"].to_list()
 
 
@@ -70,7 +70,7 @@ def test_a_first_scan_gives_no_evidence():
     """With nothing but the day itself there are no habits."""
     detector = Habit(least=1)
     events = group(coded(TWO_ROLES))[0]
-    baseline = detector.baseline([detector.summarise(events)], leave_out=True)
+    baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
     assert set(detector.score(events, baseline, detector.no_state())[0]["bits"]) == {0.0}
 
 

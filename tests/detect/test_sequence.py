@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests import naive
 
+from amiss.baseline import Past
 from amiss.detect.sequence import ACTION, GAP, Sequence, bin_bounds, gap_bins
 from amiss.events import CODED_SCHEMA
 from amiss.sessions import group
@@ -44,7 +45,7 @@ def scored(past: list[naive.Event] | None, today: list[naive.Event], cap: int) -
     detector = Sequence(cap)
     events = group(coded(today))[0]
     counts = detector.summarise(group(coded(past))[0] if past is not None else events)
-    baseline = detector.baseline([counts], leave_out=past is None)
+    baseline = detector.baseline(Past([counts]), leave_out=past is None)
     return detector.score(events, baseline, detector.no_state())[0].sort("position")
 
 
@@ -84,7 +85,7 @@ def test_a_cap_holds_in_each_period_alone():
     """Two periods with 9 of a pair each add 5 and 5."""
     detector = Sequence(cap=5)
     counts = detector.summarise(group(coded([naive.Event(i * 7_200 * SECOND, 0, 1, 0) for i in range(9)]))[0])
-    assert detector.baseline([counts, counts]).action.seen(-1, 3) == (10, 10)
+    assert detector.baseline(Past([counts, counts])).action.seen(-1, 3) == (10, 10)
 
 
 def test_the_docstring_example_by_hand():
@@ -157,7 +158,7 @@ def test_reasons_say_what_happened_how_often_and_what_others_did():
     """The worst pair comes first, with counts of the user since it began and of everybody else."""
     detector = Sequence()
     events = group(coded(planted()))[0]
-    baseline = detector.baseline([detector.summarise(events)], leave_out=True)
+    baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
     reasons = detector.explain(events.filter(user=99), baseline, name_of)[99]
     assert reasons[0].text == "s4 came after s4 7 of 7 times; nobody else was ever there"
     assert (reasons[0].count, reasons[0].of, reasons[0].others_count, reasons[0].others_of) == (7, 7, 0, 0)
@@ -170,7 +171,7 @@ def test_a_reason_counts_others_without_the_user():
     now = sorted([*in_order([(SECOND, 0, i % 2, 0) for i in range(8)]), naive.Event(3, 1, 1, 0)])
     detector = Sequence()
     events = group(coded(now))[0]
-    baseline = detector.baseline([detector.summarise(events)], leave_out=True)
+    baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
     for reason in detector.explain(events.filter(user=0), baseline, name_of)[0]:
         assert 0 <= reason.others_count <= reason.others_of <= 1
 
@@ -178,7 +179,7 @@ def test_a_reason_counts_others_without_the_user():
 def test_counts_hold_both_features():
     """Two events in a session show two states and one gap."""
     events = group(coded(in_order([(0, 4, 0, 0), (SECOND, 4, 1, 1)])))[0]
-    assert Sequence().summarise(events).rows() == [(4, ACTION, -1, 0, 1), (4, ACTION, 0, 4, 1), (4, GAP, 4, 7, 1)]
+    assert Sequence().summarise(events).rows() == [(ACTION, 4, -1, 0, 1), (ACTION, 4, 0, 4, 1), (GAP, 4, 4, 7, 1)]
 
 
 def test_the_session_gap_is_not_the_detectors_business():

@@ -186,7 +186,7 @@ def joined(lines: list[tuple[bytes, bytes]], *, closed: bool) -> bytes:
 def test_any_ndjson_is_read_as_the_general_reader_reads_it(
     lines: list[tuple[bytes, bytes]],
     size: int,
-    closed: bool,  # noqa: FBT001 - drawn
+    closed: bool,
 ) -> None:
     """Regular and odd lines in any mixture and any blocks give the same rows, codes and quarantine."""
     content = REGULAR.encode() + joined(lines, closed=closed)
@@ -215,7 +215,7 @@ def csv_records(draw: st.DrawFn) -> bytes:
 def test_any_csv_is_read_as_the_general_reader_reads_it(
     records: list[tuple[bytes, bytes]],
     size: int,
-    closed: bool,  # noqa: FBT001 - drawn
+    closed: bool,
 ) -> None:
     """Plain, quoted, ragged and blank records, also over several lines, in any blocks."""
     start = HEADER + "2026-01-01T00:00:03Z,ann,login,success,\n"

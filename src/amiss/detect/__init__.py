@@ -9,7 +9,7 @@ theirs under the entry point `amiss.detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import polars as pl
 
+from amiss.baseline import Past
 from amiss.errors import UsageError, nearest
 
 SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -64,8 +65,8 @@ class Detector(Protocol[Baseline]):
         """What these grouped events add to a baseline: rows of `count_schema` that merge by adding `count`."""
         ...
 
-    def baseline(self, counts: Sequence[pl.DataFrame], *, leave_out: bool = False) -> Baseline:
-        """What is normal after these periods' counts, frozen.
+    def baseline(self, past: Past, *, leave_out: bool = False) -> Baseline:
+        """What is normal after earlier periods, frozen.
 
         With `leave_out` each user's own share is taken out of what the user is judged by; `score` must then get all
         events of a user's period at once.

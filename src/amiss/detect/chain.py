@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints
+from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints, frozen
 from amiss.detect import chain_kernel as kernel
 from amiss.evidence import groups
 
@@ -47,11 +47,11 @@ STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 """What is remembered of a user while a period runs: a row per feature, about 16 bytes per different pair."""
 
 BLOCK: Final = 500_000
+SMALLEST_BLOCK: Final = 20_000
 """Events that one thread works on at a time."""
 
 Codes = npt.NDArray[np.int32]
 Result = TypeVar("Result")
-Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Feature:
     def of(cls, user: pl.Series, given: Codes, value: Codes) -> Feature:
         """The feature of events whose `user` stands in groups."""
         first = groups(user)
-        return cls(user.gather(first[:-1]).to_numpy(), first, _frozen(given), _frozen(value))
+        return cls(user.gather(first[:-1]).to_numpy(), first, frozen(given), frozen(value))
 
 
 def score(
@@ -88,7 +88,7 @@ def score(
             first, feature.given[events], feature.value[events], normal, leave_out, cap, before,
             weights[low:high], bits[events], surprisal[events], out, kept,
         )  # fmt: skip
-        return kept, _compact(out, first[:-1] + before.first[:-1], kept)
+        return kept, _compact(out, first[:-1] + before.first, kept)
 
     after = _joined(_by_block(feature.first, block))
     return bits, surprisal, _state(feature.users, code, weights, after)
@@ -97,8 +97,8 @@ def score(
 def compare(feature: Feature, chain: Chain, past: pl.DataFrame, *, least: int) -> tuple[Floats, Floats]:
     """Bits (n,) and surprisal (n,) of a feature's events against the users' own past.
 
-    `past` is counts of the feature by user (`given`, `value`, `count`), ordered by user; users with fewer than `least`
-    events in it give no evidence.
+    `past` is counts of the feature (`amiss.baseline.COUNT_SCHEMA`), in order; users with fewer than `least` events in
+    it give no evidence.
     """
     bits, surprisal = np.zeros(len(feature.value)), np.zeros(len(feature.value))
     if past.is_empty():
@@ -128,25 +128,35 @@ def count(feature: Feature, code: int) -> pl.DataFrame:
         return kept, _compact(out, first[:-1], kept)
 
     cells = _joined(_by_block(feature.first, block))
-    users = np.repeat(feature.users, np.diff(cells.first))
-    columns = {"user": users, "given": cells.given, "value": cells.value, "count": cells.counts}
-    return pl.DataFrame(columns).with_columns(pl.lit(code, pl.UInt8).alias("feature")).select(*COUNT_SCHEMA)
+    columns = {
+        "feature": np.full(len(cells.counts), code, dtype=np.uint8),
+        "user": np.repeat(feature.users, cells.last - cells.first),
+        "given": cells.given,
+        "value": cells.value,
+        "count": cells.counts,
+    }
+    return pl.DataFrame(columns, schema=COUNT_SCHEMA)
 
 
 def _by_block(first: Ints, work: Callable[[int, int], Result]) -> list[Result]:
     """What `work` gives for consecutive blocks of users, in order, done on all processors."""
-    blocks = list(_blocks(first))
+    blocks = list(_blocks(first, _block_size(int(first[-1]))))
     if len(blocks) <= 1:
         return [work(low, high) for low, high in blocks]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda users: work(*users), blocks))
 
 
-def _blocks(first: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of users with about `BLOCK` events each; a user is never cut."""
+def _block_size(events: int) -> int:
+    """Events of a block, so that all processors have work and none waits long for the last."""
+    return min(BLOCK, max(SMALLEST_BLOCK, events // (2 * (os.cpu_count() or 1))))
+
+
+def _blocks(first: Ints, size: int) -> Iterator[tuple[int, int]]:
+    """Ranges of users with about `size` events each; a user is never cut."""
     low, users = 0, len(first) - 1
     while low < users:
-        high = int(np.searchsorted(first, first[low] + BLOCK, side="right")) - 1
+        high = int(np.searchsorted(first, first[low] + size, side="right")) - 1
         high = min(max(high, low + 1), users)
         yield low, high
         low = high
@@ -154,68 +164,67 @@ def _blocks(first: Ints) -> Iterator[tuple[int, int]]:
 
 def _room(cells: int) -> kernel.Cells:
     """Space for up to `cells` counts."""
-    codes = np.empty(cells, dtype=np.int32)
-    return kernel.Cells(np.zeros(0, dtype=np.int64), codes, codes.copy(), np.empty(cells, dtype=np.int64))
+    none, codes = np.zeros(0, dtype=np.int64), np.empty(cells, dtype=np.int32)
+    return kernel.Cells(none, none, codes, codes.copy(), np.empty(cells, dtype=np.int64))
 
 
 def _compact(cells: kernel.Cells, at: Ints, kept: Ints) -> kernel.Cells:
     """The counts without the room between users, `kept` of each from `at` on."""
-    first = np.append(0, np.cumsum(kept))
-    index = np.repeat(at - first[:-1], kept) + np.arange(first[-1])
-    return kernel.Cells(first, cells.given[index], cells.value[index], cells.counts[index])
+    first, last = _side_by_side(kept)
+    index = np.repeat(at - first, kept) + np.arange(len(kept) and last[-1])
+    return kernel.Cells(first, last, cells.given[index], cells.value[index], cells.counts[index])
 
 
 def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
     """The counts of consecutive blocks of users as one."""
-    kept = np.concatenate([kept for kept, _ in blocks]) if blocks else np.zeros(0, dtype=np.int64)
     empty = _room(0)
+    kept = np.concatenate([empty.first, *(kept for kept, _ in blocks)])
     parts = [empty, *(cells for _, cells in blocks)]
     return kernel.Cells(
-        np.append(0, np.cumsum(kept)),
+        *_side_by_side(kept),
         np.concatenate([part.given for part in parts]),
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.counts for part in parts]),
     )
 
 
+def _side_by_side(kept: Ints) -> tuple[Ints, Ints]:
+    """Where the counts of each user begin and end when nothing lies between."""
+    last = np.cumsum(kept)
+    return last - kept, last
+
+
 def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
-    """The counts of the users from `low` to `high`."""
-    inside = slice(int(cells.first[low]), int(cells.first[high]))
-    first = cells.first[low : high + 1] - cells.first[low]
-    return _cells(first, cells.given[inside], cells.value[inside], cells.counts[inside])
+    """The counts of the users from `low` to `high`, who stand in order."""
+    begin, end = int(cells.first[low]), int(cells.last[high - 1])
+    first, last = cells.first[low:high] - begin, cells.last[low:high] - begin
+    return _cells(first, last, cells.given[begin:end], cells.value[begin:end], cells.counts[begin:end])
 
 
-def _frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """The array as one that cannot be written to: kernels are compiled for such, and only once."""
-    view = np.ascontiguousarray(array)[:]
-    view.flags.writeable = False
-    return view
-
-
-def _cells(first: Ints, given: Codes, value: Codes, counts: Ints) -> kernel.Cells:
+def _cells(first: Ints, last: Ints, given: Codes, value: Codes, counts: Ints) -> kernel.Cells:
     """Counts to be read."""
-    return kernel.Cells(_frozen(first), _frozen(given), _frozen(value), _frozen(counts))
+    return kernel.Cells(frozen(first), frozen(last), frozen(given), frozen(value), frozen(counts))
 
 
 def _normal(chain: Chain) -> kernel.Normal:
     """The chain's arrays."""
     return kernel.Normal(
-        _frozen(chain.row_of),
-        _frozen(chain.start),
-        _frozen(chain.value),
-        _frozen(chain.count),
-        _frozen(chain.row_total),
-        _frozen(chain.total),
-        _frozen(chain.flat),
+        frozen(chain.row_of),
+        frozen(chain.start),
+        frozen(chain.value),
+        frozen(chain.count),
+        frozen(chain.row_total),
+        frozen(chain.total),
+        frozen(chain.flat),
     )
 
 
 def _past(users: npt.NDArray[np.uint32], past: pl.DataFrame) -> kernel.Cells:
     """The past counts of `users`, none for those without."""
-    rows = past.filter(pl.col("user").is_in(pl.Series(users, dtype=pl.UInt32).implode()))
-    kept = np.bincount(np.searchsorted(users, rows["user"].to_numpy()), minlength=len(users))
-    given, value, counts = (rows[name].to_numpy() for name in ("given", "value", "count"))
-    return _cells(np.append(0, np.cumsum(kept)), given, value, counts)
+    owner = past["user"].to_numpy()
+    last = np.cumsum(np.bincount(owner, minlength=int(users.max(initial=0)) + 1))
+    first = np.append(0, last[:-1])
+    return _cells(first[users], last[users], *(past[name].to_numpy() for name in ("given", "value", "count")))
 
 
 def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:
@@ -229,16 +238,17 @@ def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tu
     kept = np.zeros(len(users), dtype=np.int64)
     kept[at] = rows["count"].list.len().to_numpy()
     given, value, counts = (rows[name].explode(empty_as_null=False).to_numpy() for name in ("given", "value", "count"))
-    first = np.append(0, np.cumsum(kept))
-    return weights, _cells(first, given.astype(np.int32), value.astype(np.int32), counts.astype(np.int64))
+    codes = (given.astype(np.int32), value.astype(np.int32))
+    return weights, _cells(*_side_by_side(kept), *codes, counts.astype(np.int64))
 
 
 def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
     """The state frame of users, from their weights and own counts."""
     from pyarrow.lib import LargeListArray
 
+    offsets = np.append(0, cells.last)
     lists = {
-        name: pl.Series(name, LargeListArray.from_arrays(cells.first, values), dtype=STATE_SCHEMA[name])
+        name: pl.Series(name, LargeListArray.from_arrays(offsets, values), dtype=STATE_SCHEMA[name])
         for name, values in (("given", cells.given), ("value", cells.value), ("count", cells.counts))
     }
     return pl.DataFrame(

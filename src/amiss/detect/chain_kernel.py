@@ -53,9 +53,10 @@ class Normal(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """Counts of users: those of user u stand at `first[u]` to `first[u + 1]`."""
+    """Counts of users: those of user u stand from `first[u]` to `last[u]`."""
 
     first: Ints
+    last: Ints
     given: Codes
     value: Codes
     counts: Ints
@@ -90,7 +91,7 @@ class Whole(NamedTuple):
     roots: float
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _scratch(cells, rows, values):
     """An empty scratch for users with up to `cells` different pairs."""
     size = 8
@@ -115,16 +116,16 @@ def _scratch(cells, rows, values):
     )
 
 
-@njit(cache=True, nogil=True)
-def _mask(cells):
-    """The part of the key table that `cells` pairs need: small users stay in the processor's cache."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mask(scratch, cells):
+    """The part of the key table that up to `cells` pairs need, so that few pairs stay in the processor's cache."""
     size = 8
-    while size < 2 * cells:
+    while size < 2 * min(cells, len(scratch.row_seen) * len(scratch.value_seen)):
         size *= 2
     return size - 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _slot(keys, mask, key):
     """Where `key` is, or belongs, in the key table."""
     at = np.int64((np.uint64(key) * np.uint64(_SPREAD)) >> np.uint64(32)) & mask
@@ -133,7 +134,7 @@ def _slot(keys, mask, key):
     return at
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _cell(scratch, mask, given, value):
     """The cell of a pair, made if it is new."""
     key = given * len(scratch.value_seen) + value
@@ -151,20 +152,20 @@ def _cell(scratch, mask, given, value):
     return scratch.cell_at[at]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _own(scratch, mask, given, value, cap):
     """The user's share of a pair of the baseline."""
     at = _slot(scratch.keys, mask, given * len(scratch.value_seen) + value)
     return min(scratch.own[scratch.cell_at[at]], cap) if scratch.keys[at] != _FREE else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _row(normal, given):
     """The row of the baseline after `given`, -1 where there is none."""
     return normal.row_of[given] if given < len(normal.row_of) else -1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _in_row(normal, row, value):
     """The baseline's count of `value` in `row`."""
     if row < 0:
@@ -180,7 +181,7 @@ def _in_row(normal, row, value):
     return normal.counts[low] if low < end and normal.value[low] == value else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _whole(normal):
     """Sums over the whole baseline."""
     known, grand, roots = 0, 0, 0.0
@@ -192,7 +193,7 @@ def _whole(normal):
     return Whole(known, grand, len(normal.value), roots)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _shares(whole):
     """The chance of the never-seen over all rows, and what (count + 1/2) of a known value is divided by."""
     if whole.known == 0:
@@ -201,7 +202,7 @@ def _shares(whole):
     return novel, (whole.grand + whole.known / 2.0) / (1.0 - novel)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _leave_out(scratch, normal, whole, cap):
     """The sums without the user, once `own` holds the user's counts."""
     grand, pairs = whole.grand, whole.pairs
@@ -229,7 +230,7 @@ def _leave_out(scratch, normal, whole, cap):
     return Whole(known, grand, pairs, roots)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _left_out_flat(scratch, mask, normal, whole, given, cap):
     """Sum of the square roots of the chances after `given`, without the user; kept until the next user."""
     if scratch.row_flat[given] > 0.0:
@@ -253,7 +254,7 @@ def _left_out_flat(scratch, mask, normal, whole, given, cap):
     return flat
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _forget(scratch):
     """Wipe what is known of the user."""
     for cell in range(scratch.cells[0]):
@@ -269,12 +270,12 @@ def _forget(scratch):
     scratch.cells[0] = 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _recall(scratch, mask, state, user):
     """Take up the user's own counts from before; how many events they hold."""
     novel = len(scratch.value_seen) - 1
     events = 0.0
-    for at in range(state.first[user], state.first[user + 1]):
+    for at in range(state.first[user], state.last[user]):
         given = np.int64(state.given[at]) + 1
         value = np.int64(state.value[at]) if state.value[at] != NOVEL else novel
         cell = _cell(scratch, mask, given, value)
@@ -285,9 +286,9 @@ def _recall(scratch, mask, state, user):
     return events
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _keep(scratch, out, at):
-    """Write the user's own counts from `at` on; how many cells they are."""
+    """Write the user's own counts from `at` on, as they first came; how many cells they are."""
     novel = len(scratch.value_seen) - 1
     kept = 0
     for cell in range(scratch.cells[0]):
@@ -299,7 +300,7 @@ def _keep(scratch, out, at):
     return kept
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _score(scratch, mask, normal, whole, first, last, given, value, events, w, bits, surprisal, leave_out, cap):
     """Bits and surprisal of the user's events first..last; `w`, the experts' weights, moves on.
 
@@ -345,7 +346,23 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
         events += 1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
+def _order(scratch, order):
+    """Fill `order` with the user's cells by given and value; few need no general sort."""
+    cells = scratch.cells[0]
+    if cells > 40:
+        order[:cells] = np.argsort(scratch.keys[scratch.slot[:cells]])
+        return
+    for cell in range(cells):
+        key = scratch.keys[scratch.slot[cell]]
+        at = cell
+        while at > 0 and scratch.keys[scratch.slot[order[at - 1]]] > key:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = cell
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _highest(codes, more):
     """The highest code in two arrays; -1 where both are empty."""
     highest = np.int64(-1)
@@ -356,7 +373,7 @@ def _highest(codes, more):
     return highest
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def score_users(first, given, value, normal, leave_out, cap, state, weights, bits, surprisal, out, kept):
     """Score the events of users: user u has those from `first[u]` to `first[u + 1]`.
 
@@ -366,12 +383,12 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
     users = len(first) - 1
     most = 1
     for user in range(users):
-        most = max(most, 2 * (first[user + 1] - first[user]) + state.first[user + 1] - state.first[user])
+        most = max(most, 2 * (first[user + 1] - first[user]) + state.last[user] - state.first[user])
     values = max(_highest(value, state.value) + 1, len(normal.total)) + 1
     scratch = _scratch(most, _highest(given, state.given) + 2, values)
     everyone = _whole(normal)
     for user in range(users):
-        mask = _mask(2 * (first[user + 1] - first[user]) + state.first[user + 1] - state.first[user])
+        mask = _mask(scratch, 2 * (first[user + 1] - first[user]) + state.last[user] - state.first[user])
         whole = everyone
         if leave_out:
             for i in range(first[user], first[user + 1]):
@@ -387,7 +404,7 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
         _forget(scratch)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _everyone(normal, whole, given, value):
     """The baseline's chance of `value` after `given`."""
     unseen, scale = _shares(whole)
@@ -401,49 +418,56 @@ def _everyone(normal, whole, given, value):
     return (n + distinct * p0) / (normal.row_total[row] + distinct)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def compare_users(first, given, value, normal, past, least, bits, surprisal):
     """Compare the events of users with their own past, user u's from `past.first[u]` on, and with everyone's.
 
-    Fills `bits` and `surprisal` by event; 0 bits for users with fewer than `least` events in the past.
+    Fills `bits` and `surprisal` by event; nothing for users with fewer than `least` events in the past.
     """
     users = len(first) - 1
     most = 1
     for user in range(users):
-        most = max(most, first[user + 1] - first[user] + past.first[user + 1] - past.first[user])
+        most = max(most, first[user + 1] - first[user] + past.last[user] - past.first[user])
     values = max(_highest(value, past.value) + 1, len(normal.total)) + 1
     scratch = _scratch(most, _highest(given, past.given) + 2, values)
     whole = _whole(normal)
     for user in range(users):
-        mask = _mask(first[user + 1] - first[user] + past.first[user + 1] - past.first[user])
-        events = _recall(scratch, mask, past, user)
+        events = past.counts[past.first[user] : past.last[user]].sum()
+        if events < least:
+            continue
+        mask = _mask(scratch, first[user + 1] - first[user] + past.last[user] - past.first[user])
+        _recall(scratch, mask, past, user)
         for i in range(first[user], first[user + 1]):
-            bits[i], surprisal[i] = 0.0, 0.0
             if value[i] == ABSENT:
                 continue
             g, v = np.int64(given[i]) + 1, np.int64(value[i])
             everyone = _everyone(normal, whole, g, v)
-            own = everyone
-            if events >= least:
-                n = scratch.seen[_cell(scratch, mask, g, v)]
-                own = (n + PRIOR * everyone) / (scratch.row_seen[g] + PRIOR)
+            n = scratch.seen[_cell(scratch, mask, g, v)]
+            own = (n + PRIOR * everyone) / (scratch.row_seen[g] + PRIOR)
             bits[i] = math.log2(everyone / own)
             surprisal[i] = -math.log2(own)
         _forget(scratch)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def count_users(first, given, value, out, kept):
-    """Count the pairs of each user: the cells of user u from `first[u]` on in `out`, `kept[u]` of them."""
+    """Count the pairs of each user: the cells of user u from `first[u]` on in `out`, `kept[u]` of them, in order."""
     users = len(first) - 1
     most = 1
     for user in range(users):
         most = max(most, first[user + 1] - first[user])
     scratch = _scratch(most, _highest(given, given[:0]) + 2, _highest(value, value[:0]) + 2)
+    order = np.empty(most, dtype=np.int64)
     for user in range(users):
-        mask = _mask(first[user + 1] - first[user])
+        mask = _mask(scratch, first[user + 1] - first[user])
         for i in range(first[user], first[user + 1]):
             if value[i] != ABSENT:
                 scratch.seen[_cell(scratch, mask, np.int64(given[i]) + 1, np.int64(value[i]))] += 1.0
-        kept[user] = _keep(scratch, out, first[user])
+        _order(scratch, order)
+        for rank in range(scratch.cells[0]):
+            cell, at = order[rank], first[user] + rank
+            out.given[at] = scratch.given[cell] - 1
+            out.value[at] = scratch.value[cell]
+            out.counts[at] = np.int64(scratch.seen[cell])
+        kept[user] = scratch.cells[0]
         _forget(scratch)

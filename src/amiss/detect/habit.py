@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Periods
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, capped, merge
+from amiss.baseline import COUNT_SCHEMA, Chain, Past
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, beside, by_user, features, sentence, worst
 
@@ -69,13 +68,13 @@ class Habit:
     --------
     Ann always views after a login, as half of all do. Today she buys, as the other half does.
 
-    >>> counts = [(0, 0, 0, 3, 40), (0, 0, -1, 0, 40), (1, 0, 0, 6, 40), (1, 0, -1, 0, 40)]
+    >>> counts = [(0, 0, -1, 0, 40), (0, 0, 0, 3, 40), (0, 1, -1, 0, 40), (0, 1, 0, 6, 40)]
     >>> past = pl.DataFrame(counts, schema=COUNT_SCHEMA, orient="row")
     >>> detector = Habit(least=50)
     >>> from amiss.sessions import GROUPED_SCHEMA
     >>> events = [(1, 0, 0, 0, -1, -1), (2, 9, 0, 6, 0, -1)]
     >>> today = pl.DataFrame(events, schema=GROUPED_SCHEMA, orient="row")
-    >>> detector.score(today, detector.baseline([past]), detector.no_state())[0]["bits"].round(2).to_list()
+    >>> detector.score(today, detector.baseline(Past([past])), detector.no_state())[0]["bits"].round(2).to_list()
     [-0.11, 2.58]
     """
 
@@ -90,11 +89,11 @@ class Habit:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
         return Sequence(self.cap).summarise(events)
 
-    def baseline(self, counts: Periods[pl.DataFrame], *, leave_out: bool = False) -> HabitBaseline:
+    def baseline(self, past: Past, *, leave_out: bool = False) -> HabitBaseline:
         """What everyone and each user did in earlier periods; nothing when the period itself is all there is."""
-        earlier = [] if leave_out else counts
-        action, gap = (Chain.from_cells(capped(earlier, feature, self.cap)) for feature in (ACTION, GAP))
-        return HabitBaseline(action, gap, merge(earlier))
+        earlier = Past() if leave_out else past
+        action, gap = (Chain.from_cells(earlier.cells(feature, self.cap)) for feature in (ACTION, GAP))
+        return HabitBaseline(action, gap, earlier.by_user())
 
     def no_state(self) -> pl.DataFrame:
         """The state of users before the first event of a period: there is none."""

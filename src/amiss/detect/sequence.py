@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence as Periods
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, capped, no_counts
+from amiss.baseline import COUNT_SCHEMA, Chain, Past, no_counts
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.sessions import START
 
@@ -111,6 +110,7 @@ class Sequence:
     --------
     Ann logs in and views; then someone logs in and deletes, which nobody ever did.
 
+    >>> from amiss.baseline import Past
     >>> from amiss.sessions import group
     >>> def events(*rows):
     ...     names = ["position", "time", "user", "action", "outcome"]
@@ -120,7 +120,7 @@ class Sequence:
     >>> detector = Sequence()
     >>> past = detector.summarise(events((1, 0, 0, 0, 0), (2, 9_000_000, 0, 1, 0)))
     >>> today = events((3, 0, 1, 0, 0), (4, 9_000_000, 1, 2, 0))
-    >>> scores, _ = detector.score(today, detector.baseline([past]), detector.no_state())
+    >>> scores, _ = detector.score(today, detector.baseline(Past([past])), detector.no_state())
     >>> scores["bits"].round(2).to_list()
     [-0.57, 0.55]
     """
@@ -137,9 +137,9 @@ class Sequence:
 
         return pl.concat([chain.count(feature, code) for code, feature in features(events)])
 
-    def baseline(self, counts: Periods[pl.DataFrame], *, leave_out: bool = False) -> SequenceBaseline:
+    def baseline(self, past: Past, *, leave_out: bool = False) -> SequenceBaseline:
         """The chains that follow from the counts of earlier periods."""
-        action, gap = (Chain.from_cells(capped(counts, feature, self.cap)) for feature in (ACTION, GAP))
+        action, gap = (Chain.from_cells(past.cells(feature, self.cap)) for feature in (ACTION, GAP))
         return SequenceBaseline(action, gap, leave_out)
 
     def no_state(self) -> pl.DataFrame:
@@ -226,6 +226,7 @@ def _pairs(user: pl.Series, code: int, feature: Feature, bits: np.ndarray, count
 def beside(pairs: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
     """Pairs with the users' own counts beside them: `own` of the pair, `own_of` of all with the same given."""
     keys = ["user", "feature", "given"]
+    counts = counts.filter(pl.col("user").is_in(pairs["user"].unique().implode()))
     rows = counts.group_by(keys).agg(own_of=pl.sum("count"))
     cells = counts.rename({"count": "own"})
     joined = pairs.join(cells, on=[*keys, "value"], how="left", maintain_order="left")
