@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from amiss.blocks import frozen
+
 if TYPE_CHECKING:
     from amiss.baseline_kernel import Rows
 
-Number = TypeVar("Number", bound=np.generic)
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -135,13 +136,6 @@ def _summed(cells: Sequence[pl.DataFrame]) -> pl.DataFrame:
     rows = pl.concat([pl.DataFrame(schema=CELL_SCHEMA), *cells])
     sums = rows.group_by("given", "value").agg(pl.col("count").sum())
     return sums.filter(pl.col("count") != 0).sort("given", "value")
-
-
-def frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """The array as one that cannot be written to: compiled passes take such, and so are compiled once."""
-    view = np.ascontiguousarray(array)[:]
-    view.flags.writeable = False
-    return view
 
 
 def _arrays(counts: pl.DataFrame) -> Rows:

@@ -287,10 +287,11 @@ def _together(first: npt.NDArray[np.int64], bits: Sequence[Floats], running: Seq
 
     Those that speak of a user count alike; one that gave no bits in the whole day, as for want of a past, not at all.
     """
-    if len(running) == 1:
-        return running[0]
-    spoke = [np.logical_or.reduceat(given != 0.0, first[:-1]) for given in bits]
-    weight = np.log2(np.maximum(np.sum(spoke, axis=0), 1))
-    said = [np.where(np.repeat(who, np.diff(first)), more, -np.inf) for who, more in zip(spoke, running, strict=True)]
-    total = np.logaddexp2.reduce(said) - np.repeat(weight, np.diff(first))
-    return np.where(np.isneginf(total), 0.0, total)
+    spoke = np.array([np.logical_or.reduceat(given != 0.0, first[:-1]) for given in bits])
+    who = np.repeat(spoke, np.diff(first), axis=1)
+    total: Floats = np.where(who, running, 0.0).sum(axis=0)
+    several = who.sum(axis=0) > 1
+    if several.any():
+        said = np.where(who[:, several], np.array(running)[:, several], -np.inf)
+        total[several] = np.logaddexp2.reduce(said) - np.log2(who[:, several].sum(axis=0))
+    return total

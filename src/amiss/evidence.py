@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from amiss.blocks import by_block, frozen
+
 Floats = npt.NDArray[np.float64]
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
@@ -96,7 +98,13 @@ def follow(user: pl.Series, bits: Floats, standing: pl.DataFrame | None = None) 
     before = pl.DataFrame(schema=STANDING_SCHEMA) if standing is None else standing
     events, begun = _standing(now, before)
     running = np.empty(len(user))
-    kernel.follow(first, np.ascontiguousarray(bits), events, begun, running)
+    given = frozen(bits)
+
+    def block(low: int, high: int) -> None:
+        part = slice(int(first[low]), int(first[high]))
+        kernel.follow(first[low : high + 1] - first[low], given[part], events[low:high], begun[low:high], running[part])
+
+    by_block(first, block)
     moved = now.with_columns(pl.Series("events", events), pl.Series("begun", begun))
     return running, pl.concat([before.join(now, on="user", how="anti"), moved]).sort("user")
 

@@ -96,8 +96,11 @@ def _by_day(frame: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
     """The events of each day."""
     if frame.is_empty():
         return
-    number = pl.col("time").to_physical() // _MICROSECONDS_PER_DAY
-    low, high = frame.select(number.min().alias("low"), number.max().alias("high")).row(0)
+    microseconds = pl.col("time").to_physical()
+    number = microseconds // _MICROSECONDS_PER_DAY
+    low, high = (
+        at // _MICROSECONDS_PER_DAY for at in frame.select(low=microseconds.min(), high=microseconds.max()).row(0)
+    )
     if low == high:
         yield EPOCH + timedelta(days=low), frame
         return

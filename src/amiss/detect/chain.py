@@ -22,17 +22,15 @@ Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints, frozen
+from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints
+from amiss.blocks import by_block, frozen
 from amiss.detect import chain_kernel as kernel
 from amiss.evidence import groups
 
@@ -46,12 +44,7 @@ STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """What is remembered of a user while a period runs: a row per feature, about 16 bytes per different pair."""
 
-BLOCK: Final = 500_000
-SMALLEST_BLOCK: Final = 20_000
-"""Events that one thread works on at a time."""
-
 Codes = npt.NDArray[np.int32]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def score(
         )  # fmt: skip
         return kept, _compact(out, first[:-1] + before.first, kept)
 
-    after = _joined(_by_block(feature.first, block))
+    after = _joined(by_block(feature.first, block))
     return bits, surprisal, _state(feature.users, code, weights, after)
 
 
@@ -112,7 +105,7 @@ def compare(feature: Feature, chain: Chain, past: pl.DataFrame, *, least: int) -
         part = _part(before, low, high)
         kernel.compare_users(first, given, value, normal, part, least, bits[events], surprisal[events])
 
-    _by_block(feature.first, block)
+    by_block(feature.first, block)
     return bits, surprisal
 
 
@@ -127,7 +120,7 @@ def count(feature: Feature, code: int) -> pl.DataFrame:
         kernel.count_users(first, feature.given[events], feature.value[events], out, kept)
         return kept, _compact(out, first[:-1], kept)
 
-    cells = _joined(_by_block(feature.first, block))
+    cells = _joined(by_block(feature.first, block))
     columns = {
         "feature": np.full(len(cells.counts), code, dtype=np.uint8),
         "user": np.repeat(feature.users, cells.last - cells.first),
@@ -136,30 +129,6 @@ def count(feature: Feature, code: int) -> pl.DataFrame:
         "count": cells.counts,
     }
     return pl.DataFrame(columns, schema=COUNT_SCHEMA)
-
-
-def _by_block(first: Ints, work: Callable[[int, int], Result]) -> list[Result]:
-    """What `work` gives for consecutive blocks of users, in order, done on all processors."""
-    blocks = list(_blocks(first, _block_size(int(first[-1]))))
-    if len(blocks) <= 1:
-        return [work(low, high) for low, high in blocks]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda users: work(*users), blocks))
-
-
-def _block_size(events: int) -> int:
-    """Events of a block, so that all processors have work and none waits long for the last."""
-    return min(BLOCK, max(SMALLEST_BLOCK, events // (2 * (os.cpu_count() or 1))))
-
-
-def _blocks(first: Ints, size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of users with about `size` events each; a user is never cut."""
-    low, users = 0, len(first) - 1
-    while low < users:
-        high = int(np.searchsorted(first, first[low] + size, side="right")) - 1
-        high = min(max(high, low + 1), users)
-        yield low, high
-        low = high
 
 
 def _room(cells: int) -> kernel.Cells:

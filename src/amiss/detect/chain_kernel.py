@@ -125,7 +125,7 @@ def _mask(scratch, cells):
     return size - 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _slot(keys, mask, key):
     """Where `key` is, or belongs, in the key table."""
     at = np.int64((np.uint64(key) * np.uint64(_SPREAD)) >> np.uint64(32)) & mask
@@ -134,7 +134,7 @@ def _slot(keys, mask, key):
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _cell(scratch, mask, given, value):
     """The cell of a pair, made if it is new."""
     key = given * len(scratch.value_seen) + value
@@ -159,13 +159,13 @@ def _own(scratch, mask, given, value, cap):
     return min(scratch.own[scratch.cell_at[at]], cap) if scratch.keys[at] != _FREE else 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _row(normal, given):
     """The row of the baseline after `given`, -1 where there is none."""
     return normal.row_of[given] if given < len(normal.row_of) else -1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _in_row(normal, row, value):
     """The baseline's count of `value` in `row`."""
     if row < 0:
