@@ -57,14 +57,8 @@ def capped(periods: Sequence[pl.DataFrame], feature: int, cap: int) -> pl.DataFr
     [(-1, 3, 7)]
     """
     keys = ["given", "value"]
-    limited = [
-        counts.lazy()
-        .filter(pl.col("feature") == feature)
-        .group_by(keys)
-        .agg(pl.col("count").clip(upper_bound=cap).sum())
-        for counts in (periods or [no_counts()])
-    ]
-    return pl.concat(limited).group_by(keys).agg(pl.col("count").sum()).sort(keys).collect()
+    rows = pl.concat([no_counts(), *periods]).lazy().filter(pl.col("feature") == feature)
+    return rows.group_by(keys).agg(pl.col("count").clip(upper_bound=cap).sum()).sort(keys).collect()
 
 
 @dataclass(frozen=True, eq=False)
