@@ -51,3 +51,18 @@ def test_touching_every_public_name_loads_nothing_heavy():
 def test_importing_takes_less_than_half_a_second(code: str):
     """Importing costs under 0.5 s beyond the start of the interpreter."""
     assert seconds(code) - seconds("pass") < 0.5
+
+
+def test_help_loads_no_data_frames():
+    """`amiss --help` needs neither Polars nor NumPy, so it answers at once."""
+    run = python("import sys, amiss.cli; print([name for name in ('polars', 'numpy') if name in sys.modules])")
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_scan_loads_neither_pandas_nor_charts(tmp_path: Path):
+    """A scan of a file leaves alone what only frames of others, charts and reports need."""
+    log = tmp_path / "log.csv"
+    log.write_text("time,user,action\n2026-01-05T09:00:00Z,ann,login\n2026-01-05T09:00:09Z,bob,login\n")
+    heavy = ("pandas.core", "pyarrow.compute", "altair", "jinja2", "sklearn")
+    code = f"import sys, amiss; amiss.scan({str(log)!r}); print([name for name in {heavy} if name in sys.modules])"
+    assert python(code).stdout.strip() == "[]"

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Annotated, Final, TextIO
 import typer
 
 from amiss.errors import AmissError, SinkError, UsageError
-from amiss.evidence import SEVERITIES, Severity
 from amiss.options import (
     SHOWING,
     ConfigOption,
@@ -32,6 +31,7 @@ from amiss.options import (
     grouped,
     override,
 )
+from amiss.severity import SEVERITIES, Severity
 
 if TYPE_CHECKING:
     from polars import DataFrame

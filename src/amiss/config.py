@@ -18,8 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 from amiss.decide import Budget
 from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
-from amiss.evidence import Severity
 from amiss.fields import FieldChoice
+from amiss.severity import Severity
 
 DEFAULT_FILE: Final = "amiss.toml"
 """The file that commands read when it lies in the working directory and no other is named."""

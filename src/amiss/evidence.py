@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from amiss.blocks import by_block, frozen
+from amiss.severity import SEVERITIES, Severity
 
 Floats = npt.NDArray[np.float64]
-
-Severity = Literal["info", "low", "medium", "high", "critical"]
-SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
 
 DAYS_PER_YEAR: Final = 365.25
 

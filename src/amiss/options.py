@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 
 import typer
 
-from amiss.evidence import Severity
+from amiss.severity import Severity
 
 READING: Final = "What to read"
 JUDGING: Final = "How to judge"

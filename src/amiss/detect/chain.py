@@ -213,19 +213,15 @@ def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tu
 
 def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
     """The state frame of users, from their weights and own counts."""
-    from pyarrow.lib import LargeListArray
+    from pyarrow.lib import LargeListArray, RecordBatch
 
-    offsets = np.append(0, cells.last)
-    lists = {
-        name: pl.Series(name, LargeListArray.from_arrays(offsets, values), dtype=STATE_SCHEMA[name])
-        for name, values in (("given", cells.given), ("value", cells.value), ("count", cells.counts))
+    first = pl.Series(np.append(0, cells.last)).to_arrow()
+    given, value, counts = (pl.Series(column).to_arrow() for column in (cells.given, cells.value, cells.counts))
+    lists = [LargeListArray.from_arrays(first, column) for column in (given, value, counts)]
+    fixed = {
+        "user": pl.Series(users, dtype=pl.UInt32),
+        "feature": np.full(len(users), code, dtype=np.uint8),
+        "weights": pl.Series(weights, dtype=STATE_SCHEMA["weights"]),
     }
-    return pl.DataFrame(
-        {
-            "user": pl.Series(users, dtype=pl.UInt32),
-            "feature": np.full(len(users), code, dtype=np.uint8),
-            "weights": pl.Series(weights, dtype=STATE_SCHEMA["weights"]),
-            **lists,
-        },
-        schema=STATE_SCHEMA,
-    )
+    owned = pl.DataFrame(RecordBatch.from_arrays(lists, ["given", "value", "count"]))
+    return pl.DataFrame(fixed).hstack(owned)

@@ -1,0 +1,125 @@
+"""Measure `amiss scan` in one run against merely parsing the same file with Polars, and against other ways.
+
+Prints Markdown tables. Figures of whole processes: start, imports and output are in them. Runs alternate, so that a
+machine that slows down slows both; ratios are medians over pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import generate
+import ways
+
+HERE = Path(__file__).parent
+MIB = 1024.0  # ru_maxrss is in KiB on Linux
+
+
+class Run(NamedTuple):
+    """One process: wall and processor seconds, and its largest memory in MiB."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+def run(command: list[str]) -> Run:
+    """Run a process to its end; its figures are those of the operating system."""
+    began = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / MIB)
+
+
+def scan(path: Path) -> list[str]:
+    """The command that scans a log."""
+    return [sys.executable, "-m", "amiss", "scan", str(path), "--format", "jsonl", "--top", "20"]
+
+
+def parse(path: Path) -> list[str]:
+    """The command that parses a log and stops there."""
+    return [sys.executable, str(HERE / "parse.py"), str(path)]
+
+
+def pairs(path: Path, count: int) -> list[tuple[Run, Run]]:
+    """Scan and parse in turn, after one of each that does not count (it compiles, and warms the file cache)."""
+    run(scan(path))
+    run(parse(path))
+    return [(run(scan(path)), run(parse(path))) for _ in range(count)]
+
+
+def row(events: int, name: str, found: list[tuple[Run, Run]]) -> str:
+    """A row of the table: medians."""
+    ours, theirs = zip(*found, strict=True)
+    seconds = statistics.median(one.seconds for one in ours)
+    parsing = statistics.median(one.seconds for one in theirs)
+    ratio = statistics.median(a.seconds / b.seconds for a, b in found)
+    peak, other = (max(one.peak for one in side) / MIB for side in (ours, theirs))
+    rate = events / seconds / 1e6
+    times = f"{seconds:.2f} | {parsing:.2f} | **{ratio:.2f}** | {rate:.2f}"
+    return f"| {name} | {events:,} | {times} | {peak:.2f} | {other:.2f} |"
+
+
+def against_parsing(plan: list[tuple[int, str]], count: int) -> None:
+    """Scan against parse, for each log of the plan."""
+    print("## `amiss scan` against parsing with Polars (whole processes)\n")
+    print("| log | events | scan s | parse s | scan / parse | scan M events/s | scan GiB | parse GiB |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for events, name in plan:
+        path = generate.logs(events, (name,))[name]
+        print(row(events, name, pairs(path, count)), flush=True)
+
+
+def seconds_of(way: object, events: object) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    way(events)  # type: ignore[operator]
+    return time.perf_counter() - began
+
+
+def against_other_ways(small: int, large: int) -> None:
+    """Learning and scoring of frames that are read already, and of a whole scan."""
+    little = ways.frame(generate.logs(small, ("ndjson",))["ndjson"])
+    path = generate.logs(large, ("ndjson",))["ndjson"]
+    run(scan(path))
+    rates = {
+        f"row by row, {small:,} events": small / seconds_of(ways.notebook, little),
+        f"idiomatic pandas, {small:,} events": small / seconds_of(ways.idiomatic, little),
+        f"idiomatic pandas, {large:,} events": large / seconds_of(ways.idiomatic, ways.frame(path)),
+    }
+    ours = large / run(scan(path)).seconds
+    print("\n## `amiss scan` (reading and all) against learning and scoring in other ways (already read)\n")
+    print("| way | events/s | amiss is faster by |")
+    print("|---|--:|--:|")
+    print(f"| amiss scan, {large:,} events of NDJSON | {ours:,.0f} | |")
+    for name, rate in rates.items():
+        print(f"| {name} | {rate:,.0f} | {ours / rate:,.1f} times |")
+
+
+def main() -> None:
+    """Write missing logs, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000_000, help="events of the largest log")
+    parser.add_argument("--pairs", type=int, default=3, help="measured pairs of each comparison")
+    parser.add_argument("--quick", action="store_true", help="2 million events at most, one pair")
+    options = parser.parse_args()
+    large = 2_000_000 if options.quick else options.events
+    middle = sorted({min(2_000_000, large), min(5_000_000, large), large})
+    plan = [(events, "ndjson") for events in middle] + [(large, "csv"), (large, "parquet")]
+    against_parsing(plan, 1 if options.quick else options.pairs)
+    against_other_ways(20_000, min(2_000_000, large))
+
+
+if __name__ == "__main__":
+    main()
