@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from amiss.errors import UsageError
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +29,9 @@ COUNT_SCHEMA: Final[dict[str, pl.DataType]] = {
 """Counts of a period: how often each user showed each value of each feature. A `given` of -1 is "nothing before"."""
 
 COUNT_KEYS: Final = [name for name in COUNT_SCHEMA if name != "count"]
+
+
+HIGHEST_CAP: Final = 1_000_000_000
 
 
 def no_counts() -> pl.DataFrame:
@@ -45,6 +50,18 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """
     rows = pl.concat([no_counts(), *counts])
     return rows.group_by(COUNT_KEYS).agg(pl.col("count").sum()).sort(COUNT_KEYS)
+
+
+def check_cap(cap: int) -> None:
+    """Refuse a cap that is no count.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1 or above :data:`HIGHEST_CAP`.
+    """
+    if not 1 <= cap <= HIGHEST_CAP:
+        raise UsageError(f"cap is the most that one user adds to a count: expected 1 to {HIGHEST_CAP:,}, found {cap}")
 
 
 def capped(periods: Sequence[pl.DataFrame], feature: int, cap: int) -> pl.DataFrame:

@@ -25,6 +25,8 @@ DEFAULT_FILE: Final = "amiss.toml"
 """The file that commands read when it lies in the working directory and no other is named."""
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_SECONDS: Final = 36_500.0 * 86_400.0
+
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([smhd])\s*")
 _HEADER = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
 _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
@@ -44,9 +46,12 @@ def seconds(duration: str) -> float:
     (1800.0, 5400.0)
     """
     found = _DURATION.fullmatch(duration.lower())
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m"')
-    return float(found[1]) * _UNIT_SECONDS[found[2]]
+    length = float(found[1]) * _UNIT_SECONDS[found[2]] if found else 0.0
+    if not 0.0 < length <= LONGEST_SECONDS:
+        raise UsageError(
+            f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m", at most 36500d'
+        )
+    return length
 
 
 def _understood(read: Callable[[str], object]) -> Callable[[str], str]:
@@ -179,6 +184,8 @@ def detectors(
     UsageError
         If a name or a parameter is unknown.
     """
+    if unknown := [name for name in parameters if name not in registry()]:
+        raise UsageError("\n".join(map(_unknown, unknown)))
     return [_detector(name, parameters.get(name, {}), cap) for name in dict.fromkeys(names)]
 
 

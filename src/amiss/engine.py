@@ -110,19 +110,10 @@ class Scan:
         offset = 0
         for source in sources:
             last = 0
-            for frame in self._coded(source):
+            for frame in coded_frames(source, self.users, self.actions):
                 last = max(last, int(frame.select(pl.col("position").max()).item() or 0))
                 yield frame.with_columns(pl.col("position") + offset) if offset else frame
             offset += last
-
-    def _coded(self, source: Source) -> Iterator[pl.DataFrame]:
-        """Coded frames of a source, read straight into codes where it can."""
-        if isinstance(source, CodedSource):
-            for coded, _ in source.read_coded(self.users, self.actions):
-                yield coded
-            return
-        for frame, _ in source.read():
-            yield encode_events(frame, self.users, self.actions)
 
     def _learn(self, past: Spool) -> tuple[History, pl.DataFrame | None, pl.DataFrame]:
         """Counts of each day, last events, and surprisal counts of the events to learn from."""
@@ -222,6 +213,14 @@ class Scan:
             if len(part) == spool.rows(day):
                 self._kept = (key, (events, last))
             yield events, last
+
+
+def coded_frames(source: Source, users: Vocabulary, actions: Vocabulary) -> Iterator[pl.DataFrame]:
+    """Coded frames of a source, read straight into codes where it can; new texts join the vocabularies."""
+    if isinstance(source, CodedSource):
+        yield from (frame for frame, _ in source.read_coded(users, actions))
+    else:
+        yield from (encode_events(frame, users, actions) for frame, _ in source.read())
 
 
 def _described(past: Spool, judged: int) -> str:
