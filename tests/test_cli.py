@@ -380,3 +380,18 @@ def test_numbers_out_of_range_are_wrong_usage(run, days: Path, words: list[str])
     ran = run("scan", str(days / "monday.jsonl"), *words)
     assert (ran.status, ran.out) == (2, "")
     assert "unexpected" not in ran.err
+
+
+def test_events_quarantined_and_skipped_are_all_lines_of_a_log(run, shared_data: Path):
+    """The lines of a real auth log that are no events of a user are counted and said."""
+    log = str(shared_data / "logs" / "OpenSSH_2k.log")
+    summary = amiss.scan(log).summary
+    lines = amiss.scan(log).events["position"].n_unique()
+    assert (lines, summary.quarantine.total, summary.skipped) == (1733, 0, {"not an event of a user": 267})
+    assert "\nskipped   267 lines: " in run("scan", log).out
+
+
+def test_a_year_that_no_log_can_name_is_refused(shared_data: Path):
+    """The year of a syslog must leave room for the year after it."""
+    with pytest.raises(amiss.UsageError, match="expected 1970 to 9998, found 9999"):
+        amiss.scan(shared_data / "logs" / "OpenSSH_2k.log", year=9999)

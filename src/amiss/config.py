@@ -77,7 +77,7 @@ class FieldSettings(_Section):
     """`[fields]`: how times are read, and beside that which column plays which role (see `ROLES_AND_TIMES`)."""
 
     timezone: str = "UTC"
-    year: Annotated[int, Field(ge=1970, le=9999)] | None = None
+    year: Annotated[int, Field(ge=1970, le=9998)] | None = None
 
     def choice(self) -> FieldChoice:
         """The columns that are pinned."""

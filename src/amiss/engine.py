@@ -67,7 +67,7 @@ class Scan:
                 spool.add(frame)
                 counted += len(frame)
                 progress(counted)
-        self.learned_from = _described(past, len(self.spool.days()))
+        self.learned_from = _described(past, self.spool.days())
         history, before, surprisals = self._learn(past)
         self.transitions = surprisal.transitions(surprisals if len(past) else self._surprisals())
         if len(self.spool):
@@ -223,12 +223,13 @@ def coded_frames(source: Source, users: Vocabulary, actions: Vocabulary) -> Iter
         yield from (encode_events(frame, users, actions) for frame, _ in source.read())
 
 
-def _described(past: Spool, judged: int) -> str:
+def _described(past: Spool, judged: Sequence[date]) -> str:
     """What the judged days are judged by."""
-    days = len(past.days())
-    first = f"{len(past):,} events of {days} other {'day' if days == 1 else 'days'}"
+    days = past.days()
+    other = "" if set(days) & set(judged) else "other "
+    first = f"{len(past):,} events of {len(days)} {other}{'day' if len(days) == 1 else 'days'}"
     first = first if days else "the same day, each user left out"
-    return first if judged <= 1 else f"{first}; later days also from the days before"
+    return first if len(judged) <= 1 else f"{first}; later days also from the days before"
 
 
 def coded(events: pl.DataFrame) -> pl.DataFrame:

@@ -55,7 +55,7 @@ class Reading:
     year: Annotated[
         int | None,
         typer.Option(
-            min=1970, max=9999, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
+            min=1970, max=9998, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
         ),
     ] = None
     strict: Annotated[
