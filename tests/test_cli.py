@@ -395,3 +395,9 @@ def test_a_year_that_no_log_can_name_is_refused(shared_data: Path):
     """The year of a syslog must leave room for the year after it."""
     with pytest.raises(amiss.UsageError, match="expected 1970 to 9998, found 9999"):
         amiss.scan(shared_data / "logs" / "OpenSSH_2k.log", year=9999)
+
+
+def test_a_terminal_that_claims_no_width_still_gets_the_ranking(days: Path):
+    """COLUMNS=0, as some schedulers set it, loses nothing."""
+    ran = shell("COLUMNS=0 amiss scan monday.jsonl --top 1", days)
+    assert "severity" in ran.stdout

@@ -141,6 +141,20 @@ def test_detectors_take_their_parameters():
     assert (own.cap, common.cap) == (3, 7)
 
 
+@pytest.mark.parametrize("setting", ['timezone = "Mars/Base"', 'time_format = "sundial"', "year = 99999"])
+def test_how_times_are_read_is_checked_at_once(setting: str):
+    """A zone, a format or a year that cannot be is a mistake of the file, told with its line."""
+    with pytest.raises(ConfigError, match=r"amiss\.toml:2: "):
+        config.parse(f"[fields]\n{setting}")
+
+
+def test_every_role_and_the_time_format_may_be_pinned():
+    """Optional roles are settings like the main ones."""
+    text = '[fields]\nip = "src"\ncountry = "land"\namount_cents = "sum"\ntime_format = "epoch_ms"'
+    choice = config.parse(text).fields.choice()
+    assert (choice.ip, choice.country, choice.amount_cents, choice.time_format) == ("src", "land", "sum", "epoch_ms")
+
+
 @pytest.mark.parametrize("cap", [0, -3, 10**20])
 def test_a_cap_that_is_no_count_is_refused(cap: int):
     """A cap below 1, or beyond all counts, is an error with what was expected."""

@@ -378,7 +378,10 @@ def _write_text(file: Path, text: str) -> None:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, soft_wrap=False)
+    console = Console(file=stream, highlight=False, soft_wrap=False)
+    if console.width < 1:
+        console.width = 80
+    return console
 
 
 def _write_ranking(result: Result, shape: str, stream: TextIO, top: int | None) -> None:

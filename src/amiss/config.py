@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
+from amiss import times
+from amiss.baseline import HIGHEST_CAP
 from amiss.decide import Budget
 from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
@@ -76,7 +78,7 @@ class _Section(BaseModel):
 class FieldSettings(_Section):
     """`[fields]`: how times are read, and beside that which column plays which role (see `ROLES_AND_TIMES`)."""
 
-    timezone: str = "UTC"
+    timezone: Annotated[str, AfterValidator(_understood(times.check_timezone))] = "UTC"
     year: Annotated[int, Field(ge=1970, le=9998)] | None = None
 
     def choice(self) -> FieldChoice:
@@ -84,10 +86,15 @@ class FieldSettings(_Section):
         return FieldChoice(**self.model_dump(exclude={"timezone", "year"}))
 
 
+_TIME_FORMAT: Final = Annotated[str, AfterValidator(_understood(times.named))] | None
+
 ROLES_AND_TIMES: Final = create_model(
     "FieldSettings",
     __base__=FieldSettings,
-    **{role.name: (str | None, None) for role in dataclasses.fields(FieldChoice)},  # type: ignore[call-overload]  # names come from there
+    **{
+        role.name: (_TIME_FORMAT if role.name == "time_format" else str | None, None)
+        for role in dataclasses.fields(FieldChoice)
+    },  # type: ignore[call-overload]  # names come from there
 )
 """`[fields]` with a setting for each role of an event frame."""
 
@@ -98,7 +105,7 @@ class ScanSettings(_Section):
     learn: list[str] = []
     detectors: list[str] = []
     session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
-    cap: PositiveInt | None = None
+    cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
     budget: Annotated[str, AfterValidator(_understood(Budget.parse))] = "1/day"
     top: PositiveInt = 20
     strict: bool = False
