@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 import amiss
+from amiss.app import Reader, transitions
+from amiss.fields import FieldChoice
 
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
@@ -85,3 +87,18 @@ def test_progress_counts_the_events():
     calls: list[int] = []
     amiss.scan(log(), progress=calls.append)
     assert calls[-1] == 36
+
+
+def test_an_unknown_role_is_refused_with_the_nearest():
+    """A misspelt role among the columns is an error, not a crash."""
+    with pytest.raises(amiss.ConfigError, match='Did you mean "country"'):
+        amiss.scan(log(), columns={"countri": "user"})
+
+
+def test_the_surprisal_table_is_the_same_by_either_lane(tmp_path: Path):
+    """Files, which are read straight into codes, and frames give one table."""
+    log().with_columns(pl.col("time").cast(pl.String)).write_ndjson(tmp_path / "log.jsonl")
+    reader = Reader(FieldChoice())
+    by_lane = [transitions(reader.open(data)) for data in (tmp_path / "log.jsonl", log())]
+    assert by_lane[0].equals(by_lane[1])
+    assert by_lane[0].select("action", "previous", "success").rows()[:2] == [("login", "", 12), ("view", "login", 12)]

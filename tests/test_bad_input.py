@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -115,6 +116,20 @@ def test_a_long_line_is_quarantined(tmp_path: Path, size: int) -> None:
     assert rejected(source) == [(2, "line longer than 1 MiB")]
 
 
+@pytest.mark.parametrize("size", [300 << 10, 2 << 20])
+def test_a_long_first_line_does_not_hide_the_others(tmp_path: Path, size: int) -> None:
+    """What the columns are is seen from the lines behind a first one that is very long."""
+    source = opened(tmp_path, line(junk="x" * size) + line(user="bob") + line(user="cid"))
+    assert events(source)["user"].to_list()[-2:] == ["bob", "cid"]
+    assert events(source).height + source.quarantine.total == 3
+
+
+def test_damage_that_leaves_nothing_is_named(tmp_path: Path) -> None:
+    """A gzip file cut within its first bytes is not called empty."""
+    with pytest.raises(SourceError, match="holds no events: truncated gzip file"):
+        opened(tmp_path, gzip.compress(line())[:10], "log.gz")
+
+
 def test_a_long_last_line_is_quarantined(tmp_path: Path) -> None:
     """A line above the limit that the file ends in is quarantined too."""
     source = opened(tmp_path, line() + b"x" * (9 << 20))
@@ -130,7 +145,7 @@ def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path) -> None:
 
 def test_a_file_of_nothing_but_blanks_is_an_error(tmp_path: Path) -> None:
     """A file of blank lines or NUL bytes has no events."""
-    with pytest.raises(SourceError, match="is empty"):
+    with pytest.raises(SourceError, match="holds no events: only blanks and NUL bytes"):
         opened(tmp_path, b"\n\n \0\0\n")
 
 
@@ -296,8 +311,31 @@ def test_unknown_schemes_list_what_there_is() -> None:
 def test_a_file_that_does_not_exist_offers_the_nearest(tmp_path: Path) -> None:
     """A mistyped path is an error with the nearest name."""
     (tmp_path / "access.log").write_text("x")
-    with pytest.raises(SourceError, match=r'does not exist Did you mean "access\.log"\?'):
+    with pytest.raises(SourceError, match=r'does not exist. Did you mean "access\.log"\?'):
         open_source(str(tmp_path / "acces.log"))
+
+
+def test_a_pattern_without_match_is_an_error(tmp_path: Path) -> None:
+    """A pattern that matches nothing says so."""
+    with pytest.raises(SourceError, match=r"matches no file\. Give"):
+        open_source(str(tmp_path / "*.log"))
+
+
+def test_an_empty_path_is_not_the_working_directory() -> None:
+    """An unset variable in a script does not scan whatever is here."""
+    with pytest.raises(SourceError, match="empty"):
+        open_source("")
+
+
+def test_a_file_of_a_directory_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    """A directory is read whole or not at all: no file of it disappears."""
+    (tmp_path / "a.log").write_bytes(line())
+    (tmp_path / "b.log").write_bytes(line())
+    (tmp_path / "b.log").chmod(0)
+    if os.access(tmp_path / "b.log", os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SourceError, match=r"b\.log cannot be read: Permission denied"):
+        events(open_source(str(tmp_path)))
 
 
 def test_a_zip_archive_is_named_as_such(tmp_path: Path) -> None:

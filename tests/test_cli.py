@@ -347,3 +347,57 @@ def test_an_interrupt_exits_with_130(tmp_path: Path):
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_a_closed_stdin_is_a_clear_message(days: Path):
+    """A command without a standard input, as under cron, says so."""
+    ran = shell("amiss scan - <&-", days)
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "amiss: - is standard input, which is closed. Pipe a log into the command, or give a path\n",
+    )
+
+
+@pytest.mark.parametrize("shape", ["json", "jsonl", "csv"])
+def test_what_programs_read_is_utf8_on_any_terminal(tmp_path: Path, shape: str):
+    """A terminal that knows ASCII only does not break the output for programs."""
+    (tmp_path / "log.csv").write_text("time,user,action\n2026-01-05T09:00:00Z,Zoë,login\n", encoding="utf-8")
+    ran = shell(f"PYTHONIOENCODING=ascii amiss scan log.csv --format {shape}", tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "Zoë" in ran.stdout
+
+
+def test_surprisal_of_an_unknown_action_offers_the_nearest(run, days: Path):
+    """A mistyped action is an error, not an empty table."""
+    ran = run("surprisal", str(days / "monday.jsonl"), "--action", "logn")
+    assert (ran.status, ran.out) == (2, "")
+    assert 'no action is called "logn" here. Did you mean "login"?' in ran.err
+
+
+@pytest.mark.parametrize("words", [["--cap", "0"], ["--year", "99999"], ["--session-gap", "900000000d"]])
+def test_numbers_out_of_range_are_wrong_usage(run, days: Path, words: list[str]):
+    """Options that no log could need are refused before anything is read."""
+    ran = run("scan", str(days / "monday.jsonl"), *words)
+    assert (ran.status, ran.out) == (2, "")
+    assert "unexpected" not in ran.err
+
+
+def test_events_quarantined_and_skipped_are_all_lines_of_a_log(run, shared_data: Path):
+    """The lines of a real auth log that are no events of a user are counted and said."""
+    log = str(shared_data / "logs" / "OpenSSH_2k.log")
+    summary = amiss.scan(log).summary
+    lines = amiss.scan(log).events["position"].n_unique()
+    assert (lines, summary.quarantine.total, summary.skipped) == (1733, 0, {"not an event of a user": 267})
+    assert "\nskipped   267 lines: " in run("scan", log).out
+
+
+def test_a_year_that_no_log_can_name_is_refused(shared_data: Path):
+    """The year of a syslog must leave room for the year after it."""
+    with pytest.raises(amiss.UsageError, match="expected 1970 to 9998, found 9999"):
+        amiss.scan(shared_data / "logs" / "OpenSSH_2k.log", year=9999)
+
+
+def test_a_terminal_that_claims_no_width_still_gets_the_ranking(days: Path):
+    """COLUMNS=0, as some schedulers set it, loses nothing."""
+    ran = shell("COLUMNS=0 amiss scan monday.jsonl --top 1", days)
+    assert "severity" in ran.stdout

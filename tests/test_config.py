@@ -127,7 +127,7 @@ def test_durations_have_a_number_and_a_unit(text: str, seconds: float):
     assert config.seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "m", "0m", "-5m", "30 minutes"])
+@pytest.mark.parametrize("text", ["", "30", "m", "0m", "-5m", "30 minutes", "900000000d"])
 def test_what_is_no_duration_is_refused(text: str):
     """Texts without a number or a unit, and no time at all, are errors."""
     with pytest.raises(UsageError, match="duration"):
@@ -139,6 +139,33 @@ def test_detectors_take_their_parameters():
     [own] = config.detectors(["sequence"], {"sequence": {"cap": 3}}, cap=7)
     [common] = config.detectors(["sequence"], {}, cap=7)
     assert (own.cap, common.cap) == (3, 7)
+
+
+@pytest.mark.parametrize("setting", ['timezone = "Mars/Base"', 'time_format = "sundial"', "year = 99999"])
+def test_how_times_are_read_is_checked_at_once(setting: str):
+    """A zone, a format or a year that cannot be is a mistake of the file, told with its line."""
+    with pytest.raises(ConfigError, match=r"amiss\.toml:2: "):
+        config.parse(f"[fields]\n{setting}")
+
+
+def test_every_role_and_the_time_format_may_be_pinned():
+    """Optional roles are settings like the main ones."""
+    text = '[fields]\nip = "src"\ncountry = "land"\namount_cents = "sum"\ntime_format = "epoch_ms"'
+    choice = config.parse(text).fields.choice()
+    assert (choice.ip, choice.country, choice.amount_cents, choice.time_format) == ("src", "land", "sum", "epoch_ms")
+
+
+@pytest.mark.parametrize("cap", [0, -3, 10**20])
+def test_a_cap_that_is_no_count_is_refused(cap: int):
+    """A cap below 1, or beyond all counts, is an error with what was expected."""
+    with pytest.raises(UsageError, match=f"expected 1 to 1,000,000,000, found {cap}"):
+        config.detectors(["sequence", "habit"], {}, cap=cap)
+
+
+def test_parameters_of_an_unknown_detector_are_refused():
+    """Parameters under a misspelt name do not disappear."""
+    with pytest.raises(UsageError, match='Did you mean "sequence"'):
+        config.detectors(["sequence"], {"sequense": {"cap": 3}})
 
 
 def test_a_detector_that_is_unknown_gets_the_nearest_name():

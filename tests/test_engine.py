@@ -152,6 +152,8 @@ def test_a_past_of_the_same_day_is_learned_from():
     same = scanned(today, learn=in_order(*calm(1), *(row for u in range(20) for row in attack(1, f"u{u}"))))
     earlier = scanned(today, learn=in_order(*calm(0), *(row for u in range(20) for row in attack(0, f"u{u}"))))
     assert figures(same)["u3"][2] == pytest.approx(figures(earlier)["u3"][2], abs=0.5)
+    assert " of 1 day" in same.summary.learned_from
+    assert " of 1 other day" in earlier.summary.learned_from
 
 
 def test_a_user_is_shown_on_the_day_with_most_evidence():

@@ -13,10 +13,10 @@ import polars as pl
 from amiss import config
 from amiss.decide import Budget
 from amiss.errors import UsageError
-from amiss.fields import FieldChoice
+from amiss.fields import FieldChoice, choice_of
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Source, open_source
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -114,7 +114,7 @@ def scan(
     chosen = config.detectors(detectors or BY_DEFAULT, parameters or {}, cap=cap)
     named = {"time": time, "user": user, "action": action, "outcome": outcome}
     pinned = {role: column for role, column in named.items() if column is not None}
-    choice = FieldChoice(**{"time_format": time_format, **(columns or {}), **pinned})
+    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
     return judge(
         reader.open(data),
@@ -174,8 +174,9 @@ def transitions(sources: Sequence[Source]) -> pl.DataFrame:
         As :func:`amiss.surprisal.transitions`; `previous` is empty where nothing came before.
     """
     from amiss import surprisal
+    from amiss.engine import coded_frames
 
     users, actions = Vocabulary(), Vocabulary()
-    frames = [encode_events(frame, users, actions) for source in sources for frame, _ in source.read()]
+    frames = [frame for source in sources for frame in coded_frames(source, users, actions)]
     events = pl.concat(frames).sort("user", "time", maintain_order=True)
     return surprisal.decoded(surprisal.transitions(surprisal.summarise(events)), actions=actions)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.blocks import frozen
+from amiss.errors import UsageError
 
 if TYPE_CHECKING:
     from amiss.baseline_kernel import Rows
@@ -36,6 +37,9 @@ COUNT_KEYS: Final = tuple(name for name in COUNT_SCHEMA if name != "count")
 
 CELL_SCHEMA: Final[dict[str, pl.DataType]] = {"given": pl.Int32(), "value": pl.Int32(), "count": pl.Int64()}
 """Counts of one feature over all users."""
+
+
+HIGHEST_CAP: Final = 1_000_000_000
 
 
 def no_counts() -> pl.DataFrame:
@@ -61,6 +65,18 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
             more = _arrays(frame.sort(COUNT_KEYS))
         sums = kernel.added(sums, more) if len(sums.count_) else more
     return pl.DataFrame(dict(zip(COUNT_SCHEMA, sums, strict=True)), schema=COUNT_SCHEMA)
+
+
+def check_cap(cap: int) -> None:
+    """Refuse a cap that is no count.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1 or above :data:`HIGHEST_CAP`.
+    """
+    if not 1 <= cap <= HIGHEST_CAP:
+        raise UsageError(f"cap is the most that one user adds to a count: expected 1 to {HIGHEST_CAP:,}, found {cap}")
 
 
 def capped(counts: pl.DataFrame, feature: int, cap: int) -> pl.DataFrame:

@@ -11,12 +11,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TextIO
 
 import typer
 
-from amiss.errors import AmissError, SinkError, UsageError
+from amiss.errors import AmissError, SinkError, UsageError, nearest
 from amiss.options import (
     SHOWING,
     ConfigOption,
@@ -151,7 +152,7 @@ def scan(
     settings = _settings(config, reading, judging, deciding)
     shown = None if deciding.everyone else settings.scan.top
     result = _scan(sources, settings, top=shown, quiet=quiet)
-    with _stream(output) as stream:
+    with _stream(output, shape) as stream:
         _write_ranking(result, shape, stream, shown)
     if report is not None:
         _write_report(result, report, settings.scan.top, quiet=quiet)
@@ -175,7 +176,7 @@ def explain(
     """Tell the story of one user: each event, its bits, and where the evidence stood after it."""
     settings = _settings(config, reading, judging)
     result = _scan(sources, settings, top=settings.scan.top, quiet=quiet)
-    with _stream(output) as stream:
+    with _stream(output, shape) as stream:
         _write_story(result, name, shape, stream)
 
 
@@ -197,7 +198,7 @@ def surprisal(
     Columns are found by themselves, or as pinned in amiss.toml (see amiss schema).
     """
     table = _surprisal(sources, _settings(config), action, after)
-    with _stream(output) as stream:
+    with _stream(output, shape) as stream:
         _write_surprisal(table, shape, stream)
 
 
@@ -309,8 +310,11 @@ def _surprisal(sources: list[str], settings: Settings, action: str | None, after
     from amiss.app import transitions
 
     table = transitions(_reader(settings).open(sources))
-    wanted = {"action": action, "previous": after}
-    return table.filter(**{column: text for column, text in wanted.items() if text is not None})
+    wanted = {column: text for column, text in (("action", action), ("previous", after)) if text is not None}
+    for column, text in wanted.items():
+        if text not in table[column]:
+            raise UsageError(f'no action is called "{text}" here.{nearest(text, table[column].unique().sort())}')
+    return table.filter(**wanted)
 
 
 def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: bool) -> Result:
@@ -352,9 +356,11 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int], None] | None]:
 
 
 @contextmanager
-def _stream(output: Path | None) -> Iterator[TextIO]:
-    """Stdout, or the file to write instead."""
+def _stream(output: Path | None, shape: str = "text") -> Iterator[TextIO]:
+    """Stdout, or the file to write instead; what programs read is in UTF-8 whatever the terminal's encoding."""
     if output is None or str(output) == "-":
+        if shape != "text" and isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield sys.stdout
         return
     try:
@@ -372,7 +378,10 @@ def _write_text(file: Path, text: str) -> None:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, soft_wrap=False)
+    console = Console(file=stream, highlight=False, soft_wrap=False)
+    if console.width < 1:
+        console.width = 80
+    return console
 
 
 def _write_ranking(result: Result, shape: str, stream: TextIO, top: int | None) -> None:

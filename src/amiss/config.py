@@ -15,6 +15,8 @@ from typing import Annotated, Any, Final, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
+from amiss import times
+from amiss.baseline import HIGHEST_CAP
 from amiss.decide import Budget
 from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
@@ -25,6 +27,8 @@ DEFAULT_FILE: Final = "amiss.toml"
 """The file that commands read when it lies in the working directory and no other is named."""
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_SECONDS: Final = 36_500.0 * 86_400.0
+
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*([smhd])\s*")
 _HEADER = re.compile(r"\s*\[+\s*([^\[\]]+?)\s*\]+")
 _KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
@@ -44,9 +48,12 @@ def seconds(duration: str) -> float:
     (1800.0, 5400.0)
     """
     found = _DURATION.fullmatch(duration.lower())
-    if found is None or float(found[1]) <= 0:
-        raise UsageError(f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m"')
-    return float(found[1]) * _UNIT_SECONDS[found[2]]
+    length = float(found[1]) * _UNIT_SECONDS[found[2]] if found else 0.0
+    if not 0.0 < length <= LONGEST_SECONDS:
+        raise UsageError(
+            f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m", at most 36500d'
+        )
+    return length
 
 
 def _understood(read: Callable[[str], object]) -> Callable[[str], str]:
@@ -71,18 +78,23 @@ class _Section(BaseModel):
 class FieldSettings(_Section):
     """`[fields]`: how times are read, and beside that which column plays which role (see `ROLES_AND_TIMES`)."""
 
-    timezone: str = "UTC"
-    year: Annotated[int, Field(ge=1970, le=9999)] | None = None
+    timezone: Annotated[str, AfterValidator(_understood(times.check_timezone))] = "UTC"
+    year: Annotated[int, Field(ge=1970, le=9998)] | None = None
 
     def choice(self) -> FieldChoice:
         """The columns that are pinned."""
         return FieldChoice(**self.model_dump(exclude={"timezone", "year"}))
 
 
+_TIME_FORMAT: Final = Annotated[str, AfterValidator(_understood(times.named))] | None
+
 ROLES_AND_TIMES: Final = create_model(
     "FieldSettings",
     __base__=FieldSettings,
-    **{role.name: (str | None, None) for role in dataclasses.fields(FieldChoice)},  # type: ignore[call-overload]  # names come from there
+    **{
+        role.name: (_TIME_FORMAT if role.name == "time_format" else str | None, None)
+        for role in dataclasses.fields(FieldChoice)
+    },  # type: ignore[call-overload]  # names come from there
 )
 """`[fields]` with a setting for each role of an event frame."""
 
@@ -93,7 +105,7 @@ class ScanSettings(_Section):
     learn: list[str] = []
     detectors: list[str] = []
     session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
-    cap: PositiveInt | None = None
+    cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
     budget: Annotated[str, AfterValidator(_understood(Budget.parse))] = "1/day"
     top: PositiveInt = 20
     strict: bool = False
@@ -179,6 +191,8 @@ def detectors(
     UsageError
         If a name or a parameter is unknown.
     """
+    if unknown := [name for name in parameters if name not in registry()]:
+        raise UsageError("\n".join(map(_unknown, unknown)))
     return [_detector(name, parameters.get(name, {}), cap) for name in dict.fromkeys(names)]
 
 

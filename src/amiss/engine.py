@@ -99,7 +99,7 @@ class Scan:
                 spool.add(frame)
                 counted += len(frame)
                 progress(counted)
-        self.learned_from = _described(past, len(self.spool.days()))
+        self.learned_from = _described(past, self.spool.days())
         before, learned = self._learn(past)
         steps = [surprisal.steps(pl.DataFrame(schema=STEP_SCHEMA))]
         standings = []
@@ -150,19 +150,10 @@ class Scan:
         offset = 0
         for source in sources:
             last = 0
-            for frame in self._coded(source):
+            for frame in coded_frames(source, self.users, self.actions):
                 last = max(last, int(frame.select(pl.col("position").max()).item() or 0))
                 yield frame.with_columns(pl.col("position") + offset) if offset else frame
             offset += last
-
-    def _coded(self, source: Source) -> Iterator[pl.DataFrame]:
-        """Coded frames of a source, read straight into codes where it can."""
-        if isinstance(source, CodedSource):
-            for coded, _ in source.read_coded(self.users, self.actions):
-                yield coded
-            return
-        for frame, _ in source.read():
-            yield encode_events(frame, self.users, self.actions)
 
     def _learn(self, past: Spool) -> tuple[pl.DataFrame | None, pl.DataFrame]:
         """Take the counts of the days to learn from; the last events, and the surprisal counts of all."""
@@ -262,12 +253,21 @@ class Scan:
             yield events, last
 
 
-def _described(past: Spool, judged: int) -> str:
+def coded_frames(source: Source, users: Vocabulary, actions: Vocabulary) -> Iterator[pl.DataFrame]:
+    """Coded frames of a source, read straight into codes where it can; new texts join the vocabularies."""
+    if isinstance(source, CodedSource):
+        yield from (frame for frame, _ in source.read_coded(users, actions))
+    else:
+        yield from (encode_events(frame, users, actions) for frame, _ in source.read())
+
+
+def _described(past: Spool, judged: Sequence[date]) -> str:
     """What the judged days are judged by."""
-    days = len(past.days())
-    first = f"{len(past):,} events of {days} other {'day' if days == 1 else 'days'}"
+    days = past.days()
+    other = "" if set(days) & set(judged) else "other "
+    first = f"{len(past):,} events of {len(days)} {other}{'day' if len(days) == 1 else 'days'}"
     first = first if days else "the same day, each user left out"
-    return first if judged <= 1 else f"{first}; later days also from the days before"
+    return first if len(judged) <= 1 else f"{first}; later days also from the days before"
 
 
 def coded(events: pl.DataFrame) -> pl.DataFrame:

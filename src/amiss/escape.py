@@ -121,12 +121,13 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     {"user": "Zoë\u202e", "bits": null}
     """
     text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-    return text if text.isprintable() else "".join(map(_json_spelled, text))
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_json_spelled, line)) for line in lines)
 
 
 def _json_spelled(character: str) -> str:
-    """The character, or its JSON escape when it does not merely print; line ends are JSON's own."""
-    return character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+    """The character, or its JSON escape when it does not merely print."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def plain(value: object) -> object:

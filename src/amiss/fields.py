@@ -476,6 +476,8 @@ def _found(sample: pl.DataFrame) -> str:
         for name in sample.columns
         if name != "position"
     ]
+    if not lines:
+        return "Found no columns in the first rows."
     more = f"\n  and {len(lines) - 40} more" if len(lines) > 40 else ""
     return "Found these columns, with up to three values:\n" + "\n".join(lines[:40]) + more
 
@@ -530,7 +532,8 @@ def _with_time_format(
         raise EventError(
             f'column "{guess.column}" does not hold times. Found: {shown}. '
             "Expected ISO 8601, seconds to nanoseconds since 1970, an access log's or syslog's times. "
-            "Name another: --time COLUMN"
+            "Name another: --time COLUMN, or say how it is written, in amiss.toml under [fields]: "
+            'time_format = "epoch_s"'
         )
     first = str(values.drop_nulls().first()) if found.kind == "syslog" else ""
     return replace(guess, time_format=times.with_year(found, first, year=year, now=now))

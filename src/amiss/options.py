@@ -52,7 +52,12 @@ class Reading:
     action: Annotated[str | None, _reading("COL", "Column of the action.")] = None
     outcome: Annotated[str | None, _reading("COL", "Column of the outcome.")] = None
     timezone: Annotated[str | None, _reading("ZONE", "Zone of times that name none. (default UTC)")] = None
-    year: Annotated[int | None, _reading("YEAR", "Year of times that name none (syslog).")] = None
+    year: Annotated[
+        int | None,
+        typer.Option(
+            min=1970, max=9998, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
+        ),
+    ] = None
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
     ] = False
@@ -70,7 +75,12 @@ class Judging:
         ),
     ] = None
     session_gap: Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")] = None
-    cap: Annotated[int | None, _judging("N", "The most that one user adds to a count. (default 5)")] = None
+    cap: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="The most that one user adds to a count. (default 5)", rich_help_panel=JUDGING
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

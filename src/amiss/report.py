@@ -324,6 +324,7 @@ def _facts(summary: Summary) -> list[dict[str, str]]:
         ("Budget", story.budget_said(summary)),
         ("Alerts", story.alerts_said(summary)),
         ("Not read", story.quarantine_said(summary.quarantine)),
+        ("Skipped", story.counted(summary.skipped, "line")),
         ("Sources", ", ".join(escape.label(source, 80) for source in summary.sources)),
         ("Time", story.rate(summary.events, summary.seconds)),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
@@ -53,7 +54,8 @@ class Summary:
     """The figures of a scan.
 
     `users` and `alerts` are over all days; `expected_alarms_per_day` is what chance gives at most above
-    `threshold_bits`, `actual_alarms_per_day` how often a user crossed it.
+    `threshold_bits`, `actual_alarms_per_day` how often a user crossed it. `skipped` counts by reason the lines that
+    are no events of a user: with events and quarantine they make up all that was read.
     """
 
     sources: tuple[str, ...]
@@ -65,6 +67,7 @@ class Summary:
     periods: int
     learned_from: str
     quarantine: Quarantine
+    skipped: dict[str, int]
     fields: tuple[Fields, ...]
     detectors: dict[str, str]
     budget_per_day: float
@@ -226,6 +229,7 @@ def scan(
         periods=len(scanned.befores),
         learned_from=scanned.learned_from,
         quarantine=_quarantine([*learn, *sources]),
+        skipped=_skipped([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
         detectors={used.name: _said(used, scanned.standings["detectors"]) for used in scanned.detectors},
         budget_per_day=allowed.per_day,
@@ -310,6 +314,14 @@ def _quarantine(sources: Sequence[Source]) -> Quarantine:
     for source in sources:
         together.extend(source.quarantine)
     return together
+
+
+def _skipped(sources: Sequence[Source]) -> dict[str, int]:
+    """The lines of all sources that are no events of a user, by reason."""
+    together: Counter[str] = Counter()
+    for source in sources:
+        together.update(getattr(source, "skipped", {}))
+    return dict(together.most_common())
 
 
 def _record(row: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict
@@ -233,12 +233,24 @@ def quarantine_said(quarantine: Quarantine) -> str:
     >>> quarantine_said(Quarantine())
     'none'
     """
-    if not quarantine.total:
+    return counted(quarantine.reasons, "row")
+
+
+def counted(counts: Mapping[str, int], noun: str) -> str:
+    """How many rows or lines there are of each reason, the most frequent first.
+
+    Examples
+    --------
+    >>> counted({"session closed": 1}, "line")
+    '1 line: 1 session closed'
+    """
+    total = sum(counts.values())
+    if not total:
         return "none"
-    reasons = sorted(quarantine.reasons.items(), key=lambda pair: -pair[1])
+    reasons = sorted(counts.items(), key=lambda pair: -pair[1])
     said = ", ".join(f"{count:,} {escape.label(reason, 60)}" for reason, count in reasons[:4])
     more = f", and {len(reasons) - 4} other reasons" if len(reasons) > 4 else ""
-    return f"{plural(quarantine.total, 'row')}: {said}{more}"
+    return f"{plural(total, noun)}: {said}{more}"
 
 
 def why(reasons: Sequence[Reason], limit: int = 120) -> str:

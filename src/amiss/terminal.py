@@ -113,6 +113,8 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str]]:
     for sample in summary.quarantine.samples[:2]:
         where = f"{escape.label(sample.file, 40)}, line {sample.position:,}"
         yield "", f"{where}: {escape.label(sample.reason, 60)}: {story.beginning(sample.text)}"
+    if summary.skipped:
+        yield "skipped", story.counted(summary.skipped, "line")
     yield "time", story.rate(summary.events, summary.seconds)
 
 
@@ -155,7 +157,7 @@ def print_story(result: Result, user: str, console: Console) -> None:
 
 _LEGEND: Final = (
     "surprisal: how rare the event is among normal users. bits: how much it speaks for odd (+) or normal (-). "
-    "evidence: where the user stands after it. x: the event failed."
+    "evidence: where the user stands after it. ✗: the event failed."
 )
 
 

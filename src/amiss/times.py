@@ -176,10 +176,15 @@ def with_year(found: TimeFormat, first: str, *, year: int | None = None, now: da
         return found
     if year is None:
         return replace(found, until=now + timedelta(days=1)) if now is not None else found
+    if not 1970 <= year <= LAST_YEAR:
+        raise UsageError(f"year is that of the log's first time: expected 1970 to {LAST_YEAR}, found {year}")
     start = parse_text(first, TimeFormat("syslog", until=datetime(year, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)))
     if start is None or start.year != year:
         raise EventError(f'"{first}" is not a time of the year {year}.')
     return replace(found, until=_year_later(start - timedelta(days=1)))
+
+
+LAST_YEAR: Final = 9998
 
 
 def _year_later(moment: datetime) -> datetime:

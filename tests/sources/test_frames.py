@@ -67,3 +67,32 @@ def test_strict_names_the_row() -> None:
     """With `strict` the first bad row is an error."""
     with pytest.raises(EventError, match="row 3 of the frame"):
         list(FrameSource(pl.DataFrame(DATA), strict=True).read())
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "arrow"])
+def test_columns_of_categories_are_read_as_texts(library: str) -> None:
+    """Categories, enumerations and dictionaries are as good as texts."""
+    make = {
+        "pandas": lambda: pd.DataFrame(DATA).astype({"user_id": "category", "event": "category"}),
+        "polars": lambda: pl.DataFrame(DATA).with_columns(pl.col("event").cast(pl.Enum(["login", "buy"]))),
+        "arrow": lambda: pa.table(DATA | {"event": pa.array(DATA["event"]).dictionary_encode()}),
+    }
+    frame, _ = next(FrameSource(make[library]()).read())
+    assert frame.select("user", "action").rows() == [("7", "login"), ("8", "buy")]
+
+
+def test_a_column_with_values_of_several_kinds_is_read_as_texts() -> None:
+    """Users that are numbers, texts, bytes and lists in one column are all users; nothing is no user."""
+    users = [1, "ann", b"bob", ["x"], None]
+    data = pd.DataFrame({"time": "2019-01-01", "user": pd.Series(users, dtype=object), "action": "login"})
+    source = FrameSource(data)
+    frame, _ = next(source.read())
+    assert frame["user"].to_list() == ["1", "ann", "bob", "['x']"]
+    assert source.quarantine.total == 1
+
+
+def test_doubled_column_names_of_a_frame_are_an_error() -> None:
+    """Which of two columns is meant cannot be known, so the message asks to rename."""
+    data = pd.DataFrame([["2019-01-01", "ann", "bob"]], columns=["time", "user", "user"])
+    with pytest.raises(EventError, match="different names"):
+        FrameSource(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Past
+from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, beside, by_user, features, sentence, worst
 
@@ -84,6 +84,9 @@ class Habit:
     name: ClassVar[str] = "habit"
     counts: ClassVar[str] = Sequence.counts
     count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+
+    def __post_init__(self) -> None:
+        check_cap(self.cap)
 
     def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""

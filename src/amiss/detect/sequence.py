@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Past, no_counts
+from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap, no_counts
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.sessions import START
 
@@ -130,6 +130,9 @@ class Sequence:
     name: ClassVar[str] = "sequence"
     counts: ClassVar[str] = "sequence"
     count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+
+    def __post_init__(self) -> None:
+        check_cap(self.cap)
 
     def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""

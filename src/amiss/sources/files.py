@@ -30,7 +30,18 @@ from amiss.sources.jsonstream import Element, elements
 from amiss.sources.parquet import parquet_batches, parquet_head
 from amiss.sources.rows import Line, from_csv, from_json, from_json_lines, json_raw, leaf_paths, line_by_line
 from amiss.sources.sniff import FileFormat, sniff
-from amiss.sources.streams import HEAD_BYTES, LINES_PER_FRAME, Damage, LongLine, Piece, Stream, open_stream, pieces
+from amiss.sources.streams import (
+    HEAD_BYTES,
+    LINE_LIMIT,
+    LINES_PER_FRAME,
+    Damage,
+    LongLine,
+    Piece,
+    Stream,
+    open_stream,
+    pieces,
+    skip_line,
+)
 from amiss.vocabulary import Vocabulary, encode_events
 
 SUPPORTED: Final = (
@@ -127,7 +138,10 @@ class FileSource:
         """Format and fields, from the first file that is not empty."""
         opened = next((found for number in range(len(self.files)) if (found := self._open(number))), None)
         if opened is None:
-            raise SourceError(f"{self.url} is empty: there are no events to read")
+            why = ", ".join(self.quarantine.reasons)
+            raise SourceError(
+                f"{self.url} {f'holds no events: {why}' if why else 'is empty: there are no events to read'}"
+            )
         name = next(self.files[number] for number, found in self._opened.items() if found is opened)
         kind = opened.format.kind
         sample = self._sample(opened, name)
@@ -142,7 +156,7 @@ class FileSource:
         if number not in self._opened:
             name = self.files[number]
             stream = open_stream(name)
-            head = stream.read(HEAD_BYTES)
+            head, sample = _beginning(stream)
             if name == "-":
                 stream.unread(head)
                 self._stdin = stream
@@ -152,7 +166,7 @@ class FileSource:
                 if head or stream.damage:
                     self._reject(number, 1, stream.damage or "only blanks and NUL bytes", "")
                 return None
-            self._opened[number] = _Opened(sniff(_whole_lines(head), name), head)
+            self._opened[number] = _Opened(sniff(_whole_lines(sample), name), sample)
         return self._opened[number]
 
     def _sample(self, opened: _Opened, name: str) -> pl.DataFrame:
@@ -547,6 +561,19 @@ def _raw(found: FileFormat, lines: Sequence[Line], paths: Sequence[str], reject:
     return from_csv(lines, found.header, reject, delimiter=found.delimiter, latin1=found.latin1)
 
 
+def _beginning(stream: Stream) -> tuple[bytes, bytes]:
+    """What was read of a stream, and a sample of its lines: those behind a first one of JSON that is very long."""
+    head = stream.read(HEAD_BYTES)
+    if len(head) < HEAD_BYTES or b"\n" in head or not head.startswith(b"{"):
+        return head, head
+    head += stream.read(LINE_LIMIT)
+    line, _, behind = head.partition(b"\n")
+    if not behind and stream.name != "-":
+        behind = skip_line(stream, line)[0]
+        behind += stream.read(HEAD_BYTES)
+    return head, behind if behind.startswith(b"{") else head
+
+
 def _whole_lines(head: bytes) -> bytes:
     """A file's beginning up to its last line end; a whole short file as it is."""
     return head if len(head) < HEAD_BYTES else head[: head.rfind(b"\n") + 1] or head
@@ -597,23 +624,25 @@ def _resolve(url: str) -> list[str]:
     path = unquote(re.sub(r"^file://(localhost(?=/))?", "", url, flags=re.IGNORECASE)) if scheme else url
     if path == "-":
         return ["-"]
-    if Path(path).is_dir():
+    if path and Path(path).is_dir():
         return _files_in(path)
-    if Path(path).exists():
+    if path and Path(path).exists():
         return [path]
     names = glob.glob(path, recursive=True)  # noqa: PTH207 - patterns may be absolute, which Path.glob refuses
     found = sorted((name for name in names if Path(name).is_file()), key=_age)
     if not found:
-        raise SourceError(f"{path} does not exist{_near(path)}. Give {SUPPORTED}")
+        problem = "matches no file" if glob.has_magic(path) else "does not exist"
+        raise SourceError(f"{path or 'a path that is empty'} {problem}.{_near(path)} Give {SUPPORTED}")
     return found
 
 
 def _files_in(folder: str) -> list[str]:
     files = [str(item) for item in Path(folder).iterdir() if item.is_file() and not item.name.startswith(".")]
-    readable = sorted((name for name in files if os.access(name, os.R_OK)), key=_age)
-    if not readable:
-        raise SourceError(f"{folder} has no files to read")
-    return readable
+    if not files:
+        raise SourceError(
+            f"{folder} has no files to read. Files in folders within it need a pattern: {folder}/**/*.log"
+        )
+    return sorted(files, key=_age)
 
 
 def _age(name: str) -> tuple[str, int, str]:
@@ -624,5 +653,5 @@ def _age(name: str) -> tuple[str, int, str]:
 
 def _near(path: str) -> str:
     folder = Path(path).parent
-    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    names = [item.name for item in folder.iterdir() if item.exists()] if folder.is_dir() and path else []
     return nearest(Path(path).name, names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -13,10 +13,11 @@ from amiss import times
 from amiss.errors import EventError, SourceError
 from amiss.events import Quarantine
 from amiss.sources import Cursor
-from amiss.sources.parquet import flat
+from amiss.sources.parquet import flat, texts
 from amiss.sources.streams import LINES_PER_FRAME
 
 if TYPE_CHECKING:
+    import narwhals as nw
     from narwhals.typing import IntoFrame
 
     from amiss.fields import FieldChoice
@@ -103,5 +104,18 @@ def _as_polars(frame: IntoFrame) -> pl.DataFrame:
     except TypeError as error:
         kind = f"{type(frame).__module__}.{type(frame).__name__}"
         raise SourceError(f"{kind} is no data frame. Give one of pandas, Polars or Arrow, or a path") from error
+    except nw.exceptions.DuplicateError as error:
+        raise EventError(f"columns of the frame must have different names. Rename them: {error}") from error
     eager = known.collect() if isinstance(known, nw.LazyFrame) else known
-    return eager.to_polars()
+    try:
+        return eager.to_polars()
+    except (TypeError, ValueError):
+        return pl.DataFrame([_column(eager[name]) for name in eager.columns])
+
+
+def _column(column: nw.Series[Any]) -> pl.Series:
+    """A column as a Polars one; as texts where its values are of several kinds."""
+    try:
+        return column.to_polars()
+    except (TypeError, ValueError):
+        return texts(column.name, column.to_list())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -33,6 +34,8 @@ def parquet_batches(path: str, names: Sequence[str], skip: int, rows: int) -> It
 def flat(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with nested columns as columns of their own, `user.name` for the field `name` of `user`.
 
+    Categories, bytes, lists and other columns that are neither texts, numbers, truth values nor times become texts.
+
     Examples
     --------
     >>> flat(pl.DataFrame({"user": [{"name": "ann", "id": 7}]})).columns
@@ -46,7 +49,36 @@ def flat(frame: pl.DataFrame) -> pl.DataFrame:
             else:
                 parts.append(pl.col(name))
         frame = frame.select(parts)
-    return frame
+    return frame.with_columns(_as_text(frame[name]) for name, dtype in frame.schema.items() if not _is_plain(dtype))
+
+
+def _is_plain(dtype: pl.DataType) -> bool:
+    """Whether columns of this type are read as they are."""
+    return dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Datetime, pl.Date, pl.Null)
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """The column as texts."""
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    return texts(column.name, column.to_list())
+
+
+def texts(name: str, values: Iterable[object]) -> pl.Series:
+    """A column of any values as texts: bytes are read as UTF-8, NaN is nothing.
+
+    Examples
+    --------
+    >>> texts("user", [b"ann", 7, ["a", "b"], None, float("nan")]).to_list()
+    ['ann', '7', "['a', 'b']", None, None]
+    """
+    return pl.Series(name, [_text(value) for value in values], dtype=pl.String)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return None if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
 def _scan(path: str) -> pl.LazyFrame:

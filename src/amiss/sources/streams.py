@@ -133,6 +133,8 @@ class Stream:
 def open_stream(path: str, head: bytes = b"") -> Stream:
     """The stream of a path, or of standard input for `-`."""
     if path == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise SourceError("- is standard input, which is closed. Pipe a log into the command, or give a path")
         return Stream(sys.stdin.buffer, "-", head=head)
     try:
         return Stream(Path(path).open("rb"), path)
@@ -211,7 +213,7 @@ def pieces(
             break
         end = _cut(tail, quoted=quoted, max_lines=max_lines)
         if end == 0 and len(tail) > LINE_LIMIT:
-            start, (rest, size, ended) = tail, _skip_line(stream, tail)
+            start, (rest, size, ended) = tail, skip_line(stream, tail)
             offset += size
             yield LongLine(line, start[:256], offset)
             line, tail = line + 1, rest
@@ -235,7 +237,7 @@ def _is_last(tail: bytes, max_lines: int | None) -> bool:
     return not tail.endswith(b"\n") and tail != b"" and (max_lines is None or tail.count(b"\n") < max_lines)
 
 
-def _skip_line(stream: Stream, tail: bytes) -> tuple[bytes, int, bool]:
+def skip_line(stream: Stream, tail: bytes) -> tuple[bytes, int, bool]:
     """What follows the line that `tail` starts, the line's length, and whether the stream ended."""
     size = len(tail)
     while piece := stream.read(LINE_LIMIT):
