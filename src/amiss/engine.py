@@ -6,6 +6,7 @@ before it. The first, where nothing earlier was given, is judged by itself with 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,8 @@ class Scan:
     standings: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     learned_from: str = ""
+    top: int | None = 20
+    told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
     _judging: tuple[date, Mapping[str, Any]] | None = None
     _kept: tuple[tuple[int, date, int], tuple[pl.DataFrame, pl.DataFrame]] | None = None
 
@@ -105,6 +108,7 @@ class Scan:
         standings = []
         for day, events in self._days(before):
             standings.append(self._stand(events, day))
+            self._tell(standings[-1], events, day)
             steps.append(surprisal.steps(coded(events)))
         taken = pl.concat(steps)
         self.transitions = surprisal.transitions(learned if len(past) else surprisal.merge(taken.drop("user")))
@@ -144,6 +148,18 @@ class Scan:
             for user, reasons in explained.items():
                 found[user] += reasons
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
+
+    def _tell(self, standing: pl.DataFrame, events: pl.DataFrame, day: date) -> None:
+        """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""
+        best = sorted((bits for bits, _, _ in self.told.values()), reverse=True)
+        least = best[self.top - 1] if self.top is not None and len(best) >= self.top else -math.inf
+        ahead = standing.filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
+        ahead = ahead if self.top is None else ahead.head(self.top)
+        found = dict(ahead.select("user", "bits").iter_rows())
+        better = {user: bits for user, bits in found.items() if user not in self.told or bits > self.told[user][0]}
+        if better:
+            reasons = self.reasons(day, events.filter(pl.col("user").is_in(list(better))))
+            self.told |= {user: (bits, day, reasons.get(user, [])) for user, bits in better.items()}
 
     def _read(self, sources: Iterable[Source]) -> Iterator[pl.DataFrame]:
         """Coded frames of all sources; `position` runs on from source to source."""
@@ -212,7 +228,7 @@ class Scan:
         """The running evidence after each event, by detector and of all together."""
         bits = {name: scored["bits"].to_numpy() for name, scored in scores.items()}
         running = {name: evidence.follow(events["user"], given)[0] for name, given in bits.items()}
-        return running, _together(evidence.groups(events["user"]), list(bits.values()), list(running.values()))
+        return running, evidence.together(events["user"], list(bits.values()), list(running.values()))
 
     def _scores(self, events: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
         """The scores of each detector, for users of whom a day holds no earlier events."""
@@ -280,18 +296,3 @@ def _with_surprisal(standings: Sequence[pl.DataFrame], profile: pl.DataFrame) ->
     """Where users stand, with the surprisal of all they did and its z."""
     sums = surprisal.totals(profile).select("user", "surprisal", "z")
     return pl.concat(standings).join(sums, on="user", how="left", maintain_order="left")
-
-
-def _together(first: npt.NDArray[np.int64], bits: Sequence[Floats], running: Sequence[Floats]) -> Floats:
-    """The running evidence of all detectors together (amiss.evidence.combine).
-
-    Those that speak of a user count alike; one that gave no bits in the whole day, as for want of a past, not at all.
-    """
-    spoke = np.array([np.logical_or.reduceat(given != 0.0, first[:-1]) for given in bits])
-    who = np.repeat(spoke, np.diff(first), axis=1)
-    total: Floats = np.where(who, running, 0.0).sum(axis=0)
-    several = who.sum(axis=0) > 1
-    if several.any():
-        said = np.where(who[:, several], np.array(running)[:, several], -np.inf)
-        total[several] = np.logaddexp2.reduce(said) - np.log2(who[:, several].sum(axis=0))
-    return total

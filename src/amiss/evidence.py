@@ -8,7 +8,7 @@ the products of 2^bits are a test martingale and P(evidence ever reaches b) is a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -105,6 +105,39 @@ def follow(user: pl.Series, bits: Floats, standing: pl.DataFrame | None = None) 
     by_block(first, block)
     moved = now.with_columns(pl.Series("events", events), pl.Series("begun", begun))
     return running, pl.concat([before.join(now, on="user", how="anti"), moved]).sort("user")
+
+
+def together(user: pl.Series, bits: Sequence[Floats], running: Sequence[Floats]) -> Floats:
+    """The running evidence of all detectors together after each event, as :func:`combine` gives it.
+
+    The detectors that speak of a user weigh the same; one that gave the user no bits at all, as for want of a past,
+    weighs nothing.
+
+    Parameters
+    ----------
+    user : (n,)
+        Events in groups.
+    bits, running : one (n,) for each detector
+
+    Examples
+    --------
+    >>> user = pl.Series([7, 7, 8], dtype=pl.UInt32)
+    >>> together(user, [np.array([3.0, 0.0, 1.0]), np.zeros(3)], [np.array([2.0, 2.0, 0.5]), np.zeros(3)])
+    array([2. , 2. , 0.5])
+    """
+    if len(running) == 1:
+        return running[0]
+    from amiss import evidence_kernel as kernel
+
+    first, given, followed = groups(user), np.stack(bits), np.stack(running)
+    total = np.empty(len(user))
+
+    def block(low: int, high: int) -> None:
+        part = slice(int(first[low]), int(first[high]))
+        kernel.together(first[low : high + 1] - first[low], given[:, part], followed[:, part], total[part])
+
+    by_block(first, block)
+    return total
 
 
 def _standing(users: pl.DataFrame, before: pl.DataFrame) -> tuple[npt.NDArray[np.int64], Floats]:

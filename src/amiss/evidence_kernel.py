@@ -26,3 +26,24 @@ def follow(first, bits, events, begun, running):
             e = log2_sum(e, math.log2(weight)) + bits[i]
             running[i] = log2_sum(e, -1.0 - math.log2(np.float64(k)))
         events[user], begun[user] = k, e
+
+
+@njit(cache=True, nogil=True)
+def together(first, bits, running, total):
+    """Running evidence of all detectors (d, n) together; see :func:`amiss.evidence.together`."""
+    for user in range(len(first) - 1):
+        speaking = 0
+        for detector in range(len(bits)):
+            silent = True
+            for i in range(first[user], first[user + 1]):
+                if bits[detector, i] != 0.0:
+                    silent = False
+                    break
+            if silent:
+                continue
+            speaking += 1
+            for i in range(first[user], first[user + 1]):
+                before = total[i] if speaking > 1 else -np.inf
+                total[i] = log2_sum(before, running[detector, i])
+        for i in range(first[user], first[user + 1]):
+            total[i] = total[i] - math.log2(np.float64(speaking)) if speaking > 0 else 0.0

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -209,7 +209,7 @@ def scan(
         If the sources hold no event.
     """
     began = time.perf_counter()
-    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap)
+    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap, top=top)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
@@ -293,19 +293,12 @@ def _by_detector(bits: pl.Series) -> pl.Series:
 def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
     """The reasons of the top users, none for the others."""
     schema = {"user": pl.UInt32(), "reasons": pl.List(REASON_SCHEMA)}
-    found = [pl.DataFrame(schema=schema)]
-    for (day,), users in rows.head(top).sort("period").group_by("period", maintain_order=True):
-        told = scanned.reasons(_date(day), scanned.events(_date(day), users["user"].to_list()))
-        plain = [[asdict(reason) for reason in reasons] for reasons in told.values()]
-        found.append(pl.DataFrame({"user": list(told), "reasons": plain}, schema=schema))
-    joined = rows.select("user").join(pl.concat(found), on="user", how="left", maintain_order="left")
+    codes = [code for code in rows["user"].head(top) if code in scanned.told]
+    plain = [[asdict(reason) for reason in scanned.told[code][2]] for code in codes]
+    joined = rows.select("user").join(
+        pl.DataFrame({"user": codes, "reasons": plain}, schema=schema), on="user", how="left", maintain_order="left"
+    )
     return joined["reasons"].fill_null(pl.Series([[]], dtype=schema["reasons"]))
-
-
-def _date(value: object) -> date:
-    """A group's key as the date that it is."""
-    assert isinstance(value, date)
-    return value
 
 
 def _quarantine(sources: Sequence[Source]) -> Quarantine:

@@ -81,7 +81,7 @@ def score(
             first, feature.given[events], feature.value[events], normal, leave_out, cap, before,
             weights[low:high], bits[events], surprisal[events], out, kept,
         )  # fmt: skip
-        return kept, _compact(out, first[:-1] + before.first, kept)
+        return kept, out
 
     after = _joined(by_block(feature.first, block))
     return bits, surprisal, _state(feature.users, code, weights, after)
@@ -118,7 +118,7 @@ def count(feature: Feature, code: int) -> pl.DataFrame:
         out = _room(events.stop - events.start)
         kept = np.zeros(high - low, dtype=np.int64)
         kernel.count_users(first, feature.given[events], feature.value[events], out, kept)
-        return kept, _compact(out, first[:-1], kept)
+        return kept, out
 
     cells = _joined(by_block(feature.first, block))
     columns = {
@@ -137,23 +137,16 @@ def _room(cells: int) -> kernel.Cells:
     return kernel.Cells(none, none, codes, codes.copy(), np.empty(cells, dtype=np.int64))
 
 
-def _compact(cells: kernel.Cells, at: Ints, kept: Ints) -> kernel.Cells:
-    """The counts without the room between users, `kept` of each from `at` on."""
-    first, last = _side_by_side(kept)
-    index = np.repeat(at - first, kept) + np.arange(len(kept) and last[-1])
-    return kernel.Cells(first, last, cells.given[index], cells.value[index], cells.counts[index])
-
-
 def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
-    """The counts of consecutive blocks of users as one."""
+    """The counts of consecutive blocks of users as one: of each block so many as its users kept."""
     empty = _room(0)
     kept = np.concatenate([empty.first, *(kept for kept, _ in blocks)])
-    parts = [empty, *(cells for _, cells in blocks)]
+    parts = [(0, empty), *((int(kept.sum()), cells) for kept, cells in blocks)]
     return kernel.Cells(
         *_side_by_side(kept),
-        np.concatenate([part.given for part in parts]),
-        np.concatenate([part.value for part in parts]),
-        np.concatenate([part.counts for part in parts]),
+        np.concatenate([part.given[:written] for written, part in parts]),
+        np.concatenate([part.value[:written] for written, part in parts]),
+        np.concatenate([part.counts[:written] for written, part in parts]),
     )
 
 

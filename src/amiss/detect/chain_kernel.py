@@ -377,8 +377,7 @@ def _highest(codes, more):
 def score_users(first, given, value, normal, leave_out, cap, state, weights, bits, surprisal, out, kept):
     """Score the events of users: user u has those from `first[u]` to `first[u + 1]`.
 
-    Fills `bits` and `surprisal` by event, `weights` by user, and the user's own counts from
-    `first[u] + state.first[u]` on in `out`, `kept[u]` of them.
+    Fills `bits` and `surprisal` by event, `weights` by user, and `out` with the users' own counts, `kept` of each.
     """
     users = len(first) - 1
     most = 1
@@ -387,6 +386,7 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
     values = max(_highest(value, state.value) + 1, len(normal.total)) + 1
     scratch = _scratch(most, _highest(given, state.given) + 2, values)
     everyone = _whole(normal)
+    written = 0
     for user in range(users):
         mask = _mask(scratch, 2 * (first[user + 1] - first[user]) + state.last[user] - state.first[user])
         whole = everyone
@@ -400,7 +400,8 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
             scratch, mask, normal, whole, first[user], first[user + 1], given, value, before, weights[user],
             bits, surprisal, leave_out, cap,
         )  # fmt: skip
-        kept[user] = _keep(scratch, out, first[user] + state.first[user])
+        kept[user] = _keep(scratch, out, written)
+        written += kept[user]
         _forget(scratch)
 
 
@@ -451,13 +452,14 @@ def compare_users(first, given, value, normal, past, least, bits, surprisal):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def count_users(first, given, value, out, kept):
-    """Count the pairs of each user: the cells of user u from `first[u]` on in `out`, `kept[u]` of them, in order."""
+    """Count the pairs of each user: fills `out` with their cells in order, `kept` of each."""
     users = len(first) - 1
     most = 1
     for user in range(users):
         most = max(most, first[user + 1] - first[user])
     scratch = _scratch(most, _highest(given, given[:0]) + 2, _highest(value, value[:0]) + 2)
     order = np.empty(most, dtype=np.int64)
+    written = 0
     for user in range(users):
         mask = _mask(scratch, first[user + 1] - first[user])
         for i in range(first[user], first[user + 1]):
@@ -465,9 +467,10 @@ def count_users(first, given, value, out, kept):
                 scratch.seen[_cell(scratch, mask, np.int64(given[i]) + 1, np.int64(value[i]))] += 1.0
         _order(scratch, order)
         for rank in range(scratch.cells[0]):
-            cell, at = order[rank], first[user] + rank
-            out.given[at] = scratch.given[cell] - 1
-            out.value[at] = scratch.value[cell]
-            out.counts[at] = np.int64(scratch.seen[cell])
+            cell = order[rank]
+            out.given[written] = scratch.given[cell] - 1
+            out.value[written] = scratch.value[cell]
+            out.counts[written] = np.int64(scratch.seen[cell])
+            written += 1
         kept[user] = scratch.cells[0]
         _forget(scratch)
