@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from amiss.blocks import Ints, by_block, frozen
 from amiss.events import OUTCOMES
 
 START: Final = -1
@@ -86,18 +87,35 @@ def group(
 
     time = events["time"].to_physical().to_numpy()
     user = events["user"].to_numpy()
-    by_time = np.arange(len(time)) if kernel.is_sorted(time) else np.argsort(time, kind="stable")
-    order = kernel.by_user(user, int(user.max()) + 1 if len(user) else 0, by_time)
-    state = len(OUTCOMES) * events["action"].to_numpy().astype(np.int32) + events["outcome"].to_numpy()
-    before_state, before_time = _before(last, user)
-    columns = kernel.follow(
-        order, time, user, state, before_state, before_time, session_gap // timedelta(microseconds=1)
-    )
+    by_time = np.arange(len(time)) if kernel.is_sorted(frozen(time)) else np.argsort(time, kind="stable")
+    order, starts = kernel.by_user(frozen(user), int(user.max()) + 1 if len(user) else 0, by_time)
+    columns = _followed(events, order, np.unique(starts), last, session_gap // timedelta(microseconds=1))
     grouped = pl.DataFrame(
-        dict(zip(("time", "user", "state", "previous", "gap"), columns, strict=True))
-        | {"position": events["position"].to_numpy()[order]}
-    ).select(pl.col(name).cast(dtype) for name, dtype in GROUPED_SCHEMA.items())
+        columns | {"position": events["position"].to_numpy()[order]}, schema_overrides=GROUPED_SCHEMA
+    )
+    grouped = grouped.select(*GROUPED_SCHEMA)
     return grouped, _last(grouped, last)
+
+
+def _followed(
+    events: pl.DataFrame, order: Ints, first: Ints, last: pl.DataFrame | None, session_gap: int
+) -> dict[str, np.ndarray]:
+    """The columns of grouped events that follow from the one before, by name."""
+    from amiss import sessions_kernel as kernel
+
+    user, time = frozen(events["user"].to_numpy()), frozen(events["time"].to_physical().to_numpy())
+    state = len(OUTCOMES) * events["action"].to_numpy().astype(np.int32) + events["outcome"].to_numpy()
+    state, before = frozen(state), _before(last, user)
+    dtypes = {"time": np.int64, "user": np.uint32, "state": np.int32, "previous": np.int32, "gap": np.int64}
+    columns = {name: np.empty(len(order), dtype=dtype) for name, dtype in dtypes.items()}
+
+    def block(low: int, high: int) -> None:
+        part = slice(int(first[low]), int(first[high]))
+        out = tuple(column[part] for column in columns.values())
+        kernel.follow(order[part], time, user, state, *before, session_gap, out)
+
+    by_block(first, block)
+    return columns
 
 
 def _before(last: pl.DataFrame | None, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

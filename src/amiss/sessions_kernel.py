@@ -17,7 +17,7 @@ def is_sorted(time):
 
 @njit(cache=True, nogil=True)
 def by_user(user, users, order):
-    """`order` stably sorted by user, in one counting pass."""
+    """`order` stably sorted by user, in one counting pass, and where each code's events begin in it (users + 1,)."""
     at = np.zeros(users + 1, dtype=np.int64)
     for code in user:
         at[code + 1] += 1
@@ -28,19 +28,16 @@ def by_user(user, users, order):
         code = user[i]
         grouped[at[code]] = i
         at[code] += 1
-    return grouped
+    first = np.zeros(users + 1, dtype=np.int64)
+    first[1:] = at[:users]
+    return grouped, first
 
 
 @njit(cache=True, nogil=True)
-def follow(order, time, user, state, before_state, before_time, session_gap):
-    """Time, user, state, previous and gap of the events in `order`; the arrays `before_...` move on."""
-    n = len(order)
-    out_time = np.empty(n, dtype=np.int64)
-    out_user = np.empty(n, dtype=np.uint32)
-    out_state = np.empty(n, dtype=np.int32)
-    previous = np.empty(n, dtype=np.int32)
-    gap = np.empty(n, dtype=np.int64)
-    for k in range(n):
+def follow(order, time, user, state, before_state, before_time, session_gap, out):
+    """Fill `out` (time, user, state, previous, gap) for the events in `order`; the arrays `before_...` move on."""
+    out_time, out_user, out_state, previous, gap = out
+    for k in range(len(order)):
         i = order[k]
         code = user[i]
         since = max(np.int64(0), time[i] - before_time[code])
@@ -52,4 +49,3 @@ def follow(order, time, user, state, before_state, before_time, session_gap):
         gap[k] = -1 if starts else since
         before_state[code] = state[i]
         before_time[code] = time[i]
-    return out_time, out_user, out_state, previous, gap

@@ -96,11 +96,9 @@ def _by_day(frame: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
     """The events of each day."""
     if frame.is_empty():
         return
-    microseconds = pl.col("time").to_physical()
-    number = microseconds // _MICROSECONDS_PER_DAY
-    low, high = (
-        at // _MICROSECONDS_PER_DAY for at in frame.select(low=microseconds.min(), high=microseconds.max()).row(0)
-    )
+    number = pl.col("time").to_physical() // _MICROSECONDS_PER_DAY
+    times = frame["time"].to_physical().to_numpy()
+    low, high = int(times.min()) // _MICROSECONDS_PER_DAY, int(times.max()) // _MICROSECONDS_PER_DAY
     if low == high:
         yield EPOCH + timedelta(days=low), frame
         return

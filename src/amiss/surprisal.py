@@ -25,7 +25,7 @@ import polars as pl
 from amiss.events import OUTCOMES
 from amiss.vocabulary import Vocabulary
 
-NO_ACTION: Final = 2**32 - 1
+NO_ACTION: Final = 2**31 - 1
 """The code of the previous action where there is none; its text is empty."""
 
 COUNT_SCHEMA: Final[dict[str, pl.DataType]] = {
@@ -37,6 +37,7 @@ COUNT_SCHEMA: Final[dict[str, pl.DataType]] = {
 """Columns of the counts that a table is made of."""
 
 _STEP: Final = 2.0**-32
+_PAIR: Final = 2**31
 _CELL: Final = ("previous", "action", "failure")
 _FAILURE: Final = OUTCOMES.index("failure")
 
@@ -61,7 +62,7 @@ def summarise(events: pl.DataFrame) -> pl.DataFrame:
     ...     schema={"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8},
     ... )
     >>> summarise(events).rows()
-    [(0, 1, False, 1), (1, 1, True, 1), (4294967295, 0, False, 2)]
+    [(0, 1, False, 1), (1, 1, True, 1), (2147483647, 0, False, 2)]
     """
     cells = events.lazy().select(_previous(), "action", _failure(), count=pl.lit(1, pl.Int64))
     return _added(cells)
@@ -76,7 +77,7 @@ def merge(*counts: pl.DataFrame) -> pl.DataFrame:
     --------
     >>> day = pl.DataFrame([(NO_ACTION, 0, False, 3)], schema=COUNT_SCHEMA, orient="row")
     >>> merge(day, day).rows()
-    [(4294967295, 0, False, 6)]
+    [(2147483647, 0, False, 6)]
     """
     return _added(pl.concat([pl.LazyFrame(schema=COUNT_SCHEMA), *(part.lazy() for part in counts)]))
 
@@ -192,11 +193,14 @@ def steps(events: pl.DataFrame) -> pl.DataFrame:
     ...     schema={"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8},
     ... )
     >>> sorted(steps(events).rows())
-    [(0, 0, 1, False, 1), (0, 1, 1, False, 1), (0, 4294967295, 0, False, 1)]
+    [(0, 0, 1, False, 1), (0, 1, 1, False, 1), (0, 2147483647, 0, False, 1)]
     """
-    cells = ["user", *_CELL]
-    taken = events.lazy().select("user", _previous(), "action", _failure()).group_by(cells).agg(count=_rows())
-    return taken.collect(engine="streaming")
+    cell = _pair() * 2 + pl.col("failure")
+    cells = events.lazy().select("user", _previous(), "action", _failure()).select("user", cell=cell)
+    taken = cells.group_by("user", "cell").agg(count=_rows())
+    previous, action = pl.col("cell") // 2 // _PAIR, pl.col("cell") // 2 % _PAIR
+    named = {"previous": previous.cast(pl.UInt32), "action": action.cast(pl.UInt32), "failure": pl.col("cell") % 2 == 1}
+    return taken.select("user", **named, count="count").collect(engine="streaming")
 
 
 def priced(steps: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
@@ -303,14 +307,17 @@ def _priced(steps: pl.LazyFrame, table: pl.DataFrame, order: Literal["left"] | N
     """Steps (`previous`, `action`, `failure`) with what the table says each costs, as `bits`."""
     events = pl.sum("success") + pl.sum("failure")
     never = math.log2(max(table.select(events).item(), 1))
-    seen = table.lazy().select("previous", "action", "bits_success", "bits_failure")
-    actions = table.lazy().group_by("action").agg(bits_unseen=events.log(2))
+    seen = table.lazy().select("bits_success", "bits_failure", pair=_pair())
+    known = table.group_by("action").agg(bits=events.log(2))
+    unseen = pl.col("action").replace_strict(known["action"], known["bits"], default=never, return_dtype=pl.Float64)
     bits = pl.when("failure").then("bits_failure").otherwise("bits_success")
-    return (
-        steps.join(seen, on=["previous", "action"], how="left", maintain_order=order)
-        .join(actions, on="action", how="left", maintain_order=order)
-        .with_columns(bits=pl.coalesce(bits, "bits_unseen", pl.lit(never)))
-    )
+    joined = steps.with_columns(pair=_pair()).join(seen, on="pair", how="left", maintain_order=order)
+    return joined.with_columns(bits=pl.when(bits.is_null()).then(unseen).otherwise(bits))
+
+
+def _pair() -> pl.Expr:
+    """The previous action and the action as one number."""
+    return pl.col("previous").cast(pl.UInt64) * _PAIR + pl.col("action")
 
 
 def _texts(codes: pl.Series, vocabulary: Vocabulary) -> pl.Series:

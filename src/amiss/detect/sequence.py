@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap, no_counts
+from amiss.blocks import frozen
 from amiss.detect import SCORE_SCHEMA, Reason
 from amiss.sessions import START
 
@@ -28,7 +29,6 @@ REASONS: Final = 3
 """How many reasons are given for a user."""
 
 _BINS_PER_SECOND: Final = 64
-_MICROSECONDS: Final = 1_000_000
 
 
 def gap_bins(gap: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
@@ -39,9 +39,10 @@ def gap_bins(gap: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tupl
     >>> gap_bins(np.array([-1, 0, 1_000_000, 1_999_999, 2_000_000]))
     array([-1,  0,  7,  7,  8], dtype=int32)
     """
-    ticks = (gap * _BINS_PER_SECOND) // _MICROSECONDS
-    bins = np.frexp(np.maximum(ticks, 0).astype(np.float64))[1].astype(np.int32)
-    return np.where(gap < 0, np.int32(NO_GAP), bins)
+    from amiss.detect import sequence_kernel as kernel
+
+    bins: np.ndarray[tuple[int], np.dtype[np.int32]] = kernel.gap_bins(frozen(gap), _BINS_PER_SECOND)
+    return bins
 
 
 def bin_bounds(code: int) -> tuple[float, float]:
