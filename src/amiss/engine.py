@@ -113,7 +113,9 @@ class Scan:
         taken = pl.concat(steps)
         self.transitions = surprisal.transitions(learned if len(past) else surprisal.merge(taken.drop("user")))
         self.standings = (
-            _with_surprisal(standings, surprisal.priced(taken, self.transitions)) if standings else self.standings
+            _with_surprisal(standings, surprisal.priced(taken, self.transitions, by=["user"]))
+            if standings
+            else self.standings
         )
         self._kept = None
 

@@ -18,6 +18,7 @@ The outcome ``unknown`` counts as success.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import polars as pl
@@ -192,33 +193,34 @@ def steps(events: pl.DataFrame) -> pl.DataFrame:
     ...     {"user": [0, 0, 0], "action": [0, 1, 1], "outcome": [0, 0, 0]},
     ...     schema={"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8},
     ... )
-    >>> sorted(steps(events).rows())
-    [(0, 0, 1, False, 1), (0, 1, 1, False, 1), (0, 2147483647, 0, False, 1)]
+    >>> steps(events).rows()
+    [(0, 2147483647, 0, False, 1), (0, 0, 1, False, 1), (0, 1, 1, False, 1)]
     """
-    cell = _pair() * 2 + pl.col("failure")
-    cells = events.lazy().select("user", _previous(), "action", _failure()).select("user", cell=cell)
-    taken = cells.group_by("user", "cell").agg(count=_rows())
-    previous, action = pl.col("cell") // 2 // _PAIR, pl.col("cell") // 2 % _PAIR
-    named = {"previous": previous.cast(pl.UInt32), "action": action.cast(pl.UInt32), "failure": pl.col("cell") % 2 == 1}
-    return taken.select("user", **named, count="count").collect(engine="streaming")
+    from amiss.detect import chain
+
+    action, previous = pl.col("action").cast(pl.Int32), pl.col("given").cast(pl.UInt32, strict=False)
+    before = pl.when(pl.col("user") == pl.col("user").shift(1)).then(action.shift(1)).fill_null(chain.NOTHING)
+    taken = events.select("user", given=before, value=action * 2 + _failure())
+    feature = chain.Feature.of(taken["user"], taken["given"].to_numpy(), taken["value"].to_numpy())
+    action, failure = (pl.col("value") // 2).cast(pl.UInt32), pl.col("value") % 2 == 1
+    named = {"previous": previous.fill_null(NO_ACTION), "action": action, "failure": failure}
+    return chain.count(feature, 0).select("user", **named, count="count")
 
 
-def priced(steps: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """What steps add up to by user and action, as :func:`profile` gives it.
+def priced(steps: pl.DataFrame, table: pl.DataFrame, *, by: Sequence[str] = ("user", "action")) -> pl.DataFrame:
+    """What steps add up to by user and action, as :func:`profile` gives it, or by user alone.
 
     Examples
     --------
     >>> taken = pl.DataFrame([(0, NO_ACTION, 0, False, 2)], schema={"user": pl.UInt32} | COUNT_SCHEMA, orient="row")
     >>> priced(taken, transitions(taken.drop("user"))).rows()
     [(0, 0, 2, 0.0)]
+    >>> priced(taken, transitions(taken.drop("user")), by=["user"]).rows()
+    [(0, 2, 0.0)]
     """
     summed = (pl.col("bits") * pl.col("count") / _STEP).round().cast(pl.Int64).sum() * _STEP
-    sums = (
-        _priced(steps.lazy(), table, None)
-        .group_by("user", "action")
-        .agg(events=pl.col("count").sum(), surprisal=summed)
-    )
-    return sums.collect(engine="streaming").sort("user", "action")
+    sums = _priced(steps.lazy(), table, None).group_by(by).agg(events=pl.col("count").sum(), surprisal=summed)
+    return sums.collect(engine="streaming").sort(by)
 
 
 def totals(profile: pl.DataFrame) -> pl.DataFrame:

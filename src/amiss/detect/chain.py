@@ -44,6 +44,9 @@ STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 """What is remembered of a user while a period runs: a row per feature, about 16 bytes per different pair."""
 
+NOTHING: Final = -1
+"""The given of an event that nothing came before."""
+
 Codes = npt.NDArray[np.int32]
 
 
