@@ -228,9 +228,14 @@ class Scan:
 
     def _evidence(self, events: pl.DataFrame, scores: Mapping[str, pl.DataFrame]) -> tuple[dict[str, Floats], Floats]:
         """The running evidence after each event, by detector and of all together."""
+        silent = np.zeros(len(events))
         bits = {name: scored["bits"].to_numpy() for name, scored in scores.items()}
-        running = {name: evidence.follow(events["user"], given)[0] for name, given in bits.items()}
-        return running, evidence.together(events["user"], list(bits.values()), list(running.values()))
+        spoken = {name: given for name, given in bits.items() if given.any()}
+        running = {name: evidence.follow(events["user"], given)[0] for name, given in spoken.items()}
+        together = (
+            evidence.together(events["user"], list(spoken.values()), list(running.values())) if spoken else silent
+        )
+        return {name: running.get(name, silent) for name in bits}, together
 
     def _scores(self, events: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
         """The scores of each detector, for users of whom a day holds no earlier events."""

@@ -75,7 +75,7 @@ class Scratch(NamedTuple):
     row_own: Ints
     row_lost: Ints  # values of the row that only this user showed
     row_seen: Floats
-    row_flat: Floats
+    row_flat: Floats  # sum of the square roots of the row's chances without the user; 0 until asked for
     value_own: Ints
     value_seen: Floats
     value_done: npt.NDArray[np.bool_]
@@ -152,7 +152,7 @@ def _cell(scratch, mask, given, value):
     return scratch.cell_at[at]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _own(scratch, mask, given, value, cap):
     """The user's share of a pair of the baseline."""
     at = _slot(scratch.keys, mask, given * len(scratch.value_seen) + value)
@@ -232,9 +232,7 @@ def _leave_out(scratch, normal, whole, cap):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _left_out_flat(scratch, mask, normal, whole, given, cap):
-    """Sum of the square roots of the chances after `given`, without the user; kept until the next user."""
-    if scratch.row_flat[given] > 0.0:
-        return scratch.row_flat[given]
+    """Sum of the square roots of the chances after `given`, without the user."""
     row = _row(normal, given)
     novel, scale = _shares(whole)
     distinct, of = 1.0, 0.0
@@ -250,7 +248,6 @@ def _left_out_flat(scratch, mask, normal, whole, given, cap):
             if n > 0:
                 p0 = (normal.total[value] - scratch.value_own[value] + 0.5) / scale
                 flat += math.sqrt((n + distinct * p0) / (of + distinct)) - share * math.sqrt(p0)
-    scratch.row_flat[given] = flat
     return flat
 
 
@@ -328,7 +325,10 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
                 n = np.float64(_in_row(normal, row, v) - min(scratch.own[cell], cap))
         p0 = (left + 0.5) / scale if left > 0 else unseen
         p = (n + distinct * p0) / (of + distinct)
-        flat = _left_out_flat(scratch, mask, normal, whole, g, cap) if leave_out else normal.flat[row]
+        flat = scratch.row_flat[g] if leave_out else normal.flat[row]
+        if flat == 0.0:
+            flat = _left_out_flat(scratch, mask, normal, whole, g, cap)
+            scratch.row_flat[g] = flat
         own_chain = (scratch.seen[cell] + prior) / (scratch.row_seen[g] + prior * alphabet)
         own_values = (scratch.value_seen[v] + prior) / (events + prior * alphabet)
         flattened = math.sqrt(p) / flat

@@ -107,7 +107,7 @@ class Habit:
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Bits and surprisal of grouped events; a state remembers nothing."""
         bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
-        for code, feature in features(events):
+        for code, feature in features(events) if len(baseline.past) else []:
             more, rarer = self._compare(code, feature, baseline)
             bits += more
             surprisal += rarer
@@ -117,6 +117,8 @@ class Habit:
 
     def explain(self, events: pl.DataFrame, baseline: HabitBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that are least like the users."""
+        if baseline.past.is_empty():
+            return {}
         found = features(events)
         bits = [self._compare(code, feature, baseline)[0] for code, feature in found]
         told = beside(worst(events["user"], found, bits), baseline.past)
