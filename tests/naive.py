@@ -101,18 +101,20 @@ class Normal:
         row = self.after.get(given, Counter())
         distinct = max(1, len(row))
         here = sum(times for seen, times in row.items() if seen == value)
-        return (here + distinct * self.p0(value)) / (sum(row.values()) + distinct)
+        return (here + distinct * self.p0(value, alone=not row)) / (sum(row.values()) + distinct)
 
-    def p0(self, value: object) -> float:
-        """The chance of a value whatever came before."""
-        known = len(self.known())
+    def p0(self, value: object, *, alone: bool) -> float:
+        """The chance of a value whatever came before; `alone` where what came before was never seen."""
+        everywhere = sum(self.after.values(), Counter())
+        total, known = sum(everywhere.values()), len(everywhere)
         different = sum(len(row) for row in self.after.values())
-        never_seen = (known + 0.5) / (different + 1) if known else 1.0
+        once = sum(1 for times in everywhere.values() if times == 1)
+        never_seen = (once + 0.5) / (total + 1) if alone else (known + 0.5) / (different + 1)
+        if not known:
+            return 1.0
         if value == NEVER_SEEN:
             return never_seen
-        everywhere = sum(times for row in self.after.values() for seen, times in row.items() if seen == value)
-        total = sum(times for row in self.after.values() for times in row.values())
-        return (1 - never_seen) * (everywhere + 0.5) / (total + known / 2)
+        return (1 - never_seen) * (everywhere[value] + 0.5) / (total + known / 2)
 
 
 class Scored(NamedTuple):

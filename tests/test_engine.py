@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from tests import naive
 
+import amiss
 from amiss.decide import Budget
 from amiss.detect import detector
 from amiss.engine import Scan
@@ -377,3 +378,19 @@ def test_an_access_log_scans_without_options(shared_data: Path):
     result = scan([open_source(str(shared_data / "logs" / "apache_combined_10k.log.gz"))])
     assert (result.summary.events, result.summary.users, result.summary.quarantine.total) == (10_000, 1_753, 0)
     assert {"130.237.218.86", "66.249.73.135", "46.105.14.53"} <= set(result.users["user"].head(8))
+
+
+def test_one_who_only_fails_stands_out_among_a_few_who_never_do():
+    """Twelve failed logins among twenty users who never failed are strong evidence, though all of it is new here."""
+    rows = [
+        (noon + timedelta(hours=user, seconds=20 * step), f"u{user}", action, "success")
+        for noon in [datetime(2026, 1, 5, tzinfo=UTC)]
+        for user in range(20)
+        for step, action in enumerate(["login", "view", "view", "buy", "logout"][: 3 + user % 3])
+    ]
+    rows += [(datetime(2026, 1, 5, 12, 0, 2 * step, tzinfo=UTC), "eve", "login", "failure") for step in range(12)]
+    events = pl.DataFrame(rows, schema=["time", "user", "action", "outcome"], orient="row").sort("time")
+    users = amiss.scan(events).users
+    assert users["user"][0] == "eve"
+    assert users["bits"][0] > 20
+    assert users["alert"].to_list() == [True, *[False] * 20]

@@ -169,12 +169,14 @@ class Chain:
     With `n` the count of (given, value), `N` the sum of its row, `d` the distinct values in the row (at least 1),
     `m` the count of the value over all rows, `M` the sum of those, `V` the known values and `D` the different pairs::
 
-        p0(never-seen)    = (V + 1/2) / (D + 1),  1 if nothing is known
-        p0(value)         = (1 - p0(never-seen)) * (m + 1/2) / (M + V/2)
         p(value | given)  = (n + d * p0(value)) / (N + d)
+        p0(value)         = (1 - p0(never-seen)) * (m + 1/2) / (M + V/2)
+        p0(never-seen)    = (V + 1/2) / (D + 1)
 
     A row gives way to p0 when a pair is new. `V` of the `D` pairs brought a new value when they first came, so that
-    is how often a new pair does: where everybody goes their own way, going where nobody went says little.
+    is how often a new pair does. A given without a row has p0 itself, with ``p0(never-seen) = (O + 1/2) / (M + 1)``,
+    `O` being the values that came once: where everybody goes their own way, going where nobody went says little.
+    Where nothing is known, p0(never-seen) is 1.
 
     Attributes
     ----------
@@ -194,14 +196,15 @@ class Chain:
     Source
     ------
     Order 0: Krichevsky and Trofimov 1981, "The performance of universal encoding". Rows: Witten and Bell 1991,
-    "The zero-frequency problem", method C, with backing off in place of escape.
+    "The zero-frequency problem", method C, with backing off in place of escape. Values that came once: Good 1953,
+    "The population frequencies of species".
 
     Examples
     --------
     >>> cells = pl.DataFrame({"given": [-1, -1], "value": [0, 2], "count": [6, 2]})
     >>> chain = Chain.from_cells(cells)
     >>> chain.p(-1, 0), chain.p(-1, 1), chain.p(5, 1)
-    (0.624074..., 0.166666..., 0.833333...)
+    (0.624074..., 0.166666..., 0.055555...)
     """
 
     row_of: Ints
@@ -242,28 +245,41 @@ class Chain:
     def p(self, given: int, value: int) -> float:
         """The chance of `value` after `given`; any unknown value has the chance of the never-seen."""
         total = int(self.total[value]) if value < len(self.total) else 0
-        novel, scale = _shares(self.total, len(self.value))
+        n, of = self.seen(given, value)
+        novel, scale = _shares(self.total, len(self.value)) if of > 0 else _shares_alone(self.total)
         p0 = (total + 0.5) / scale if total > 0 else novel
         distinct = max(1, len(self.count[self.row(given)]))
-        n, of = self.seen(given, value)
         return (n + distinct * p0) / (of + distinct)
 
 
 def _shares(total: Ints, pairs: int) -> tuple[float, float]:
-    """The chance of the never-seen over all rows, and what (count + 1/2) of a known value is divided by."""
-    known = int(np.count_nonzero(total))
-    novel = (known + 0.5) / (pairs + 1.0) if known else 1.0
-    return novel, (float(total.sum()) + known / 2.0) / (1.0 - novel) if known else 1.0
+    """The chance of the never-seen when a pair is new, and what (count + 1/2) of a known value is divided by."""
+    known = float(np.count_nonzero(total))
+    return _scaled((known + 0.5) / (pairs + 1.0), known, float(total.sum()))
+
+
+def _shares_alone(total: Ints) -> tuple[float, float]:
+    """The same after a given without a row."""
+    grand = float(total.sum())
+    return _scaled((float(np.count_nonzero(total == 1)) + 0.5) / (grand + 1.0), float(np.count_nonzero(total)), grand)
+
+
+def _scaled(novel: float, known: float, grand: float) -> tuple[float, float]:
+    """A chance of the never-seen, and what (count + 1/2) of a known value is divided by."""
+    return (novel, (grand + known / 2.0) / (1.0 - novel)) if known else (1.0, 1.0)
 
 
 def _flat(start: Ints, value: Ints, count: Ints, row_total: Ints, total: Ints) -> Floats:
     """Sum of square roots of the chances, per row, then for a given without a row."""
     novel, scale = _shares(total, len(value))
-    roots = np.sqrt((total[total > 0] + 0.5) / scale).sum() + np.sqrt(novel)
+    counted = np.sqrt(total[total > 0] + 0.5).sum()
+    roots = counted / np.sqrt(scale) + np.sqrt(novel)
+    novel_alone, scale_alone = _shares_alone(total)
+    alone = counted / np.sqrt(scale_alone) + np.sqrt(novel_alone)
     distinct = np.maximum(np.diff(start), 1).astype(np.float64)
     rows = np.repeat(np.arange(len(row_total)), np.diff(start))
     whole = row_total + distinct
     share = np.sqrt(distinct / whole)
     p0 = (total[value] + 0.5) / scale
     gained = np.sqrt((count + distinct[rows] * p0) / whole[rows]) - share[rows] * np.sqrt(p0)
-    return np.append(share * roots + np.bincount(rows, weights=gained, minlength=len(whole)), roots)
+    return np.append(share * roots + np.bincount(rows, weights=gained, minlength=len(whole)), alone)

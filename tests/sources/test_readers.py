@@ -185,8 +185,8 @@ def joined(lines: list[tuple[bytes, bytes]], *, closed: bool) -> bytes:
 )
 def test_any_ndjson_is_read_as_the_general_reader_reads_it(
     lines: list[tuple[bytes, bytes]],
-    size: int,
     closed: bool,
+    size: int,
 ) -> None:
     """Regular and odd lines in any mixture and any blocks give the same rows, codes and quarantine."""
     content = REGULAR.encode() + joined(lines, closed=closed)
@@ -211,11 +211,11 @@ def csv_records(draw: st.DrawFn) -> bytes:
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.tuples(csv_records(), ends), min_size=1, max_size=40), sizes, st.booleans())
+@given(st.lists(st.tuples(csv_records(), ends), min_size=1, max_size=40), st.booleans(), sizes)
 def test_any_csv_is_read_as_the_general_reader_reads_it(
     records: list[tuple[bytes, bytes]],
-    size: int,
     closed: bool,
+    size: int,
 ) -> None:
     """Plain, quoted, ragged and blank records, also over several lines, in any blocks."""
     start = HEADER + "2026-01-01T00:00:03Z,ann,login,success,\n"

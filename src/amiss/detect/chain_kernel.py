@@ -86,6 +86,7 @@ class Whole(NamedTuple):
     """Sums over all rows of the baseline, without the user's share."""
 
     known: int
+    once: int
     grand: int
     pairs: int
     roots: float
@@ -184,21 +185,22 @@ def _in_row(normal, row, value):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _whole(normal):
     """Sums over the whole baseline."""
-    known, grand, roots = 0, 0, 0.0
+    known, once, grand, roots = 0, 0, 0, 0.0
     for value in range(len(normal.total)):
         if normal.total[value] > 0:
             known += 1
+            once += normal.total[value] == 1
             grand += normal.total[value]
             roots += math.sqrt(normal.total[value] + 0.5)
-    return Whole(known, grand, len(normal.value), roots)
+    return Whole(known, once, grand, len(normal.value), roots)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shares(whole):
-    """The chance of the never-seen over all rows, and what (count + 1/2) of a known value is divided by."""
+def _shares(whole, alone):
+    """The chance of the never-seen, and what (count + 1/2) of a known value is divided by; `alone`: without a row."""
     if whole.known == 0:
         return 1.0, 1.0
-    novel = (whole.known + 0.5) / (whole.pairs + 1.0)
+    novel = (whole.once + 0.5) / (whole.grand + 1.0) if alone else (whole.known + 0.5) / (whole.pairs + 1.0)
     return novel, (whole.grand + whole.known / 2.0) / (1.0 - novel)
 
 
@@ -215,7 +217,7 @@ def _leave_out(scratch, normal, whole, cap):
             scratch.row_lost[given] += 1
             pairs -= 1
         grand -= part
-    known, roots = whole.known, whole.roots
+    known, once, roots = whole.known, whole.once, whole.roots
     for cell in range(scratch.cells[0]):
         value = scratch.value[cell]
         if scratch.value_done[value]:
@@ -223,22 +225,23 @@ def _leave_out(scratch, normal, whole, cap):
         scratch.value_done[value] = True
         left = normal.total[value] - scratch.value_own[value]
         roots -= math.sqrt(normal.total[value] + 0.5)
+        once += (left == 1) - (normal.total[value] == 1)
         if left > 0:
             roots += math.sqrt(left + 0.5)
         else:
             known -= 1
-    return Whole(known, grand, pairs, roots)
+    return Whole(known, once, grand, pairs, roots)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _left_out_flat(scratch, mask, normal, whole, given, cap):
     """Sum of the square roots of the chances after `given`, without the user."""
     row = _row(normal, given)
-    novel, scale = _shares(whole)
     distinct, of = 1.0, 0.0
     if row >= 0:
         distinct = max(1.0, normal.start[row + 1] - normal.start[row] - scratch.row_lost[given])
         of = normal.row_total[row] - scratch.row_own[given]
+    novel, scale = _shares(whole, of == 0.0)
     share = math.sqrt(distinct / (of + distinct))
     flat = share * (whole.roots / math.sqrt(scale) + math.sqrt(novel))
     if row >= 0:
@@ -304,7 +307,7 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
     The hot loop, in one piece.
     """
     alphabet = whole.known + 1.0
-    unseen, scale = _shares(whole)
+    shares, shares_alone = _shares(whole, False), _shares(whole, True)
     prior = min(0.5, STRONGEST_PRIOR / alphabet)
     novel = len(scratch.value_seen) - 1
     for i in range(first, last):
@@ -323,6 +326,7 @@ def _score(scratch, mask, normal, whole, first, last, given, value, events, w, b
             of = np.float64(normal.row_total[row] - scratch.row_own[g])
             if left > 0:
                 n = np.float64(_in_row(normal, row, v) - min(scratch.own[cell], cap))
+        unseen, scale = shares if of > 0.0 else shares_alone
         p0 = (left + 0.5) / scale if left > 0 else unseen
         p = (n + distinct * p0) / (of + distinct)
         flat = scratch.row_flat[g] if leave_out else normal.flat[row]
@@ -408,10 +412,10 @@ def score_users(first, given, value, normal, leave_out, cap, state, weights, bit
 @njit(cache=True, nogil=True, error_model="numpy")
 def _everyone(normal, whole, given, value):
     """The baseline's chance of `value` after `given`."""
-    unseen, scale = _shares(whole)
+    row = _row(normal, given)
+    unseen, scale = _shares(whole, row < 0)
     total = normal.total[value] if value < len(normal.total) else 0
     p0 = (total + 0.5) / scale if total > 0 else unseen
-    row = _row(normal, given)
     if row < 0:
         return p0
     distinct = np.float64(normal.start[row + 1] - normal.start[row])
