@@ -43,11 +43,6 @@ BY_DEFAULT: Final = ("sequence", "habit")
 ROUNDING: Final = 1e-9
 """Bits below which evidence is no evidence but rounding."""
 
-USER_COLUMNS: Final = (
-    "user", "events", "first_time", "last_time", "period", "bits", "severity", "alert",
-    "surprisal", "surprisal_z", "detectors", "reasons",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Summary:

@@ -531,7 +531,7 @@ class _Lines(Sequence[Line]):
     def __len__(self) -> int:
         return self._block.data.count(b"\n")
 
-    def __getitem__(self, place: int) -> Line:  # type: ignore[override]
+    def __getitem__(self, place: int) -> Line:  # type: ignore[override]  # no slices
         return self.numbered()[place]
 
     def __iter__(self) -> Iterator[Line]:

@@ -170,7 +170,7 @@ def _scalar_text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return None if value != value else str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)  # noqa: PLR0124
+        return None if value != value else str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)  # noqa: PLR0124 - NaN
     if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value):
         return ",".join(map(str, value)) or None
     return str(value) if isinstance(value, int) else json.dumps(value, ensure_ascii=False)
