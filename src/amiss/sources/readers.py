@@ -409,6 +409,37 @@ def coded_frames(
         yield frame, block.mark, position
 
 
+class Coder:
+    """Coded frames of blocks of lines, one at a time and in the caller's own thread: for what comes in as it happens.
+
+    Parameters
+    ----------
+    layout
+        Where the values stand in a line.
+    odd_lines
+        Reads what the passes leave over.
+    users, actions
+        Grow as new ones appear, in the order of the lines.
+    """
+
+    def __init__(self, layout: Layout, odd_lines: OddLines, users: Vocabulary, actions: Vocabulary) -> None:
+        self._layout = layout
+        self._odd_lines = odd_lines
+        self._users = users
+        self._actions = actions
+        self._free: Free = queue.SimpleQueue()
+        self._worker = Worker(layout, self._free)
+        self._meanings = _Meanings()
+
+    def frame(self, text: bytes, position: int) -> pl.DataFrame:
+        """The coded frame of whole lines, the first of which has this position."""
+        passed = self._worker.read(next(copied([(text, position, None)], self._free)))
+        odd = self._odd_lines([(position + line, left) for line, left in passed.odd]) if passed.odd else None
+        users, actions = self._users, self._actions
+        _learn(self._meanings, passed, odd, self._layout, users=users, actions=actions, position=position)
+        return _frame(passed, self._meanings, odd, users, actions, position=position)
+
+
 def processors() -> int:
     """How many workers to use: a processor each, four at most, since more wait for the one that puts together."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
