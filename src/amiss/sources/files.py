@@ -29,7 +29,7 @@ from amiss.sources import Cursor, authlog, readers, weblog
 from amiss.sources.jsonstream import Element, elements
 from amiss.sources.parquet import parquet_batches, parquet_head
 from amiss.sources.rows import Line, from_csv, from_json, from_json_lines, json_raw, leaf_paths, line_by_line
-from amiss.sources.sniff import FileFormat, sniff
+from amiss.sources.sniff import FileFormat, Kind, sniff
 from amiss.sources.streams import (
     HEAD_BYTES,
     LINE_LIMIT,
@@ -143,13 +143,9 @@ class FileSource:
                 f"{self.url} {f'holds no events: {why}' if why else 'is empty: there are no events to read'}"
             )
         name = next(self.files[number] for number, found in self._opened.items() if found is opened)
-        kind = opened.format.kind
         sample = self._sample(opened, name)
         moment = _newest(self.files)
-        if kind in _FIXED_ROLES:
-            roles = _FIXED_ROLES[kind]
-            return opened.format, columns.fixed(sample, kind, roles, choice, where=name, year=year, now=moment)
-        return opened.format, columns.infer(sample, choice, where=name, year=year, now=moment)
+        return opened.format, fields_of(sample, opened.format.kind, fields=choice, where=name, year=year, now=moment)
 
     def _open(self, number: int) -> _Opened | None:
         """What a file's beginning tells; None when it is empty."""
@@ -177,11 +173,7 @@ class FileSource:
         if kind == "json":
             records = [item.record for item in elements(_Fixed(opened.head)) if item.record is not None]
             return json_raw(records, range(len(records)), leaf_paths(records))
-        lines = list(enumerate(_whole_lines(opened.head).split(b"\n"), start=1))[: columns.SAMPLE_ROWS + 1]
-        if kind == "ndjson":
-            records, _ = line_by_line(lines, _silent, latin1=opened.format.latin1)
-            return json_raw(records, range(len(records)), leaf_paths(records))
-        return _raw(opened.format, lines[_header_lines(opened.format) :], (), _silent, _unskipped)
+        return line_sample(opened.format, _whole_lines(opened.head))
 
     # --- reading
 
@@ -254,17 +246,7 @@ class FileSource:
 
     def _layout(self, found: FileFormat) -> readers.Layout | None:
         """Where compiled passes find what they read, or None where the general way must be taken."""
-        guesses = [self.fields.roles.get(role) for role in readers.ROLES]
-        names = [guess.column if guess else None for guess in guesses]
-        rule = readers.time_rule(self.fields.roles["time"].time_format, self.timezone)
-        plain = all(name is None or columns.raw_names(name) == (name,) for name in names)
-        if rule is None or not plain or len(set(names)) < len(names):
-            return None
-        outcome_of = _outcome_reader(self.fields.roles.get("outcome"))
-        if found.kind == "csv" and set(names) & set(found.header) >= set(names[:3]):
-            places = [found.header.index(name) if name in found.header else None for name in names]
-            return readers.delimited_layout(places, len(found.header), found.delimiter, rule, outcome_of)
-        return readers.ndjson_layout(names, rule, outcome_of) if found.kind == "ndjson" else None
+        return layout_of(found, self.fields, self.timezone)
 
     def _coded_lines(
         self, users: Vocabulary, actions: Vocabulary, start: _Place
@@ -410,7 +392,7 @@ class FileSource:
         file
             Index of their file in `files`.
         """
-        raw = _raw(self._opened[file].format, lines, self.fields.columns, *self._sinks(file))
+        raw = raw_columns(self._opened[file].format, lines, self.fields.columns, *self._sinks(file))
         return self._events(raw, file, lines)
 
     def _frame_of(self, block: Block) -> pl.DataFrame:
@@ -420,7 +402,7 @@ class FileSource:
             reject = self._sinks(block.file)[0]
             raw = from_json(block.data, block.first_line, self.fields.columns, reject, latin1=found.latin1)
         else:
-            raw = _raw(found, lines.numbered(), self.fields.columns, *self._sinks(block.file))
+            raw = raw_columns(found, lines.numbered(), self.fields.columns, *self._sinks(block.file))
         return self._events(raw, block.file, lines)
 
     def _events(self, raw: pl.DataFrame, file: int, lines: Sequence[Line]) -> pl.DataFrame:
@@ -505,6 +487,45 @@ Skip = Callable[[str, int], None]
 _FIXED_ROLES: Final = {"access": weblog.ROLES, "auth": authlog.ROLES}
 
 
+def line_sample(found: FileFormat, head: bytes) -> pl.DataFrame:
+    """The raw columns of the first lines of a text format."""
+    lines = list(enumerate(head.split(b"\n"), start=1))[: columns.SAMPLE_ROWS + 1]
+    if found.kind == "ndjson":
+        records, _ = line_by_line(lines, _silent, latin1=found.latin1)
+        return json_raw(records, range(len(records)), leaf_paths(records))
+    return raw_columns(found, lines[_header_lines(found) :], (), _silent, _unskipped)
+
+
+def fields_of(
+    sample: pl.DataFrame,
+    kind: Kind,
+    *,
+    fields: FieldChoice | None,
+    where: str,
+    year: int | None,
+    now: datetime | None,
+) -> Fields:
+    """Which column of a sample plays which role; where the format itself says it, as it says."""
+    if kind in _FIXED_ROLES:
+        return columns.fixed(sample, kind, _FIXED_ROLES[kind], fields, where=where, year=year, now=now)
+    return columns.infer(sample, fields, where=where, year=year, now=now)
+
+
+def layout_of(found: FileFormat, fields: Fields, timezone: str) -> readers.Layout | None:
+    """Where compiled passes find the fields in lines of a format, or None where the general way must be taken."""
+    guesses = [fields.roles.get(role) for role in readers.ROLES]
+    names = [guess.column if guess else None for guess in guesses]
+    rule = readers.time_rule(fields.roles["time"].time_format, timezone)
+    plain = all(name is None or columns.raw_names(name) == (name,) for name in names)
+    if rule is None or not plain or len(set(names)) < len(names):
+        return None
+    outcome_of = _outcome_reader(fields.roles.get("outcome"))
+    if found.kind == "csv" and set(names) & set(found.header) >= set(names[:3]):
+        places = [found.header.index(name) if name in found.header else None for name in names]
+        return readers.delimited_layout(places, len(found.header), found.delimiter, rule, outcome_of)
+    return readers.ndjson_layout(names, rule, outcome_of) if found.kind == "ndjson" else None
+
+
 class _Fixed:
     """A stream of bytes that are there already."""
 
@@ -550,7 +571,9 @@ def _shown(line: bytes) -> str:
     return line[:800].decode("utf-8", "replace")
 
 
-def _raw(found: FileFormat, lines: Sequence[Line], paths: Sequence[str], reject: Reject, skip: Skip) -> pl.DataFrame:
+def raw_columns(
+    found: FileFormat, lines: Sequence[Line], paths: Sequence[str], reject: Reject, skip: Skip
+) -> pl.DataFrame:
     """Raw columns of numbered lines of any text format."""
     if found.kind == "ndjson":
         return from_json_lines(lines, paths, reject, latin1=found.latin1)
@@ -629,7 +652,7 @@ def _resolve(url: str) -> list[str]:
     if path and Path(path).exists():
         return [path]
     names = glob.glob(path, recursive=True)  # noqa: PTH207 - patterns may be absolute, which Path.glob refuses
-    found = sorted((name for name in names if Path(name).is_file()), key=_age)
+    found = sorted((name for name in names if Path(name).is_file()), key=age)
     if not found:
         problem = "matches no file" if glob.has_magic(path) else "does not exist"
         raise SourceError(f"{path or 'a path that is empty'} {problem}.{_near(path)} Give {SUPPORTED}")
@@ -642,10 +665,10 @@ def _files_in(folder: str) -> list[str]:
         raise SourceError(
             f"{folder} has no files to read. Files in folders within it need a pattern: {folder}/**/*.log"
         )
-    return sorted(files, key=_age)
+    return sorted(files, key=age)
 
 
-def _age(name: str) -> tuple[str, int, str]:
+def age(name: str) -> tuple[str, int, str]:
     """Sorts by name, but `log.2.gz` before `log.1` before `log`."""
     match = re.fullmatch(r"(.*?)\.(\d{1,4})(\.(?:gz|zst))?", name)
     return (match[1], -int(match[2]), name) if match else (name, 0, name)

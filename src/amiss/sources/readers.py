@@ -312,6 +312,20 @@ class Worker:
         return rows, np.concatenate([odd, np.empty_like(odd)]) if progress[3] == len(odd) else odd
 
 
+def part_of(passed: Passed, low: int, high: int) -> Passed:
+    """What a pass gave of the lines `low` to `high`, without what it left over."""
+    first, behind = np.searchsorted(passed.rows.line, [low, high])
+    rows = passed.rows._replace(**{name: column[first:behind] for name, column in passed.rows._asdict().items()})
+    new = [_new_between(found, low, high) for found in (passed.users, passed.actions, passed.outcomes)]
+    return Passed(rows, [], high - low, *new)
+
+
+def _new_between(new: New, low: int, high: int) -> New:
+    """The texts that were first met in these lines."""
+    first, behind = np.searchsorted(new.lines, [low, high])
+    return New(new.texts[first:behind], new.lines[first:behind])
+
+
 def _new(table: Texts, first: int) -> New:
     """The texts of a table from number `first` on."""
     from amiss.sources.text_kernel import texts_from
@@ -358,7 +372,7 @@ def _comes_first(coming: Future[Block | None], pending: deque[tuple[int, Block, 
 
 
 @dataclass
-class _Meanings:
+class Meanings:
     """What one worker's numbers mean: codes of the shared vocabularies, and of outcomes."""
 
     users: npt.NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
@@ -399,12 +413,11 @@ def coded_frames(
         Position of the first line.
     """
     count = workers or processors()
-    meanings = [_Meanings() for _ in range(count)]
+    meanings = [Meanings() for _ in range(count)]
     for number, block, passed in in_order(found, layout, free, count):
         position = position if block.first is None else block.first
         odd = odd_lines([(position + line, text) for line, text in passed.odd]) if passed.odd else None
-        _learn(meanings[number], passed, odd, layout, users=users, actions=actions, position=position)
-        frame = _frame(passed, meanings[number], odd, users, actions, position=position)
+        frame = coded_frame(passed, meanings[number], odd, layout, users=users, actions=actions, position=position)
         position += passed.lines
         yield frame, block.mark, position
 
@@ -429,7 +442,7 @@ class Coder:
         self._actions = actions
         self._free: Free = queue.SimpleQueue()
         self._worker = Worker(layout, self._free)
-        self._meanings = _Meanings()
+        self._meanings = Meanings()
 
     def frame(self, text: bytes, position: int) -> pl.DataFrame:
         """The coded frame of whole lines, the first of which has this position."""
@@ -440,13 +453,31 @@ class Coder:
         return _frame(passed, self._meanings, odd, users, actions, position=position)
 
 
+def coded_frame(
+    passed: Passed,
+    meaning: Meanings,
+    odd: pl.DataFrame | None,
+    layout: Layout,
+    *,
+    users: Vocabulary,
+    actions: Vocabulary,
+    position: int,
+) -> pl.DataFrame:
+    """The coded frame of what a worker's pass gave, the events of odd lines in their place.
+
+    `position` is that of the line 0 of `passed`; a worker's passes must come here in their order.
+    """
+    _learn(meaning, passed, odd, layout, users=users, actions=actions, position=position)
+    return _frame(passed, meaning, odd, users, actions, position=position)
+
+
 def processors() -> int:
     """How many workers to use: a processor each, four at most, since more wait for the one that puts together."""
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _learn(
-    meaning: _Meanings,
+    meaning: Meanings,
     passed: Passed,
     odd: pl.DataFrame | None,
     layout: Layout,
@@ -480,7 +511,7 @@ def _extended(
 
 def _frame(
     passed: Passed,
-    meaning: _Meanings,
+    meaning: Meanings,
     odd: pl.DataFrame | None,
     users: Vocabulary,
     actions: Vocabulary,
