@@ -9,7 +9,7 @@ Each message says what was expected, what was found, where, and what to do.
     ├── ConfigError             a setting is wrong (file, line)
     ├── EventError              events lack a column or hold values of the wrong kind
     ├── SourceError             events cannot be read (retry_after)
-    ├── SinkError               alerts cannot be delivered (retry_after)
+    ├── SinkError               alerts cannot be delivered (retry_after, permanent)
     ├── StateError              stored state does not fit this version (stored, wanted)
     └── MissingExtraError       an optional part is not installed
 """
@@ -51,10 +51,11 @@ class SourceError(AmissError):
 
 
 class SinkError(AmissError):
-    """Alerts cannot be delivered; `retry_after` seconds when trying again may help."""
+    """Alerts cannot be delivered: not before `retry_after` seconds, or, where `permanent`, never as they are."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, permanent: bool = False) -> None:
         self.retry_after = retry_after
+        self.permanent = permanent
         super().__init__(message)
 
 

@@ -17,6 +17,8 @@ from typing import Final
 
 ELLIPSIS: Final = "…"
 _FORMULA: Final = re.compile(r"^(?:[\t\r\n]|\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
+_CALL: Final = re.compile(r"@(?=(?:everyone|here|channel|all)\b)", re.IGNORECASE)
+_CHAT: Final = str.maketrans("<>", "‹›")
 _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -108,6 +110,20 @@ def csv_cell(text: str) -> str:
     '\t=1
     """
     return f"'{visible(text)}" if _FORMULA.match(text) else visible(text)
+
+
+def chat_text(text: str) -> str:
+    r"""The text as a chat service may show it: it calls nobody, and hides no address behind other words.
+
+    Chat services read ``<!channel>`` and ``@everyone`` as calls to everybody, ``<address|words>`` and
+    ``[words](address)`` as links.
+
+    Examples
+    --------
+    >>> chat_text("<!channel> @everyone [pay](http://x)")
+    '‹!channel› ＠everyone [pay] (http://x)'
+    """
+    return _CALL.sub("＠", visible(text).translate(_CHAT).replace("](", "] ("))
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
