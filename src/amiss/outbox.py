@@ -2,7 +2,8 @@
 
 What cannot be delivered is tried again after 1, 2, 4 … seconds, at most 5 minutes apart, later where the receiver asks
 for it. After `MOST_TRIES` tries, or at once where trying again cannot help, an alert is dead: it stays in the outbox
-with the error, and the alerts behind it go on.
+with the error, and the alerts behind it go on. A digest begins with its first alert, which waits until the digest is
+due, and takes along what has come by then.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from amiss.alerts import Alert
 from amiss.errors import AmissError, SinkError, UsageError
@@ -26,30 +27,32 @@ from amiss.sinks.digest import Digest
 
 MOST_TRIES: Final = 12
 MOST_AT_ONCE: Final = 100
-"""Alerts that a sink gets in one call; a digest gets as many as there are."""
+"""Alerts that a sink gets in one call."""
+
+MOST_IN_DIGEST: Final = 1_000
 
 LONGEST_WAIT: Final = timedelta(minutes=5)
 LONGEST_ASKED: Final = timedelta(days=1)
 """The longest that a receiver may ask to wait."""
+
+CLOCK_SLACK: Final = timedelta(seconds=30)
+"""A clock that is set back by more makes all that waits due at once, since nobody knows for how long it would."""
 
 END: Final = datetime.max.replace(tzinfo=UTC)
 _LOG: Final = logging.getLogger(__name__)
 
 
 class Pending(Protocol):
-    """A durable outbox: which alerts wait for which sink. Each method commits before it returns.
+    """A durable outbox: which alerts wait for which sink; :class:`amiss.store.Store` is one.
 
-    A sink is named by its `url`, which holds nothing secret.
+    A sink is named by its `url`, which holds nothing secret. What a method writes down is committed when it returns.
     """
 
-    def due(self, sink: str, now: datetime) -> list[tuple[Alert, int]]:
-        """Alerts that wait for the sink, each with the tries it has had, in the order they were raised.
-
-        Empty while the first of them is to be tried later than `now`: none overtakes it.
-        """
+    def due(self, sink: str, now: datetime, *, limit: int = ...) -> Sequence[tuple[Mapping[str, Any], int]]:
+        """Records of alerts that the sink should get by `now`, oldest first, each with the tries it has had."""
         ...
 
-    def delivered(self, sink: str, alert_ids: Sequence[str]) -> None:
+    def delivered(self, sink: str, alert_ids: Sequence[str], now: datetime) -> None:
         """These have arrived."""
         ...
 
@@ -59,14 +62,6 @@ class Pending(Protocol):
 
     def dead(self, sink: str, alert_ids: Sequence[str], error: str) -> None:
         """These are given up; they stay, with the error."""
-        ...
-
-    def deadline(self, sink: str) -> datetime | None:
-        """When the digest that is being collected for the sink is due, if one is."""
-        ...
-
-    def set_deadline(self, sink: str, deadline: datetime | None) -> None:
-        """Remember it, or forget it."""
         ...
 
 
@@ -119,28 +114,32 @@ def deliver(
         An alert that failed so often is dead.
     hurry
         Whether to deliver now what waits for a digest or for another try.
+
+    Raises
+    ------
+    StateError
+        If the outbox cannot be read or written; what was handed over meanwhile comes again.
     """
-    waiting = _ready(pending, sink, now, hurry=hurry)
+    waiting = _waiting(pending, sink, now, hurry=hurry)
     if not waiting:
         return Delivery()
-    done = _Try(pending, sink, now, most_tries).hand_over(waiting)
-    if isinstance(sink, Digest) and not done.failed:
-        pending.set_deadline(sink.url, None)
-    return done
-
-
-def _ready(pending: Pending, sink: Sink, now: datetime, *, hurry: bool) -> list[tuple[Alert, int]]:
-    """What is to be handed over now: all that is due, or a digest once its time has come."""
-    waiting = pending.due(sink.url, END if hurry else now)
     if not isinstance(sink, Digest):
-        return waiting[:MOST_AT_ONCE]
-    if not waiting or hurry:
-        return waiting
-    deadline = pending.deadline(sink.url)
-    if deadline is None or deadline > now + sink.every:
-        pending.set_deadline(sink.url, now + sink.every)
-        return []
-    return waiting if deadline <= now else []
+        return _Try(pending, sink, now, most_tries).hand_over(waiting)
+    first, tries = waiting[0]
+    if tries == 0 and not hurry:
+        pending.failed(sink.url, [first.alert_id], "begins a digest", now + sink.every)
+        return Delivery()
+    return _Try(pending, sink, now, most_tries + 1).hand_over(waiting)
+
+
+def _waiting(pending: Pending, sink: Sink, now: datetime, *, hurry: bool) -> list[tuple[Alert, int]]:
+    """What is to be handed over now, in order; nothing while the first waits for another try: none overtakes it."""
+    limit = MOST_IN_DIGEST if isinstance(sink, Digest) else MOST_AT_ONCE
+    due = pending.due(sink.url, END if hurry else now, limit=limit)
+    if due and not hurry:
+        first, _ = pending.due(sink.url, END, limit=1)[0]
+        due = due if first["alert_id"] == due[0][0]["alert_id"] else []
+    return [(Alert.from_record(record), tries) for record, tries in due]
 
 
 @dataclass(frozen=True)
@@ -156,7 +155,7 @@ class _Try:
         """Try these together; where that fails for good, one by one, until one fails for now."""
         error = _write(self.sink, [alert for alert, _ in waiting])
         if error is None:
-            self.pending.delivered(self.sink.url, _ids(waiting))
+            self.pending.delivered(self.sink.url, _ids(waiting), self.now)
             return Delivery(delivered=len(waiting))
         if not error.permanent:
             return self._postpone(waiting, error)
@@ -296,6 +295,7 @@ class _Round:
         self._most_tries = most_tries
         self._is_over = threading.Event()
         self._hurry = threading.Event()
+        self._last = datetime.min.replace(tzinfo=UTC)
 
     def hurry(self) -> None:
         self.is_idle.clear()
@@ -319,20 +319,28 @@ class _Round:
         self.sink.close()
 
     def _deliver_on(self, pending: Pending) -> None:
+        """Deliver until told to stop."""
         while not self._is_over.is_set():
             self.bell.clear()
             hurry = self._hurry.is_set()
             self._hurry.clear()
-            done = deliver(pending, self.sink, self._now(), most_tries=self._most_tries, hurry=hurry)
-            if done != Delivery():
-                self.problem = done.error
-            if done.delivered or done.dead:
-                if hurry:
-                    self._hurry.set()
+            if self._has_moved(pending, hurry=hurry):
                 continue
-            if hurry and not pending.due(self.sink.url, END):
+            if hurry and not pending.due(self.sink.url, END, limit=1):
                 self.is_idle.set()
             self.bell.wait(self._every)
+
+    def _has_moved(self, pending: Pending, *, hurry: bool) -> bool:
+        """Whether one call delivered anything, or gave it up: then there may be more."""
+        now, before = self._now(), self._last
+        self._last = now
+        done = deliver(pending, self.sink, now, most_tries=self._most_tries, hurry=hurry or now < before - CLOCK_SLACK)
+        if done != Delivery():
+            self.problem = done.error
+        has_moved = bool(done.delivered or done.dead)
+        if hurry and has_moved:
+            self._hurry.set()
+        return has_moved
 
 
 @contextmanager

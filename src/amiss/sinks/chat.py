@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from amiss import escape
 from amiss.alerts import Alert
 from amiss.errors import MissingExtraError, SinkError, UsageError
-from amiss.severity import SEVERITIES
 from amiss.sinks import words
 from amiss.sinks.address import fingerprint
 from amiss.sinks.hush import hushed
@@ -51,7 +50,7 @@ class Chat:
         SinkError
             If the service does not take it.
         """
-        worst = max(alerts, key=lambda alert: SEVERITIES.index(alert.severity))
+        worst = words.most_urgent(alerts, 1)[0]
         body = "\n".join(self._lines(alerts))
         with hushed(*_LOGGERS) as said:
             taken = self._service.notify(
@@ -74,7 +73,7 @@ class Chat:
 
     def _lines(self, alerts: Sequence[Alert]) -> Iterator[str]:
         """Each alert in a few lines."""
-        for alert in alerts[:MOST]:
+        for alert in words.most_urgent(alerts, MOST):
             yield f"{escape.chat_text(words.headline([alert]))} · {words.when(alert.time)} UTC"
             yield from (f"- {escape.chat_text(reason)}" for reason in words.reasons(alert))
             yield f"{escape.chat_text(alert.chance)} · risk {alert.risk}"

@@ -59,7 +59,7 @@ class Console:
 
     def _lines(self, alert: Alert, screen: Screen) -> Iterator[Text]:
         """An alert: who and how urgent, why, how often by chance, and what to answer."""
-        who = escape.label(alert.user, max(12, screen.width - 50))
+        who = escape.label(alert.user, max(12, screen.width - 47))
         line = Text(f"{words.when(alert.time)}  ")
         line.append(f"{alert.severity:<8}", style=STYLES.get(alert.severity, ""))
         line.append(f"  {alert.bits:>7,.1f} bits  ").append(who, style="bold")

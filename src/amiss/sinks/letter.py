@@ -24,6 +24,9 @@ from amiss.sinks import words
 if TYPE_CHECKING:
     from jinja2 import Template
 
+MOST: Final = 50
+"""Alerts that a mail tells; more are counted."""
+
 USER: Final = 120
 """Characters of a user's name that are shown."""
 
@@ -60,9 +63,11 @@ def letter(
         message["References"] = f"<story-{_safe(alerts[0].story)}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Mailer"] = words.amiss()
-    shown = [_shown(alert, state) for alert in alerts]
-    message.set_content("\n\n".join(map(_text, shown)) + f"\n\n-- \n{NOTE}\n")
-    message.add_alternative(_page().render(subject=subject, alerts=shown, note=NOTE), subtype="html")
+    shown = [_shown(alert, state) for alert in words.most_urgent(alerts, MOST)]
+    more = f"{len(alerts) - MOST:,} alerts more are less urgent." if len(alerts) > MOST else ""
+    message.set_content("\n\n\n".join([*map(_text, shown), *filter(None, [more])]) + f"\n\n-- \n{NOTE}\n")
+    page = {"subject": subject, "alerts": shown, "count": len(alerts), "more": more, "note": NOTE}
+    message.add_alternative(_page().render(page), subtype="html")
     return message
 
 

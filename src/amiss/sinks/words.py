@@ -29,9 +29,16 @@ def when(time: datetime) -> str:
 
 def headline(alerts: Sequence[Alert], width: int = 60) -> str:
     """Who, how many bits, how urgent; or of several alerts how many, and the worst of them. Harmless, on one line."""
-    worst = max(alerts, key=lambda alert: (SEVERITIES.index(alert.severity), alert.bits))
+    worst = most_urgent(alerts, 1)[0]
     first = f"{escape.label(worst.user, width)}, {worst.bits:,.1f} bits ({worst.urgency})"
-    return first if len(alerts) == 1 else f"{len(alerts):,} alerts, first {first}"
+    return first if len(alerts) == 1 else f"{len(alerts):,} alerts, worst {first}"
+
+
+def most_urgent(alerts: Sequence[Alert], most: int) -> list[Alert]:
+    """At most so many of the alerts, in their order."""
+    by_urgency = sorted(alerts, key=lambda alert: (SEVERITIES.index(alert.severity), alert.bits), reverse=True)
+    kept = {id(alert) for alert in by_urgency[:most]}
+    return [alert for alert in alerts if id(alert) in kept]
 
 
 def reasons(alert: Alert) -> list[str]:
