@@ -1,4 +1,4 @@
-"""Checks that every detector and every source must pass, and a source for tests. Needs `pip install "amiss[dev]"`.
+"""Checks that every detector, source and sink must pass, and a source for tests. Needs `pip install "amiss[dev]"`.
 
 The laws of a detector, each on random events:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from itertools import pairwise
@@ -26,12 +27,14 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss import evidence
+from amiss.alerts import Alert
 from amiss.baseline import Chain, Past, merge
-from amiss.detect import SCORE_SCHEMA, Detector
+from amiss.detect import SCORE_SCHEMA, Detector, Reason
 from amiss.detect.sequence import bin_bounds
 from amiss.errors import MissingExtraError
 from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES, Quarantine, check
 from amiss.sessions import GROUPED_SCHEMA, START, group
+from amiss.sinks import Sink
 from amiss.sources import CodedSource, Cursor, Source
 from amiss.vocabulary import Vocabulary
 
@@ -48,6 +51,18 @@ USERS: Final = 4_000
 
 EVENTS_EACH: Final = 60
 """Events that each drawn user has."""
+
+HOSTILE: Final = (
+    "<script>alert(1)</script>",
+    "=cmd()",
+    "ann\r\nBcc: eve@example.com\n\nhello",
+    "user\u202egnp.exe",
+    "\x1b[31mred\x07",
+    "<!channel> @everyone [pay](http://example.com)",
+    "\ud800",
+    "x" * 10_000,
+)
+"""Names of users that do harm where they are not made harmless."""
 
 _FIRST: Final = datetime(2026, 1, 5, tzinfo=UTC)
 _PAUSES: Final = (0, 1, 5_000_000, 70_000_000, 1_800_000_000, 1_800_000_001, 7_200_000_000)
@@ -236,6 +251,85 @@ def check_source(opened: Callable[[], Source]) -> None:
     if isinstance(source, CodedSource):
         whole = _rows(frame for frame, _ in frames)
         assert _decoded(source).equals(whole), "coded frames do not hold the rows of the event frames"
+
+
+def check_sink(opened: Callable[[], Sink], arrived: Callable[[], str] | None = None) -> None:
+    """Check that a sink takes whatever a log may hold, takes an alert twice, and may be closed twice.
+
+    Parameters
+    ----------
+    opened
+        Gives the sink anew on each call, as after a restart.
+    arrived
+        Gives all that the receiver has got, as text: control and bidirectional characters in it fail the check.
+
+    Raises
+    ------
+    AssertionError
+        If the sink does otherwise, or its name may not be shown.
+
+    Examples
+    --------
+    >>> import contextlib, io
+    >>> from amiss.sinks import open_sink
+    >>> printed = io.StringIO()
+    >>> with contextlib.redirect_stdout(printed):
+    ...     check_sink(lambda: open_sink("console:"), printed.getvalue)
+    """
+    sink, again = opened(), opened()
+    assert isinstance(sink, Sink), f"expected a sink, found {type(sink).__name__}"
+    assert _is_shown(sink.url), "url: expected a name that may be shown"
+    assert again.url == sink.url, "url: expected the same name after a restart"
+    assert _is_shown(sink.check()), "check: expected one line that may be shown"
+    alerts = hostile_alerts()
+    for some in (alerts, alerts[:1]):
+        sink.write(some)
+        again.write(some)
+    for each in (sink, again):
+        each.close()
+        each.close()
+    steers = [character for character in (arrived() if arrived else "") if _steers(character)]
+    assert not steers, f"what arrived can steer what shows it: {steers[0]!r}"
+
+
+def hostile_alerts() -> list[Alert]:
+    """Alerts about users whose names do harm where they are not made harmless: markup, formulas, headers, overrides.
+
+    Examples
+    --------
+    >>> [alert.user for alert in hostile_alerts()][:2]
+    ['<script>alert(1)</script>', '=cmd()']
+    """
+    return [_hostile_alert(number, user) for number, user in enumerate(HOSTILE)]
+
+
+def _hostile_alert(number: int, user: str) -> Alert:
+    """An alert about this user, who appears in its reasons too."""
+    reason = Reason("sequence", 18.7, f"{user} came after {user} 3 of 4 times", 3, 4, 0, 412)
+    return Alert(
+        alert_id=f"hostile-{number}",
+        story=f"story-{number}",
+        time=_FIRST,
+        user=user,
+        bits=18.7,
+        severity="high",
+        detectors={"sequence": 18.7},
+        reasons=[asdict(reason)],
+        period=_FIRST.date(),
+        events=12,
+        chance="by chance at most once in 14 months",
+        risk=71,
+    )
+
+
+def _is_shown(text: str) -> bool:
+    """Whether there is a text, and it may be shown."""
+    return bool(text) and text.isprintable()
+
+
+def _steers(character: str) -> bool:
+    """Whether a character does something else than being seen, apart from ends of lines."""
+    return not character.isprintable() and character not in "\r\n\t"
 
 
 def _need_hypothesis() -> None:
