@@ -6,9 +6,11 @@ frames. What it cannot read goes to its quarantine, with position and reason: no
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
 import polars as pl
 
@@ -56,6 +58,42 @@ class CodedSource(Source, Protocol):
         ...
 
 
+@runtime_checkable
+class LiveSource(Source, Protocol):
+    """A source that goes on: events are given as they come in."""
+
+    def follow(
+        self,
+        users: Vocabulary,
+        actions: Vocabulary,
+        after: Cursor | None = None,
+        *,
+        batch: int,
+        every: timedelta,
+        stop: threading.Event,
+        until_eof: bool = False,
+    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Coded frames (`amiss.events.CODED_SCHEMA`) as events come in, each with the cursor behind it.
+
+        Parameters
+        ----------
+        users, actions
+            New texts join them no earlier than the frame that first has them.
+        after
+            Resume behind this cursor, also in a new process: exactly the rows that came after it are given.
+        batch
+            Events of a frame at most, and exactly whenever so many are there.
+        every
+            A frame is given at the latest so long after its first event came in, and while nothing comes in an empty
+            one each `every`.
+        stop
+            Ends the reading within 0.2 s after it is set; what is complete by then is given.
+        until_eof
+            End when all that is there now was read. A last line without end then counts as a line.
+        """
+        ...
+
+
 def open_source(
     url: str,
     *,
@@ -89,3 +127,52 @@ def open_source(
     from amiss.sources.files import FileSource
 
     return FileSource(url, fields=fields, timezone=timezone, year=year, strict=strict)
+
+
+def open_live_source(
+    url: str,
+    *,
+    fields: FieldChoice | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> LiveSource:
+    """The source that goes on at an address: a path, a directory, a pattern, `-` for standard input, or `kafka://`.
+
+    Nothing is read yet: the file need not be there. Which field plays which role is found by the first lines that come
+    in.
+
+    Parameters
+    ----------
+    fields, timezone, year, strict
+        As for :func:`open_source`.
+
+    Raises
+    ------
+    SourceError
+        If nothing can be followed at such an address.
+    MissingExtraError
+        If what the address needs is not installed.
+
+    Examples
+    --------
+    >>> open_live_source("app.log").url
+    'app.log'
+    """
+    settings: _Settings = {"fields": fields, "timezone": timezone, "year": year, "strict": strict}
+    if url.lower().startswith("kafka://"):
+        from amiss.sources.kafka import KafkaSource
+
+        return KafkaSource(url, **settings)
+    from amiss.sources.follow import FollowSource
+
+    return FollowSource(url, **settings)
+
+
+class _Settings(TypedDict):
+    """How lines are read, whatever they come from."""
+
+    fields: FieldChoice | None
+    timezone: str
+    year: int | None
+    strict: bool

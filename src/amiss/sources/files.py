@@ -8,7 +8,7 @@ import json
 import os
 import queue
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -196,7 +196,7 @@ class FileSource:
 
     def _read(self, after: Cursor | None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         if self.format.kind == "parquet":
-            yield from self._read_parquet(self._start(after))
+            yield from self._parquet_files(self._start(after), self._parquet_frames)
         elif self.format.kind == "json":
             yield from self._read_json(self._start(after))
         else:
@@ -236,6 +236,9 @@ class FileSource:
     ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         if self._is_large() and self._layout(self.format) is not None:
             yield from self._coded_lines(users, actions, self._start(after))
+            return
+        if self.format.kind == "parquet":
+            yield from self._parquet_files(self._start(after), partial(self._parquet_coded, users, actions))
             return
         for frame, cursor in self._read(after):
             yield encode_events(frame, users, actions), cursor
@@ -460,17 +463,45 @@ class FileSource:
         raw = json_raw(records, [base + item.number for item in good], self.fields.columns)
         return self._events(raw, file, [(base + item.number, item.text.encode("utf-8", "replace")) for item in good])
 
-    def _read_parquet(self, start: _Place) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+    def _parquet_files(
+        self, start: _Place, read: Callable[[int, int], Iterator[tuple[pl.DataFrame, int]]]
+    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Frames of one file after the other; `read` gives those of a file from a row on, and the rows each took."""
         for number in range(start.file, len(self.files)):
             done = start.records if number == start.file else 0
             base = self.bases[number]
             if self._same_kind(number) is not None:
-                for batch in parquet_batches(self.files[number], self.fields.columns, done, LINES_PER_FRAME):
-                    first = base + done + 1
-                    rows = batch.with_columns(pl.int_range(first, first + len(batch), dtype=pl.Int64).alias("position"))
-                    done += len(batch)
-                    yield self._parquet_events(rows, number), _Place(number, base=base, records=done).cursor()
+                for frame, rows in read(number, done):
+                    done += rows
+                    yield frame, _Place(number, base=base, records=done).cursor()
             self.bases[number + 1] = base + done
+
+    def _parquet_frames(self, number: int, done: int) -> Iterator[tuple[pl.DataFrame, int]]:
+        """Event frames of a Parquet file."""
+        for batch in parquet_batches(self.files[number], self.fields.columns, done, LINES_PER_FRAME):
+            first = self.bases[number] + done + 1
+            rows = batch.with_columns(pl.int_range(first, first + len(batch), dtype=pl.Int64).alias("position"))
+            done += len(batch)
+            yield self._parquet_events(rows, number), len(batch)
+
+    def _parquet_coded(
+        self, users: Vocabulary, actions: Vocabulary, number: int, done: int
+    ) -> Iterator[tuple[pl.DataFrame, int]]:
+        """Coded frames of a Parquet file, by distinct values where it is large and its columns are plain."""
+        from amiss.sources.dictionaries import LEAST_BYTES, DictionaryFile
+
+        path = self.files[number]
+        file = DictionaryFile(path, self.fields, self.timezone) if Path(path).stat().st_size >= LEAST_BYTES else None
+        if file is None or not file.is_plain():
+            for frame, rows in self._parquet_frames(number, done):
+                yield encode_events(frame, users, actions), rows
+            return
+        for frame, batch in file.coded(users, actions, done, self.bases[number] + done + 1):
+            if batch.rest is not None:
+                first = self.bases[number] + done + 1
+                self._parquet_events(batch.rest.with_columns(pl.col("position") + first), number)
+            done += batch.rows
+            yield frame, batch.rows
 
     def _parquet_events(self, rows: pl.DataFrame, file: int) -> pl.DataFrame:
         good, bad = columns.events(rows, self.fields, self.timezone)
@@ -572,7 +603,7 @@ def _shown(line: bytes) -> str:
 
 
 def raw_columns(
-    found: FileFormat, lines: Sequence[Line], paths: Sequence[str], reject: Reject, skip: Skip
+    found: FileFormat, lines: Iterable[Line], paths: Sequence[str], reject: Reject, skip: Skip
 ) -> pl.DataFrame:
     """Raw columns of numbered lines of any text format."""
     if found.kind == "ndjson":
