@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -217,13 +217,20 @@ class Audit(Notices):
 
     def _bad_rows(self) -> Problems:
         """Rows of plain tables that cannot be read."""
-        for read in (
-            self.settings, self.totals, self.periods, self.stories, self.alerts, self.outbox, self.suppressions,
-            self.feedback,
-        ):  # fmt: skip
-            problems: list[str] = []
-            with _noted(problems):
-                read()
+        tables: dict[str, Callable[[], Sized]] = {
+            "SELECT count(*) FROM settings": self.settings,
+            "SELECT count(*) FROM periods": self.periods,
+            "SELECT count(*) FROM stories": self.stories,
+            "SELECT count(*) FROM alerts": self.alerts,
+            "SELECT count(*) FROM outbox": self.outbox,
+            "SELECT count(*) FROM suppressions": self.suppressions,
+            "SELECT count(*) FROM feedback": self.feedback,
+        }
+        for sql, read in tables.items():
+            with _found() as problems:
+                found, expected = len(read()), self._one(sql)
+                if found != expected:
+                    problems.append(f"{read.__name__}: {expected} rows are kept, and {found} of them can be read")
             yield from problems
 
     def _export_rows(self, place: Path) -> Iterator[Path]:

@@ -325,8 +325,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
                 wanted=str(schema.FORMAT),
             )
         schema.MIGRATIONS[version](db)
-    if stored != schema.FORMAT:
-        schema.mark(db)
+    schema.mark(db)
 
 
 def _format(db: sqlite3.Connection, path: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
@@ -24,7 +24,6 @@ from amiss.store.rows import (
     Story,
     Suppression,
     Verdict,
-    from_micros,
     micros,
     to_json,
 )
@@ -132,41 +131,22 @@ class Notices(History):
         values = {"user": user, "story": story, "since": start, "hidden": hidden, "limit": limit}
         return [ALERT.unpack(row) for row in self._rows(_ALERTS, values)]
 
-    def due(self, sink: str, now: datetime, *, limit: int = 10_000) -> list[tuple[Alert, int]]:
-        """The alerts that a sink should get now, in the order they were made, each with how often it was tried.
-
-        None overtakes another: while the first is to be tried later, there are none.
-        """
+    def due(self, sink: str, now: datetime, *, limit: int = 10_000) -> list[tuple[dict[str, Any], int]]:
+        """Records of the alerts that a sink should get by now, oldest first, each with how often it was tried."""
         sql = """
-            SELECT alert, seq, alerts.hidden_by, due, tries FROM outbox JOIN alerts USING (alert_id)
-            WHERE sink = ? AND state = 'pending' ORDER BY outbox.id LIMIT ?
+            SELECT alert, tries FROM outbox JOIN alerts USING (alert_id)
+            WHERE sink = ? AND state = 'pending' AND due <= ? ORDER BY outbox.id LIMIT ?
         """
-        moment = micros(now)
-        ready = itertools.takewhile(lambda row: row["due"] <= moment, self._rows(sql, (sink, limit)))
-        return [(ALERT.unpack(row).alert, row["tries"]) for row in ready]
+        return [(json.loads(row["alert"]), row["tries"]) for row in self._rows(sql, (sink, micros(now), limit))]
 
-    def deadline(self, sink: str) -> datetime | None:
-        """When the digest that is being collected for a sink is due, if one is."""
-        number = self._one("SELECT deadline FROM deadlines WHERE sink = ?", (sink,))
-        return None if number is None else from_micros(number)
-
-    def set_deadline(self, sink: str, deadline: datetime | None) -> None:
-        """Remember when a digest is due, or forget it."""
-        with self.begin():
-            if deadline is None:
-                self._run("DELETE FROM deadlines WHERE sink = ?", (sink,))
-            else:
-                self._run("INSERT OR REPLACE INTO deadlines VALUES (?, ?)", (sink, micros(deadline)))
-
-    def delivered(self, sink: str, alert_ids: Sequence[str], now: datetime | None = None) -> None:
+    def delivered(self, sink: str, alert_ids: Sequence[str], now: datetime) -> None:
         """Write down that a sink took alerts, and when."""
         sql = """
             UPDATE outbox SET state = 'delivered', delivered_at = ?, tries = tries + 1, error = NULL
             WHERE sink = ? AND alert_id = ?
         """
-        moment = None if now is None else micros(now)
         with self.begin():
-            self._each(sql, ((moment, sink, alert_id) for alert_id in alert_ids))
+            self._each(sql, ((micros(now), sink, alert_id) for alert_id in alert_ids))
 
     def failed(self, sink: str, alert_ids: Sequence[str], error: str, next_try: datetime) -> None:
         """Write down why a sink did not take alerts, and when to try again."""

@@ -68,7 +68,6 @@ CREATE TABLE outbox (
     UNIQUE (alert_id, sink)
 ) STRICT;
 CREATE INDEX outbox_pending ON outbox (sink, id) WHERE state = 'pending';
-CREATE TABLE deadlines (sink TEXT PRIMARY KEY, deadline INTEGER NOT NULL) STRICT;
 CREATE TABLE feedback (
     id INTEGER PRIMARY KEY AUTOINCREMENT, alert_id TEXT NOT NULL REFERENCES alerts (alert_id),
     story TEXT NOT NULL REFERENCES stories (story),
