@@ -48,6 +48,7 @@ _SECRET: Final = re.compile(r"password|secret|token|pem|jaas|sasl\.oauthbearer\.
 _TOPIC_BITS: Final = 12
 _ANSWER_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 60.0
+_SETTLING_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.1
 _POLL_MESSAGES: Final = 10_000
 _FRAME_MESSAGES: Final = 50_000
@@ -630,15 +631,17 @@ def _place(topic: str, index: int, offset: int = _FROM_STORED) -> TopicPartition
 
 def _all_there(feed: _Feed, partitions: list[Partition]) -> Iterator[list[Item]]:
     """The messages of partitions up to their ends, in order."""
+    arrivals = feed.arrivals
     feed.assign([part for part in partitions if not part.finished])
     alive = monotonic()
-    while not all(part.finished for part in feed.arrivals.partitions) or feed.arrivals.ready:
-        feed.poll(0.0 if feed.arrivals.ready else _POLL_SECONDS)
-        alive = max([alive, *(part.heard for part in feed.arrivals.partitions)])
-        if monotonic() - alive > _SILENCE_SECONDS:
+    while arrivals.ready or not all(part.finished for part in arrivals.partitions):
+        feed.poll(0.0 if len(arrivals.ready) >= _FRAME_MESSAGES else _POLL_SECONDS)
+        alive = max([alive, *(part.heard for part in arrivals.partitions)])
+        if len(arrivals.ready) >= _FRAME_MESSAGES or all(part.finished for part in arrivals.partitions):
+            yield arrivals.take(_FRAME_MESSAGES)
+            alive = monotonic()
+        elif monotonic() - alive > _SILENCE_SECONDS:
             raise SourceError(f"{feed.trouble.where}: nothing came for a minute. {feed.trouble.now}", retry_after=10)
-        if len(feed.arrivals.ready) >= _FRAME_MESSAGES or all(part.finished for part in feed.arrivals.partitions):
-            yield feed.arrivals.take(_FRAME_MESSAGES)
 
 
 def _first_messages(feed: _Feed, address: Address, partitions: Mapping[str, int]) -> list[Item]:
@@ -679,7 +682,7 @@ class _Following:
         self._actions = actions
         self._offsets = offsets
         self._until_eof = until_eof
-        self._joined = False
+        self._joined = float("inf")
         self._failure: SourceError | None = None
         self._parts: list[Batch] = []
 
@@ -692,13 +695,13 @@ class _Following:
         else:
             places = [(topic, index) for topic, count in self._source.partitions.items() for index in range(count)]
             self.feed.assign([self._begun(*place) for place in places])
-            self._joined = True
+            self._joined = monotonic()
 
     # --- partitions come and go
 
     def _assign(self, _consumer: Consumer, places: list[TopicPartition]) -> None:
         """Read partitions that are ours now."""
-        self._joined = True
+        self._joined = monotonic()
         try:
             parts = [self._begun(place.topic, place.partition) for place in places]
         except SourceError as error:
@@ -759,7 +762,9 @@ class _Following:
 
     def _is_over(self) -> bool:
         """Whether all that was there has come in."""
-        return self._until_eof and self._joined and all(part.finished for part in self.feed.arrivals.partitions)
+        parts = self.feed.arrivals.partitions
+        is_settled = bool(parts) or monotonic() - self._joined > _SETTLING_SECONDS
+        return self._until_eof and is_settled and all(part.finished for part in parts)
 
     def _has_any(self) -> bool:
         return bool(self._parts or self.feed.arrivals.ready or self.feed.bad)
