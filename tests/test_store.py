@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from amiss.alerts import Alert
-from amiss.errors import EventError, StateError, UsageError
+from amiss.errors import EventError, SinkError, StateError, UsageError
 from amiss.events import CODED_SCHEMA
+from amiss.outbox import deliver
 from amiss.store import Delta, PeriodRecord, Progress, Store, Story, Suppression, Totals, connection, frames, schema
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -553,10 +554,11 @@ def test_files_do_not_grow_when_snapshots_replace_each_other(store: Store, monke
     """Free pages are used again, and the log ahead of the file is cut."""
     monkeypatch.setattr(frames, "_AIM_BYTES", MEBIBYTE)
     sizes = []
+    chance = random.Random(1)
     for number in range(8):
         for _ in range(20):
             store.append(Delta(coded(), [], [], str(number)))
-        noise = pl.Series("bits", [random.Random(number).random() for _ in range(300_000)])
+        noise = pl.Series("bits", [chance.random() for _ in range(300_000)])
         store.snapshot(store.progress().seq, {"users": noise.to_frame()})
         info = store.info()
         sizes.append(info.file_bytes)
@@ -632,6 +634,43 @@ def test_the_outbox_remembers_tries_and_what_became_of_them(told: Store):
     assert told.info().outbox == {"dead": 1, "delivered": 1, "pending": 2}
     assert told.revive("mail", NOON) == 1
     assert told.due("mail", NOON) == [(alert(1).record(), 0)]
+
+
+class Receiver:
+    """A sink that keeps what it gets, and refuses the first call."""
+
+    url = "memory:"
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.calls = 0
+
+    def write(self, alerts: Sequence[Alert]) -> None:
+        """Take alerts from the second call on."""
+        self.calls += 1
+        if self.calls == 1:
+            raise SinkError("busy")
+        self.got.extend(notice.alert_id for notice in alerts)
+
+    def check(self) -> str:
+        """Always well."""
+        return "well"
+
+    def close(self) -> None:
+        """Nothing to give up."""
+
+
+def test_the_store_is_the_outbox_that_deliveries_read(told: Store):
+    """What a sink refused comes again later, from a connection that does not hold the lock, and only once."""
+    told.add_alert(alert(3), seq=1, sinks=["memory:"])
+    receiver = Receiver()
+    with Store.open(told.path, write=False) as outbox:
+        assert deliver(outbox, receiver, NOON).failed == 1
+        assert deliver(outbox, receiver, NOON).delivered == 0
+        assert deliver(outbox, receiver, NOON + HOUR).delivered == 1
+        assert deliver(outbox, receiver, NOON + HOUR).delivered == 0
+    assert receiver.got == ["a3"]
+    assert told.outbox("memory:")[0].state == "delivered"
 
 
 # Suppressions and verdicts
@@ -812,6 +851,7 @@ def test_an_export_that_cannot_be_written_says_so(told: Store, tmp_path: Path):
 
 WRITER = """
 import sys
+from amiss.outbox import deliver
 from amiss.store import Delta, Store
 import polars as pl
 from amiss.events import CODED_SCHEMA
