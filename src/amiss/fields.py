@@ -785,20 +785,31 @@ def events(raw: pl.DataFrame, found: Fields, timezone: str = "UTC") -> tuple[pl.
     (['7'], [(2, 'column "t" holds no time')])
     """
     roles = found.roles
-    time = roles["time"]
-    columns = {
-        "position": raw["position"].cast(pl.Int64),
-        "time": times.parse(time_values(raw, time.column), time.time_format or TimeFormat("iso"), timezone),
-        "user": _users(texts(raw, roles["user"].column)),
-        "action": _actions(texts(raw, roles["action"].column)),
-        "outcome": _outcomes(raw, roles.get("outcome")),
-    }
+    columns = {"position": raw["position"].cast(pl.Int64)}
+    columns |= {role: values_of(raw, role, found, timezone) for role in MAIN}
     columns |= {role: _optional(raw, role, roles[role]) for role in OPTIONAL_SCHEMA if role in roles}
     for name in found.rest:
         series = raw[name] if name in raw.columns else pl.Series(name, [None] * len(raw), dtype=pl.String)
         columns[name if name not in columns else f"raw.{name}"] = series
     frame = pl.DataFrame([series.rename(name) for name, series in columns.items()])
     return _split(frame, roles)
+
+
+def values_of(raw: pl.DataFrame, role: str, found: Fields, timezone: str = "UTC") -> pl.Series:
+    """What raw rows say of time, user, action or outcome; null where they lack it.
+
+    Examples
+    --------
+    >>> raw = pl.DataFrame({"time": ["2019-01-01", "2019-01-02"], "user": ["ann", ""], "action": ["a", "b"]})
+    >>> values_of(raw, "user", infer(raw)).to_list()
+    ['ann', None]
+    """
+    guess = found.roles.get(role)
+    if guess is None or role == "outcome":
+        return _outcomes(raw, guess)
+    if role == "time":
+        return times.parse(time_values(raw, guess.column), guess.time_format or TimeFormat("iso"), timezone)
+    return (_users if role == "user" else _actions)(texts(raw, guess.column))
 
 
 def _split(frame: pl.DataFrame, roles: Mapping[str, RoleGuess]) -> tuple[pl.DataFrame, pl.DataFrame]:
