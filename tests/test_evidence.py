@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 from tests import naive
 
 from amiss import evidence
+from amiss.evidence import Standing
+from amiss.sessions import boundaries
 
 BITS = st.lists(st.floats(-20, 20), min_size=1, max_size=30)
 
 
-def followed(bits: list[float], user: int = 0) -> list[float]:
+def followed(bits: list[float]) -> list[float]:
     """The running evidence of one user."""
-    return evidence.follow(pl.Series([user] * len(bits), dtype=pl.UInt32), np.array(bits))[0].tolist()
+    return evidence.running(np.array([0, len(bits)]), np.array(bits)).tolist()
 
 
 @given(BITS)
@@ -32,21 +35,61 @@ def test_running_evidence_by_hand():
     assert followed([3.0, -1.0]) == pytest.approx([math.log2(4.5), math.log2(2.375)], abs=1e-12)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5)), max_size=30), st.integers(0, 30))
-def test_running_evidence_goes_on_over_a_cut(events, cut):
-    """Two batches of a stream give the bits of one, bit for bit, and the same standing."""
-    frame = pl.DataFrame(events, schema={"user": pl.UInt32, "bits": pl.Float64}, orient="row")
+Moved = tuple[list[tuple[int, float]], list[tuple[int, int]], pl.DataFrame]
+"""The evidence after each event in their order, the levels reached at which, and where all stand."""
 
-    def follow(part: pl.DataFrame, standing: pl.DataFrame | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-        grouped = part.with_row_index().sort("user", maintain_order=True)
-        running, after = evidence.follow(grouped["user"], grouped["bits"].to_numpy(), standing)
-        return grouped.with_columns(running=running).sort("index").drop("index"), after
 
-    whole, end = follow(frame, None)
-    first, between = follow(frame[:cut], None)
-    second, after = follow(frame[cut:], between)
-    assert pl.concat([first, second]).equals(whole)
-    assert after.equals(end)
+def moved(events: list[tuple[int, float, float]], cuts: list[int], levels: list[float]) -> Moved:
+    """Follow events (user, bits of one detector, bits of another) in batches, each going on from a saved standing."""
+    running, reached, standing = [], [], Standing(2)
+    for low, high in pairwise([0, *sorted(cuts), len(events)]):
+        batch = sorted(enumerate(events[low:high], start=low), key=lambda row: row[1][0])
+        users = np.array([user for _, (user, *_) in batch], dtype=np.uint32)
+        first = boundaries(users)
+        columns = [np.array([row[column] for _, row in batch]) for column in (1, 2)]
+        standing = Standing(2, standing.frame())
+        after = standing.follow(users[first[:-1]], first, columns, levels)
+        running += [(batch[place][0], value) for place, value in enumerate(after.running.tolist())]
+        reached += [(batch[place][0], level) for place, level in zip(after.events, after.levels, strict=True)]
+    return sorted(running), sorted(reached), standing.frame()
+
+
+EVENTS = st.lists(st.tuples(st.integers(0, 3), st.floats(-5, 5), st.sampled_from([0.0, 2.0])), max_size=30)
+
+
+@given(EVENTS, st.lists(st.integers(0, 30), max_size=3))
+def test_running_evidence_goes_on_over_cuts(events, cuts):
+    """Batches of a stream give the bits of one, bit for bit, reach levels at the same events, and end alike."""
+    cuts = [min(cut, len(events)) for cut in cuts]
+    whole, parts = moved(events, [], [1.0, 4.0]), moved(events, cuts, [1.0, 4.0])
+    assert whole[:2] == parts[:2]
+    assert whole[2].equals(parts[2])
+
+
+@given(EVENTS)
+def test_detectors_together_equal_the_slow_twin(events):
+    """What several detectors say is their mean in the linear domain, over those that spoke so far."""
+    running, _, _ = moved(events, [], [])
+    for user in range(4):
+        of_user = [row[1:] for row in events if row[0] == user]
+        places = [place for place, row in enumerate(events) if row[0] == user]
+        for count, place in enumerate(places, start=1):
+            columns = [column for column in zip(*of_user[:count], strict=True) if any(column)]
+            expected = evidence.combine({str(n): naive.evidence(list(bits))[-1] for n, bits in enumerate(columns)})
+            assert running[place][1] == pytest.approx(expected, abs=1e-9)
+
+
+def test_each_level_is_reached_once():
+    """5 bits an event from the start: about 4, 9 and 14 bits; a level that was reached is not told again."""
+    _, reached, _ = moved(
+        [(0, 5.0, 0.0), (0, 5.0, 0.0), (0, -9.0, 0.0), (0, 9.0, 0.0), (0, 9.0, 0.0)], [], [3.0, 8.0, 18.0]
+    )
+    assert reached == [(0, 1), (1, 2), (4, 3)]
+
+
+def test_one_event_may_reach_several_levels():
+    """It is told once, with the highest of them."""
+    assert moved([(0, 30.0, 0.0)], [], [3.0, 8.0, 18.0])[1] == [(0, 3)]
 
 
 @pytest.mark.parametrize("bits", [1e4, -1e4])
@@ -84,7 +127,7 @@ def test_a_fair_coin_bet_on_rarely_reaches_b_bits():
     random = np.random.default_rng(7)
     users, events = 20_000, 40
     bits = np.where(random.random(users * events) < 0.5, math.log2(1.5), math.log2(0.5))
-    running, _ = evidence.follow(pl.Series(np.repeat(np.arange(users), events), dtype=pl.UInt32), bits)
+    running = evidence.running(np.arange(0, users * events + 1, events), bits)
     highest = running.reshape(users, events).max(axis=1)
     for b in range(1, 9):
         assert (highest >= b).mean() <= 2.0**-b + 3 * math.sqrt(2.0**-b / users)
@@ -143,9 +186,3 @@ def test_severity_steps_with_each_factor_of_ten(bits, severity):
 def test_how_rare_bits_are_is_said_in_words(bits, users, text):
     """Days, months and years among so many users."""
     assert evidence.once_in(bits, users) == text
-
-
-def test_groups_begin_where_the_user_changes():
-    """Edges of runs, and the number of events at the end."""
-    assert evidence.groups(pl.Series([4, 4, 2, 9, 9])).tolist() == [0, 2, 3, 5]
-    assert evidence.groups(pl.Series([], dtype=pl.UInt32)).tolist() == [0]

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import strategies as st
 
 from amiss.baseline import Past
-from amiss.detect import registry
+from amiss.detect import Scores, registry
 from amiss.detect.sequence import Sequence as SequenceDetector
 from amiss.detect.sequence import SequenceBaseline
 from amiss.events import EVENT_SCHEMA
+from amiss.sessions import Events
 from amiss.testing import ListSource, check_calibration, check_detector, check_source, draw_chains
 from amiss.vocabulary import Vocabulary, encode_events
 
@@ -35,14 +36,15 @@ def test_normal_users_of_any_draw_reach_b_bits_once_in_2_to_the_b(seed: int):
 class Twisted:
     """The sequence detector with one law broken."""
 
-    twist: Callable[[pl.DataFrame], pl.DataFrame]
+    twist: pl.Expr
     inner: SequenceDetector = field(default_factory=SequenceDetector)
 
     name: ClassVar[str] = "twisted"
     counts: ClassVar[str] = "sequence"
     count_schema: ClassVar[dict[str, pl.DataType]] = SequenceDetector.count_schema
+    state_schema: ClassVar[dict[str, pl.DataType]] = SequenceDetector.state_schema
 
-    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+    def summarise(self, events: Events) -> pl.DataFrame:
         """As the detector within."""
         return self.inner.summarise(events)
 
@@ -50,16 +52,17 @@ class Twisted:
         """As the detector within."""
         return self.inner.baseline(past, leave_out=leave_out)
 
-    def no_state(self) -> pl.DataFrame:
+    def memory(self, state: pl.DataFrame | None = None) -> Any:
         """As the detector within."""
-        return self.inner.no_state()
+        return self.inner.memory(state)
 
-    def score(self, events: pl.DataFrame, baseline: Any, state: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def score(self, events: Events, baseline: Any, memory: Any = None) -> Scores:
         """The twisted scores."""
-        scores, state = self.inner.score(events, baseline, state)
-        return self.twist(scores), state
+        scores = self.inner.score(events, baseline, memory)
+        twisted = events.frame().with_columns(bits=scores.bits).select(bits=self.twist)
+        return Scores(twisted["bits"].to_numpy(), scores.surprisal)
 
-    def explain(self, events: pl.DataFrame, baseline: Any, name_of: Callable[[int], str]) -> dict[int, Any]:
+    def explain(self, events: Events, baseline: Any, name_of: Callable[[int], str]) -> dict[int, Any]:
         """As the detector within."""
         return self.inner.explain(events, baseline, name_of)
 
@@ -78,7 +81,7 @@ def test_the_check_names_the_law_that_is_broken(law: str):
     found = "chunks" if law == "look-ahead" else law  # what looks ahead also depends on where a stream is cut
     rows = encode_events(events(30), Vocabulary(), Vocabulary())
     with pytest.raises(AssertionError, match=f"^{found}: "):
-        check_detector(Twisted(lambda scores: scores.with_columns(bits=BROKEN[law])), st.just(rows), examples=10)
+        check_detector(Twisted(BROKEN[law]), st.just(rows), examples=10)
 
 
 def events(rows: int) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from amiss.blocks import frozen
 from amiss.errors import UsageError
 
 if TYPE_CHECKING:
-    from amiss.baseline_kernel import Rows
+    from amiss.baseline_kernel import Normal, Rows
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -35,11 +36,27 @@ COUNT_SCHEMA: Final[dict[str, pl.DataType]] = {
 COUNT_KEYS: Final = tuple(name for name in COUNT_SCHEMA if name != "count")
 """What a row of counts is about; counts are ordered by it."""
 
+OWN_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.UInt32(),
+    "feature": pl.UInt8(),
+    "weights": pl.Array(pl.Float64(), 4),
+    "given": pl.List(pl.Int32()),
+    "value": pl.List(pl.Int32()),
+    "count": pl.List(pl.Int32()),
+}
+"""What is remembered of a user while a period runs: a row per feature, 12 bytes per different pair.
+
+The value of a pair that the baseline knows nothing of stands as ``-1 - value``.
+"""
+
 CELL_SCHEMA: Final[dict[str, pl.DataType]] = {"given": pl.Int32(), "value": pl.Int32(), "count": pl.Int64()}
 """Counts of one feature over all users."""
 
 
 HIGHEST_CAP: Final = 1_000_000_000
+
+LARGEST_TABLE: Final = 1 << 17
+"""The most values in rows of which the price is kept; that of others is found each time."""
 
 
 def no_counts() -> pl.DataFrame:
@@ -109,6 +126,7 @@ class Past:
     def __init__(self, periods: Iterable[pl.DataFrame] = ()) -> None:
         self._periods: list[pl.DataFrame] = []
         self._cells: dict[tuple[int, int], pl.DataFrame] = {}
+        self._chains: dict[tuple[int, int], Chain] = {}
         self._by_user: pl.DataFrame | None = None
         for period in periods:
             self.add(period)
@@ -132,6 +150,13 @@ class Past:
             self._cells[key] = _summed([capped(period, feature, cap) for period in self._periods])
         return self._cells[key]
 
+    def chain(self, feature: int, cap: int) -> Chain:
+        """The chances of one feature, from its cells; the same object until a period comes or goes."""
+        key = (feature, cap)
+        if key not in self._chains:
+            self._chains[key] = Chain.from_cells(self.cells(feature, cap))
+        return self._chains[key]
+
     def by_user(self) -> pl.DataFrame:
         """The counts over all periods by user (`COUNT_SCHEMA`)."""
         if self._by_user is None:
@@ -140,6 +165,7 @@ class Past:
 
     def _change(self, counts: pl.DataFrame, sign: int) -> None:
         """Add the counts of a period to all sums, or take them away."""
+        self._chains.clear()
         signed = pl.col("count") * sign
         for (feature, cap), cells in self._cells.items():
             self._cells[feature, cap] = _summed([cells, capped(counts, feature, cap).with_columns(signed)])
@@ -226,6 +252,21 @@ class Chain:
         row_total = np.diff(np.append(0, np.cumsum(count))[start])
         total = np.bincount(value, weights=count).astype(np.int64) if len(value) else np.zeros(0, dtype=np.int64)
         return cls(row_of, start, value, count, row_total, total, _flat(start, value, count, row_total, total))
+
+    @cached_property
+    def normal(self) -> Normal:
+        """What compiled passes judge by."""
+        from amiss import baseline_kernel as kernel
+
+        counts = (self.row_of, self.start, self.value, self.count, self.row_total, self.total)
+        row_of, start, value, count, row_total, total = map(frozen, counts)
+        rows, values = len(self.row_total) + 1, len(self.total) + 1
+        table = np.empty((rows if rows * values <= LARGEST_TABLE else 0, values, 3))
+        whole = kernel.whole(value, total)
+        normal = kernel.Normal(row_of, start, value, count, row_total, total, frozen(self.flat), whole, frozen(table))
+        if len(table):
+            kernel.tabulate(normal, table)
+        return normal
 
     @property
     def known(self) -> int:

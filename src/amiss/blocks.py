@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 Result = TypeVar("Result")
 Number = TypeVar("Number", bound=np.generic)
 
-LARGEST: Final = 500_000
+LARGEST: Final = 100_000
 SMALLEST: Final = 20_000
 """Events of a block."""
 

@@ -11,30 +11,27 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from amiss import evidence, surprisal
-from amiss.baseline import Past, merge
-from amiss.detect import Detector, Reason
+from amiss import surprisal
+from amiss.baseline import Floats, Past, merge
+from amiss.blocks import by_block
+from amiss.detect import Detector, Memory, Reason, Scores
 from amiss.events import OUTCOMES
-from amiss.sessions import SESSION_GAP, action_of, group
+from amiss.evidence import Standing
+from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
 from amiss.sources import CodedSource, Source
-from amiss.spool import Spool
+from amiss.spool import EPOCH, Spool
 from amiss.vocabulary import Vocabulary, encode_events
 
 WINDOW: Final = timedelta(days=30)
 """How far back a baseline reaches; whole days fall out of it."""
 
-Floats = npt.NDArray[np.float64]
 Counts = dict[str, pl.DataFrame]
 """The counts of a period, by what detectors call them."""
-
-STEP_SCHEMA: Final = {"user": pl.UInt32(), "action": pl.UInt32(), "outcome": pl.UInt8()}
-"""What surprisal asks of events."""
 
 
 class History:
@@ -74,6 +71,46 @@ class History:
                     self._pasts[family].add(counts)
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Detectors, each with what is normal in a period."""
+
+    detectors: Sequence[Detector[Any]]
+    baselines: Sequence[Any]
+
+    @classmethod
+    def of(cls, detectors: Sequence[Detector[Any]], pasts: Mapping[str, Past], *, leave_out: bool = False) -> Panel:
+        """The detectors with what follows from the past."""
+        return cls(detectors, [each.baseline(pasts[each.counts], leave_out=leave_out) for each in detectors])
+
+    def score(self, events: Events, memories: Sequence[Memory | None] | None = None) -> list[Scores]:
+        """What each detector says of events; without memories these must be all of their users in the period."""
+        given = memories or [None] * len(self.detectors)
+        panel = zip(self.detectors, self.baselines, given, strict=True)
+        return [detector.score(events, baseline, memory) for detector, baseline, memory in panel]
+
+    def reasons(self, events: Events, name_of: Callable[[int], str]) -> dict[int, list[Reason]]:
+        """What speaks against the users of these events, all of a period, most first."""
+        found: defaultdict[int, list[Reason]] = defaultdict(list)
+        for detector, baseline in zip(self.detectors, self.baselines, strict=True):
+            for user, reasons in detector.explain(events, baseline, name_of).items():
+                found[user] += reasons
+        return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
+
+
+def summaries(detectors: Sequence[Detector[Any]], events: Events) -> Counts:
+    """What events add to the baselines of detectors; those with the same counts share them."""
+    return {name: one.summarise(events) for name, one in {each.counts: each for each in detectors}.items()}
+
+
+class Judged(NamedTuple):
+    """What came of a block of users: where they stand, the steps they took, and what they add to baselines."""
+
+    standings: pl.DataFrame
+    steps: pl.DataFrame
+    counts: Counts
+
+
 @dataclass
 class Scan:
     """Everything that a scan knows: the coded events, how each day was judged, where each user stands."""
@@ -84,15 +121,14 @@ class Scan:
     actions: Vocabulary = field(default_factory=Vocabulary)
     spool: Spool = field(default_factory=Spool)
     history: History = field(default_factory=History)
-    befores: dict[date, pl.DataFrame | None] = field(default_factory=dict)
+    befores: dict[date, pl.DataFrame] = field(default_factory=dict)
     transitions: pl.DataFrame = field(default_factory=pl.DataFrame)
     standings: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     learned_from: str = ""
     top: int | None = 20
     told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
-    _judging: tuple[date, Mapping[str, Any]] | None = None
-    _kept: tuple[tuple[int, date, int], tuple[pl.DataFrame, pl.DataFrame]] | None = None
+    _judging: tuple[date, Panel] | None = None
 
     def run(self, sources: Iterable[Source], learn: Iterable[Source], progress: Callable[[int], None]) -> None:
         """Read, learn, judge."""
@@ -103,21 +139,14 @@ class Scan:
                 counted += len(frame)
                 progress(counted)
         self.learned_from = _described(past, self.spool.days())
-        before, learned = self._learn(past)
-        steps = [surprisal.steps(pl.DataFrame(schema=STEP_SCHEMA))]
-        standings = []
-        for day, events in self._days(before):
-            standings.append(self._stand(events, day))
-            self._tell(standings[-1], events, day)
-            steps.append(surprisal.steps(coded(events)))
-        taken = pl.concat(steps)
+        last = Last()
+        learned = self._learn(past, last)
+        judged = [part for day in self.spool.days() for part in self._judge(day, last)]
+        taken = pl.concat([surprisal.steps(_NO_EVENTS), *(part.steps for part in judged)])
         self.transitions = surprisal.transitions(learned if len(past) else surprisal.merge(taken.drop("user")))
-        self.standings = (
-            _with_surprisal(standings, surprisal.priced(taken, self.transitions, by=["user"]))
-            if standings
-            else self.standings
-        )
-        self._kept = None
+        if judged:
+            profile = surprisal.priced(taken, self.transitions, by=["user"])
+            self.standings = _with_surprisal([part.standings for part in judged], profile)
 
     def name_of(self, state: int) -> str:
         """A state in words."""
@@ -125,10 +154,10 @@ class Scan:
         text = str(self.actions.decode([action])[0])
         return f"{text} (failed)" if outcome == "failure" else text
 
-    def events(self, day: date, users: Sequence[int]) -> pl.DataFrame:
+    def events(self, day: date, users: Sequence[int]) -> Events:
         """The grouped events of some users on a day."""
         wanted = self.spool.select(day, pl.col("user").is_in(list(users)))
-        return group(wanted, self.befores[day], session_gap=self.session_gap)[0]
+        return group(wanted, Last(self.befores[day]), session_gap=self.session_gap)
 
     def scored(self, day: date, users: Sequence[int]) -> pl.DataFrame:
         """The grouped events of some users on a day, with `surprisal`, `bits` and running `evidence` after each.
@@ -136,31 +165,25 @@ class Scan:
         Surprisal and bits are those of the first detector, evidence that of all together.
         """
         events = self.events(day, users)
-        scores = self._scores(events, day)
-        together = self._evidence(events, scores)[1]
-        first = next(iter(scores.values()))
-        return events.with_columns(first["surprisal"], first["bits"], evidence=together)
+        scores = self._panel(day).score(events)
+        together = self._stand(events, scores)[1]
+        first = pl.DataFrame({"surprisal": scores[0].surprisal, "bits": scores[0].bits, "evidence": together})
+        return events.frame().hstack(first)
 
-    def reasons(self, day: date, events: pl.DataFrame) -> dict[int, list[Reason]]:
-        """What speaks against the users of these grouped events, all of a day, most first."""
-        found: defaultdict[int, list[Reason]] = defaultdict(list)
-        baselines = self._baselines(day)
-        for detector in self.detectors:
-            explained = detector.explain(events, baselines[detector.name], self.name_of)
-            for user, reasons in explained.items():
-                found[user] += reasons
-        return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
+    def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
+        """What speaks against some users on a day, most first."""
+        return self._panel(day).reasons(self.events(day, users), self.name_of)
 
-    def _tell(self, standing: pl.DataFrame, events: pl.DataFrame, day: date) -> None:
+    def _tell(self, standings: Sequence[pl.DataFrame], day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""
         best = sorted((bits for bits, _, _ in self.told.values()), reverse=True)
         least = best[self.top - 1] if self.top is not None and len(best) >= self.top else -math.inf
-        ahead = standing.filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
+        ahead = pl.concat(standings).filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
         ahead = ahead if self.top is None else ahead.head(self.top)
         found = dict(ahead.select("user", "bits").iter_rows())
         better = {user: bits for user, bits in found.items() if user not in self.told or bits > self.told[user][0]}
         if better:
-            reasons = self.reasons(day, events.filter(pl.col("user").is_in(list(better))))
+            reasons = self.reasons(day, list(better))
             self.told |= {user: (bits, day, reasons.get(user, [])) for user, bits in better.items()}
 
     def _read(self, sources: Iterable[Source]) -> Iterator[pl.DataFrame]:
@@ -173,107 +196,99 @@ class Scan:
                 yield frame.with_columns(pl.col("position") + offset) if offset else frame
             offset += last
 
-    def _learn(self, past: Spool) -> tuple[pl.DataFrame | None, pl.DataFrame]:
-        """Take the counts of the days to learn from; the last events, and the surprisal counts of all."""
-        before: pl.DataFrame | None = None
-        surprisals = []
+    def _learn(self, past: Spool, last: Last) -> pl.DataFrame:
+        """Take the counts of the days to learn from; the surprisal counts of all."""
+        steps = [surprisal.merge()]
         for day in past.days():
-            self.history.learned[day] = self._summaries(past, day, before)
-            surprisals += [surprisal.summarise(coded(part)) for part, _ in self._grouped(past, day, before)]
-            before = self._last(past, day, before)
-        return before, surprisal.merge(*surprisals)
+            parts = [self._counted(part, last) for part in past.parts(day)]
+            self.history.learned[day] = _merged([part.counts for blocks in parts for part in blocks])
+            steps += [part.steps.drop("user") for blocks in parts for part in blocks]
+        return surprisal.merge(*steps)
 
-    def _days(self, before: pl.DataFrame | None) -> Iterator[tuple[date, pl.DataFrame]]:
-        """The grouped events of each day in parts, once it is known what judges the day."""
-        days = self.spool.days()
-        for day in days:
-            self.befores[day] = before
-            if day != days[-1] or not any(len(past) for past in self.history.before(day).values()):
-                self.history.judged[day] = self._summaries(self.spool, day, before)
-            self._judging = None
-            for part, _ in self._grouped(self.spool, day, before):
-                yield day, part
-            before = self._last(self.spool, day, before)
+    def _judge(self, day: date, last: Last) -> list[Judged]:
+        """What came of a day, once it is known what judges it; its counts join the history."""
+        self._judging = None
+        self.befores[day] = last.frame(since=_start(day) - self.session_gap // MICROSECOND)
+        ahead = not any(len(past) for past in self.history.before(day).values())
+        if ahead:
+            parts = [self._counted(part, Last(self.befores[day])) for part in self.spool.parts(day)]
+            self.history.judged[day] = _merged([part.counts for blocks in parts for part in blocks])
+        panel = self._panel(day)
+        count = not ahead and day != self.spool.days()[-1]
+        judged = [found for part in self.spool.parts(day) for found in self._judged(part, day, panel, last, count)]
+        if count:
+            self.history.judged[day] = _merged([part.counts for part in judged])
+        self._tell([part.standings for part in judged], day)
+        return judged
 
-    def _baselines(self, day: date) -> Mapping[str, Any]:
-        """What is normal for each detector on a day, kept until another day is asked for."""
+    def _counted(self, part: pl.DataFrame, last: Last) -> list[Judged]:
+        """What the events of users add to baselines, block by block."""
+        groups = self._groups(part, last)
+
+        def block(low: int, high: int) -> Judged:
+            events = groups.block(low, high, last)
+            return Judged(pl.DataFrame(), surprisal.steps(events), summaries(self.detectors, events))
+
+        return by_block(groups.first, block)
+
+    def _judged(self, part: pl.DataFrame, day: date, panel: Panel, last: Last, count: bool) -> list[Judged]:  # noqa: FBT001
+        """What came of all events of users on a day, block by block."""
+        groups = self._groups(part, last)
+
+        def block(low: int, high: int) -> Judged:
+            events = groups.block(low, high, last)
+            standing = self._stand(events, panel.score(events))[0].with_columns(pl.lit(day).alias("period"))
+            counts = summaries(self.detectors, events) if count else {}
+            return Judged(standing, surprisal.steps(events), counts)
+
+        return by_block(groups.first, block)
+
+    def _groups(self, part: pl.DataFrame, last: Last) -> Groups:
+        """Events sorted by user."""
+        groups = Groups(part, session_gap=self.session_gap)
+        last.grow(groups.highest + 1)
+        return groups
+
+    def _panel(self, day: date) -> Panel:
+        """The detectors with what is normal on a day, kept until another day is asked for."""
         if self._judging is None or self._judging[0] != day:
             pasts = self.history.before(day)
             alone = not any(len(past) for past in pasts.values())
-            pasts = self.history.alone(day) if alone else pasts
-            self._judging = (
-                day,
-                {
-                    detector.name: detector.baseline(pasts[detector.counts], leave_out=alone)
-                    for detector in self.detectors
-                },
-            )
+            panel = Panel.of(self.detectors, self.history.alone(day) if alone else pasts, leave_out=alone)
+            self._judging = day, panel
         return self._judging[1]
 
-    def _stand(self, events: pl.DataFrame, day: date) -> pl.DataFrame:
-        """Where the users of grouped events stand at the end of a day."""
-        first = evidence.groups(events["user"])
-        last = first[1:] - 1
-        running, together = self._evidence(events, self._scores(events, day))
-        return events[first[:-1]].select(
-            "user",
-            pl.lit(day).alias("period"),
-            pl.Series("events", np.diff(first)),
-            pl.col("time").alias("first_time"),
-            events["time"][last].alias("last_time"),
-            pl.Series("bits", together[last]),
-            pl.Series("peak", np.maximum.reduceat(together, first[:-1])),
-            pl.struct(pl.Series(name, bits[last]) for name, bits in running.items()).alias("detectors"),
-        )
-
-    def _evidence(self, events: pl.DataFrame, scores: Mapping[str, pl.DataFrame]) -> tuple[dict[str, Floats], Floats]:
-        """The running evidence after each event, by detector and of all together."""
-        silent = np.zeros(len(events))
-        bits = {name: scored["bits"].to_numpy() for name, scored in scores.items()}
-        spoken = {name: given for name, given in bits.items() if given.any()}
-        running = {name: evidence.follow(events["user"], given)[0] for name, given in spoken.items()}
-        together = (
-            evidence.together(events["user"], list(spoken.values()), list(running.values())) if spoken else silent
-        )
-        return {name: running.get(name, silent) for name in bits}, together
-
-    def _scores(self, events: pl.DataFrame, day: date) -> dict[str, pl.DataFrame]:
-        """The scores of each detector, for users of whom a day holds no earlier events."""
-        baselines = self._baselines(day)
-        return {
-            detector.name: detector.score(events, baselines[detector.name], detector.no_state())[0]
-            for detector in self.detectors
+    def _stand(self, events: Events, scores: Sequence[Scores]) -> tuple[pl.DataFrame, Floats]:
+        """Where the users of events stand at the end of a day, and the evidence after each event."""
+        users = np.arange(len(events.first) - 1, dtype=np.uint32)
+        standing = Standing(len(scores))
+        running = standing.follow(users, events.first, [each.bits for each in scores]).running
+        time = pl.Series(events.time).cast(pl.Datetime("us", "UTC"))
+        by_detector = standing.by_detector(users)
+        named = {detector.name: by_detector[:, number] for number, detector in enumerate(self.detectors)}
+        columns = {
+            "user": events.users,
+            "events": np.diff(events.first),
+            "first_time": time.gather(events.first[:-1]),
+            "last_time": time.gather(events.first[1:] - 1),
+            "bits": standing.of(users, "now"),
+            "peak": standing.of(users, "peak"),
+            "detectors": pl.DataFrame(named).to_struct(),
         }
+        return pl.DataFrame(columns, schema_overrides={"user": pl.UInt32}), running
 
-    def _summaries(self, spool: Spool, day: date, before: pl.DataFrame | None) -> Counts:
-        """The counts of a day for each detector."""
-        parts = [part for part, _ in self._grouped(spool, day, before)]
-        families = {detector.counts: detector for detector in self.detectors}
-        return {name: merge([detector.summarise(part) for part in parts]) for name, detector in families.items()}
 
-    def _last(self, spool: Spool, day: date, before: pl.DataFrame | None) -> pl.DataFrame:
-        """The last events of all users after a day."""
-        *_, (_, last) = self._grouped(spool, day, before)
-        return last
+_NO_EVENTS: Final = Events.of(pl.DataFrame(schema=GROUPED_SCHEMA))
 
-    def _grouped(
-        self, spool: Spool, day: date, before: pl.DataFrame | None
-    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-        """The grouped events of a day in parts, with the last events of all users after each part.
 
-        What was grouped last is kept: a day is counted, then scored.
-        """
-        key = (id(spool), day, id(before))
-        if self._kept is not None and self._kept[0] == key:
-            yield self._kept[1]
-            return
-        self._kept = None
-        last = before
-        for part in spool.parts(day):
-            events, last = group(part, last, session_gap=self.session_gap)
-            if len(part) == spool.rows(day):
-                self._kept = (key, (events, last))
-            yield events, last
+def _merged(parts: Sequence[Counts]) -> Counts:
+    """Counts of users of each block as those of all."""
+    return {name: merge([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+
+
+def _start(day: date) -> int:
+    """When a day begins, in microseconds."""
+    return (day - EPOCH) // MICROSECOND
 
 
 def coded_frames(source: Source, users: Vocabulary, actions: Vocabulary) -> Iterator[pl.DataFrame]:

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.blocks import by_block, frozen
+from amiss.blocks import Ints, frozen
 from amiss.severity import SEVERITIES, Severity
 
 Floats = npt.NDArray[np.float64]
 
 DAYS_PER_YEAR: Final = 365.25
-
-STANDING_SCHEMA: Final[dict[str, pl.DataType]] = {"user": pl.UInt32(), "events": pl.Int64(), "begun": pl.Float64()}
-"""Where users stand with one detector in one period: events so far, and log2 of the evidence that has begun."""
 
 
 def onset_weight(k: int) -> float:
@@ -50,100 +47,141 @@ def unspent(k: int) -> float:
     return 1.0 if k == 0 else 1.0 / (2.0 * k)
 
 
-def groups(user: pl.Series) -> npt.NDArray[np.int64]:
-    """Where the users of grouped events begin, and the number of events: (u + 1,).
-
-    Examples
-    --------
-    >>> groups(pl.Series([7, 7, 9]))
-    array([0, 2, 3])
-    """
-    codes = user.to_numpy()
-    begins = np.append(True, codes[1:] != codes[:-1]) if len(codes) else np.zeros(0, dtype=np.bool_)
-    return np.append(np.flatnonzero(begins), len(codes))
-
-
-def follow(user: pl.Series, bits: Floats, standing: pl.DataFrame | None = None) -> tuple[Floats, pl.DataFrame]:
-    """The running evidence after each event in bits, and where users stand behind them.
+class Standing:
+    """Where users stand in a period: the evidence of each detector about them, and of all together.
 
     With ``E`` the evidence that has begun and `w` the :func:`onset_weight` of the user's k-th event,
-    ``E = (E + w) * 2^bits`` and the running evidence is ``log2(E + unspent(k))``.
+    ``E = (E + w) * 2^bits``; a detector's running evidence is ``log2(E + unspent(k))``. That of all together is the
+    :func:`combine` of those that gave the user any bits so far.
 
     Parameters
     ----------
-    user, bits : (n,)
-        Events in groups: those of a user together, in order.
-    standing : (u, 3) `STANDING_SCHEMA`
-        What the call before returned second; none at the start of a period.
+    detectors
+        How many.
+    state : (u, 7)
+        What `frame` gave; nobody's at the start of a period.
 
     Examples
     --------
-    >>> running, standing = follow(pl.Series([7, 7], dtype=pl.UInt32), np.array([3.0, -1.0]))
-    >>> running.round(3)
+    >>> standing = Standing(1)
+    >>> standing.follow(np.array([7], dtype=np.uint32), np.array([0, 2]), [np.array([3.0, -1.0])]).running.round(3)
     array([2.17 , 1.248])
-    >>> standing.rows()
-    [(7, 2, 1.087462...)]
+    >>> standing.frame().select("user", "events", "now", "peak").rows()
+    [(7, 2, 1.24792..., 2.16992...)]
 
     Source
     ------
     The mixture over the moment of change: Shiryaev 1963, "On optimum methods in quickest detection problems"; as a
     test martingale: Ramdas, Grunwald, Vovk, Shafer 2023, "Game-theoretic statistics and safe anytime-valid inference".
     """
-    from amiss import evidence_kernel as kernel
 
-    first = groups(user)
-    now = pl.DataFrame({"user": user.gather(first[:-1])}, schema_overrides={"user": pl.UInt32})
-    before = pl.DataFrame(schema=STANDING_SCHEMA) if standing is None else standing
-    events, begun = _standing(now, before)
-    running = np.empty(len(user))
-    given = frozen(bits)
+    def __init__(self, detectors: int, state: pl.DataFrame | None = None) -> None:
+        self.detectors = detectors
+        self._columns: dict[str, npt.NDArray[Any]] = {
+            name: np.zeros((0, detectors) if width else 0, dtype=dtype) for name, (dtype, width) in _COLUMNS.items()
+        }
+        if state is not None and len(state):
+            users = state["user"].to_numpy()
+            self._grow(int(users.max()) + 1)
+            for name, column in self._columns.items():
+                column[users] = state[name].to_numpy()
 
-    def block(low: int, high: int) -> None:
-        part = slice(int(first[low]), int(first[high]))
-        kernel.follow(first[low : high + 1] - first[low], given[part], events[low:high], begun[low:high], running[part])
+    def follow(
+        self, users: npt.NDArray[np.uint32], first: Ints, bits: Sequence[Floats], levels: Sequence[float] = ()
+    ) -> Followed:
+        """Move on with events of users.
 
-    by_block(first, block)
-    moved = now.with_columns(pl.Series("events", events), pl.Series("begun", begun))
-    return running, pl.concat([before.join(now, on="user", how="anti"), moved]).sort("user")
+        Parameters
+        ----------
+        users : (u,)
+        first : (u + 1,)
+            Where the events of each begin.
+        bits : one (n,) for each detector
+        levels
+            Bits, in rising order; it is told when a user's evidence first reaches each.
+        """
+        from amiss import evidence_kernel as kernel
+
+        self._grow(int(users.max(initial=0)) + 1)
+        part = {name: column[users] for name, column in self._columns.items()}
+        running = np.empty(int(first[-1]))
+        ascended = np.zeros((2, len(users) * len(levels)), dtype=np.int64)
+        stood = kernel.Stood(*part.values())
+        found = kernel.follow(frozen(first), frozen(np.stack(bits)), stood, np.asarray(levels), running, ascended)
+        for name, column in self._columns.items():
+            column[users] = part[name]
+        return Followed(running, ascended[0, :found], ascended[1, :found])
+
+    def by_detector(self, users: npt.NDArray[np.uint32]) -> Floats:
+        """The evidence of each detector about each of these users: (u, d)."""
+        events = np.maximum(self._columns["events"][users], 1)[:, None]
+        mass, scale = self._columns["mass"][users], self._columns["scale"][users]
+        bits: Floats = np.log2(mass + np.exp2(-scale) / (2.0 * events)) + scale
+        return np.where(self._columns["spoke"][users], bits, 0.0)
+
+    def of(self, users: npt.NDArray[np.uint32], name: str) -> npt.NDArray[Any]:
+        """A column of `frame` for each of these users: (u,)."""
+        values: npt.NDArray[Any] = self._columns[name][users]
+        return values
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each user who did anything: `user`, `events`, `now`, `peak`, and what it takes to go on."""
+        users = np.flatnonzero(self._columns["events"]).astype(np.uint32)
+        columns = {name: column[users] for name, column in self._columns.items()}
+        return pl.DataFrame({"user": users} | {name: _series(column) for name, column in columns.items()})
+
+    def _grow(self, users: int) -> None:
+        """Make room for the codes below `users`."""
+        there = len(self._columns["events"])
+        if users <= there:
+            return
+        size = max(users, there * 5 // 4)
+        for name, column in self._columns.items():
+            grown = np.zeros((size, *column.shape[1:]), dtype=column.dtype)
+            grown[:there] = column
+            self._columns[name] = grown
 
 
-def together(user: pl.Series, bits: Sequence[Floats], running: Sequence[Floats]) -> Floats:
-    """The running evidence of all detectors together after each event, as :func:`combine` gives it.
+class Followed(NamedTuple):
+    """What came of following events: the evidence of all together after each (n,), and who reached which level.
 
-    The detectors that speak of a user weigh the same; one that gave the user no bits at all, as for want of a past,
-    weighs nothing.
+    `events` (c,) are the places of events at which a user first reached a level, `levels` (c,) how many are reached.
+    """
 
-    Parameters
-    ----------
-    user : (n,)
-        Events in groups.
-    bits, running : one (n,) for each detector
+    running: Floats
+    events: Ints
+    levels: Ints
+
+
+_COLUMNS: Final[dict[str, tuple[type[np.generic], bool]]] = {
+    "events": (np.int64, False),
+    "now": (np.float64, False),
+    "peak": (np.float64, False),
+    "level": (np.int64, False),
+    "mass": (np.float64, True),
+    "scale": (np.float64, True),
+    "spoke": (np.bool_, True),
+}
+"""What is known of a user, and whether by detector: E is ``mass * 2^scale``."""
+
+
+def _series(column: npt.NDArray[Any]) -> pl.Series:
+    """A column of a frame, as wide as the array is."""
+    if column.ndim == 1:
+        return pl.Series(column)
+    inner = pl.Boolean() if column.dtype == np.bool_ else pl.Float64()
+    return pl.Series(column, dtype=pl.Array(inner, column.shape[1]))
+
+
+def running(first: Ints, *bits: Floats) -> Floats:
+    """The evidence of detectors together after each event (n,), for users who begin at `first` (u + 1,).
 
     Examples
     --------
-    >>> user = pl.Series([7, 7, 8], dtype=pl.UInt32)
-    >>> together(user, [np.array([3.0, 0.0, 1.0]), np.zeros(3)], [np.array([2.0, 2.0, 0.5]), np.zeros(3)])
-    array([2. , 2. , 0.5])
+    >>> running(np.array([0, 2]), np.array([3.0, -1.0])).round(3)
+    array([2.17 , 1.248])
     """
-    if len(running) == 1:
-        return running[0]
-    from amiss import evidence_kernel as kernel
-
-    first, given, followed = groups(user), np.stack(bits), np.stack(running)
-    total = np.empty(len(user))
-
-    def block(low: int, high: int) -> None:
-        part = slice(int(first[low]), int(first[high]))
-        kernel.together(first[low : high + 1] - first[low], given[:, part], followed[:, part], total[part])
-
-    by_block(first, block)
-    return total
-
-
-def _standing(users: pl.DataFrame, before: pl.DataFrame) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Events so far and log2 of the begun evidence of `users`; 0 and -inf for new ones."""
-    known = users.join(before, on="user", how="left", maintain_order="left")
-    return known["events"].fill_null(0).to_numpy().copy(), known["begun"].fill_null(-math.inf).to_numpy().copy()
+    return Standing(len(bits)).follow(np.arange(len(first) - 1, dtype=np.uint32), first, bits).running
 
 
 def combine(bits: Mapping[str, float], weights: Mapping[str, float] | None = None) -> float:

@@ -163,7 +163,7 @@ class Result:
         """The reasons of a row of users, found now where they were not asked for."""
         if row["reasons"]:
             return [Reason(**reason) for reason in row["reasons"]]
-        told = self._scan.reasons(row["period"], self._scan.events(row["period"], [row["code"]]))
+        told = self._scan.reasons(row["period"], [row["code"]])
         return told.get(row["code"], [])
 
     def _told(self, scored: pl.DataFrame) -> pl.DataFrame:

@@ -6,19 +6,23 @@ after every gap above `session_gap`; the state before its first event is START.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from amiss.blocks import Ints, by_block, frozen
-from amiss.events import OUTCOMES
+from amiss.blocks import Ints, frozen
+from amiss.events import CODED_SCHEMA, OUTCOMES
 
 START: Final = -1
 """The `previous` of a session's first event; its `gap` is -1 too."""
 
 SESSION_GAP: Final = timedelta(minutes=30)
+
+MICROSECOND: Final = timedelta(microseconds=1)
 
 GROUPED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "position": pl.Int64(),
@@ -28,14 +32,113 @@ GROUPED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "previous": pl.Int32(),
     "gap": pl.Int64(),
 }
-"""Columns of grouped events, ordered by user, within a user by time and position; `gap` in microseconds."""
+"""Columns of grouped events as a frame, ordered by user, within a user by time and position; `gap` in microseconds."""
 
 LAST_SCHEMA: Final[dict[str, pl.DataType]] = {
     "user": pl.UInt32(),
     "state": pl.Int32(),
     "time": pl.Datetime("us", "UTC"),
 }
-"""The last event of each user: what the first event of the next batch comes after."""
+"""The last event of each user: what the next one comes after."""
+
+Users = npt.NDArray[np.uint32]
+States = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events in groups: those of a user together, in order, each with what came before it in the session.
+
+    Attributes
+    ----------
+    position, time, user, state, previous, gap : (n,)
+        The columns of `GROUPED_SCHEMA`; `time` and `gap` in microseconds.
+    first : (u + 1,)
+        Where the events of each user begin, and the number of events.
+    """
+
+    position: Ints
+    time: Ints
+    user: Users
+    state: States
+    previous: States
+    gap: Ints
+    first: Ints
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def users(self) -> Users:
+        """The users that the events are of: (u,)."""
+        return self.user[self.first[:-1]]
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Events:
+        """The events of a frame (`GROUPED_SCHEMA`) that stand in groups.
+
+        Examples
+        --------
+        >>> events = Events.of(pl.DataFrame([(1, 0, 7, 3, -1, -1)], schema=GROUPED_SCHEMA, orient="row"))
+        >>> events.users, events.first
+        (array([7], dtype=uint32), array([0, 1]))
+        """
+        typed = frame.select(pl.col(name).cast(dtype).to_physical() for name, dtype in GROUPED_SCHEMA.items())
+        columns: dict[str, Any] = {name: frozen(typed[name].to_numpy()) for name in GROUPED_SCHEMA}
+        return cls(**columns, first=boundaries(columns["user"]))
+
+    def frame(self) -> pl.DataFrame:
+        """The events as a frame (`GROUPED_SCHEMA`)."""
+        columns = {name: getattr(self, name) for name in GROUPED_SCHEMA}
+        return pl.DataFrame(columns, schema_overrides=GROUPED_SCHEMA)
+
+    def part(self, low: int, high: int) -> Events:
+        """The events of the users from `low` to `high`, who stand in order."""
+        events = slice(int(self.first[low]), int(self.first[high]))
+        columns: dict[str, Any] = {name: getattr(self, name)[events] for name in GROUPED_SCHEMA}
+        return Events(**columns, first=self.first[low : high + 1] - self.first[low])
+
+
+class Last:
+    """The last event of each user: what the next one comes after.
+
+    It moves on as events are grouped. 12 bytes a user.
+
+    Examples
+    --------
+    >>> last = Last(pl.DataFrame([(7, 3, 60_000_000)], schema=LAST_SCHEMA, orient="row"))
+    >>> len(last.frame()), len(last.frame(since=61_000_000))
+    (1, 0)
+    """
+
+    def __init__(self, frame: pl.DataFrame | None = None) -> None:
+        self.state: States = np.zeros(0, dtype=np.int32)
+        self.time: Ints = np.zeros(0, dtype=np.int64)
+        if frame is not None and len(frame):
+            user = frame["user"].to_numpy()
+            self.grow(int(user.max()) + 1)
+            self.state[user] = frame["state"].to_numpy()
+            self.time[user] = frame["time"].to_physical().to_numpy()
+
+    def grow(self, users: int) -> None:
+        """Make room for the codes below `users`."""
+        if users > len(self.state):
+            more = max(users, len(self.state) * 5 // 4) - len(self.state)
+            self.state = np.append(self.state, np.full(more, START, dtype=np.int32))
+            self.time = np.append(self.time, np.zeros(more, dtype=np.int64))
+
+    def frame(self, since: int | None = None) -> pl.DataFrame:
+        """Users and their last events (`LAST_SCHEMA`), those from a time in microseconds on; ordered by user."""
+        known = self.state != START if since is None else (self.state != START) & (self.time >= since)
+        user = np.flatnonzero(known)
+        columns = {"user": user, "state": self.state[user], "time": self.time[user]}
+        return pl.DataFrame(columns, schema_overrides=LAST_SCHEMA)
+
+    def copy(self) -> Last:
+        """The same, to move on by itself."""
+        copied = Last()
+        copied.state, copied.time = self.state.copy(), self.time.copy()
+        return copied
 
 
 def state_of(action: int, outcome: int) -> int:
@@ -60,10 +163,51 @@ def action_of(state: int) -> tuple[int, str]:
     return state // len(OUTCOMES), OUTCOMES[state % len(OUTCOMES)]
 
 
+class Groups:
+    """Coded events sorted by user; what came before each is found block by block.
+
+    Parameters
+    ----------
+    events : (n, 5)
+        A coded frame (`amiss.events.CODED_SCHEMA`).
+    by_time
+        Whether each user's events are taken in order of time, ties in that of the log, or all in that of the log.
+
+    Attributes
+    ----------
+    first : (u + 1,)
+        Where the events of each user begin, and the number of events.
+    """
+
+    def __init__(self, events: pl.DataFrame, *, session_gap: timedelta = SESSION_GAP, by_time: bool = True) -> None:
+        from amiss import sessions_kernel as kernel
+
+        self._gap = session_gap // MICROSECOND
+        self._coded = tuple(frozen(events[name].to_physical().to_numpy()) for name in CODED_SCHEMA)
+        _, time, user, *_ = self._coded
+        self.highest = int(user.max()) if len(user) else -1
+        in_order = not by_time or kernel.is_sorted(time)
+        order = np.zeros(0, dtype=np.int64) if in_order else np.argsort(time, kind="stable")
+        self._order, self.first = kernel.by_user(user, self.highest + 1, order)
+
+    def block(self, low: int, high: int, last: Last) -> Events:
+        """The events of the users from `low` to `high`, who stand in order; `last`, with room for all, moves on."""
+        from amiss import sessions_kernel as kernel
+
+        first = self.first[low : high + 1]
+        rows = int(first[-1] - first[0])
+        dtypes = (np.int64, np.int64, np.uint32, np.int32, np.int32, np.int64)
+        out = tuple(np.empty(rows, dtype=dtype) for dtype in dtypes)
+        order = self._order[first[0] : first[-1]]
+        kernel.follow(order, self._coded, last.state, last.time, self._gap, len(OUTCOMES), out)
+        columns: dict[str, Any] = {name: frozen(column) for name, column in zip(GROUPED_SCHEMA, out, strict=True)}
+        return Events(**columns, first=first - first[0])
+
+
 def group(
-    events: pl.DataFrame, last: pl.DataFrame | None = None, *, session_gap: timedelta = SESSION_GAP
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Coded events in groups (`GROUPED_SCHEMA`), and the last event of each user up to now.
+    events: pl.DataFrame, last: Last | None = None, *, session_gap: timedelta = SESSION_GAP, by_time: bool = True
+) -> Events:
+    """Coded events in groups, each with the one before it; `last` moves on to the last event of each user.
 
     Ties in time keep the order of the log. An event older than the user's last one starts no new session; its gap
     is 0.
@@ -72,68 +216,30 @@ def group(
     ----------
     events : (n, 5)
         A coded frame, in any order.
-    last : (u, 3)
-        What the call for the batch before returned second; none at first.
+    last
+        The last events of the users before these; nobody's at first.
 
     Examples
     --------
     >>> coded = pl.DataFrame(
-    ...     {"position": [1, 2, 3], "time": [0, 5, 60], "user": [7, 8, 7], "action": [0, 0, 1], "outcome": [0, 0, 1]}
+    ...     {"position": [1, 2, 3], "time": [0, 5, 60], "user": [7, 8, 7], "action": [0, 0, 1], "outcome": [0, 0, 1]},
     ... ).with_columns(pl.from_epoch(pl.col("time")).dt.cast_time_unit("us").dt.replace_time_zone("UTC"))
-    >>> group(coded)[0].select("position", "state", "previous", "gap").rows()
+    >>> group(coded.cast(CODED_SCHEMA)).frame().select("position", "state", "previous", "gap").rows()
     [(1, 0, -1, -1), (3, 4, 0, 60000000), (2, 0, -1, -1)]
     """
-    from amiss import sessions_kernel as kernel
-
-    time = events["time"].to_physical().to_numpy()
-    user = events["user"].to_numpy()
-    by_time = np.arange(len(time)) if kernel.is_sorted(frozen(time)) else np.argsort(time, kind="stable")
-    order, starts = kernel.by_user(frozen(user), int(user.max()) + 1 if len(user) else 0, by_time)
-    columns = _followed(events, order, np.unique(starts), last, session_gap // timedelta(microseconds=1))
-    grouped = pl.DataFrame(
-        columns | {"position": events["position"].to_numpy()[order]}, schema_overrides=GROUPED_SCHEMA
-    )
-    grouped = grouped.select(*GROUPED_SCHEMA)
-    return grouped, _last(grouped, last)
+    groups = Groups(events, session_gap=session_gap, by_time=by_time)
+    before = Last() if last is None else last
+    before.grow(groups.highest + 1)
+    return groups.block(0, len(groups.first) - 1, before)
 
 
-def _followed(
-    events: pl.DataFrame, order: Ints, first: Ints, last: pl.DataFrame | None, session_gap: int
-) -> dict[str, np.ndarray]:
-    """The columns of grouped events that follow from the one before, by name."""
-    from amiss import sessions_kernel as kernel
+def boundaries(user: Users) -> Ints:
+    """Where the users of grouped events begin, and the number of events: (u + 1,).
 
-    user, time = frozen(events["user"].to_numpy()), frozen(events["time"].to_physical().to_numpy())
-    state = len(OUTCOMES) * events["action"].to_numpy().astype(np.int32) + events["outcome"].to_numpy()
-    state, before = frozen(state), _before(last, user)
-    dtypes = {"time": np.int64, "user": np.uint32, "state": np.int32, "previous": np.int32, "gap": np.int64}
-    columns = {name: np.empty(len(order), dtype=dtype) for name, dtype in dtypes.items()}
-
-    def block(low: int, high: int) -> None:
-        part = slice(int(first[low]), int(first[high]))
-        out = tuple(column[part] for column in columns.values())
-        kernel.follow(order[part], time, user, state, *before, session_gap, out)
-
-    by_block(first, block)
-    return columns
-
-
-def _before(last: pl.DataFrame | None, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """State and time of the last event by user code, START and 0 for users without one."""
-    size = int(user.max()) + 1 if len(user) else 0
-    state, time = np.full(size, START, dtype=np.int32), np.zeros(size, dtype=np.int64)
-    if last is not None:
-        known = last.filter(pl.col("user") < size)
-        state[known["user"].to_numpy()] = known["state"].to_numpy()
-        time[known["user"].to_numpy()] = known["time"].to_physical().to_numpy()
-    return state, time
-
-
-def _last(grouped: pl.DataFrame, last: pl.DataFrame | None) -> pl.DataFrame:
-    """The last event of each user after this batch."""
-    user = grouped["user"].to_numpy()
-    ends = np.flatnonzero(np.append(user[1:] != user[:-1], True)) if len(user) else np.zeros(0, dtype=np.int64)
-    now = grouped[ends].select(*LAST_SCHEMA)
-    if last is None:
-        return now
-    return pl.concat([last.join(now, on="user", how="anti"), now]).sort("user")
+    Examples
+    --------
+    >>> boundaries(np.array([7, 7, 9]))
+    array([0, 2, 3])
+    """
+    begins = np.append(True, user[1:] != user[:-1]) if len(user) else np.zeros(0, dtype=np.bool_)
+    return np.append(np.flatnonzero(begins), len(user))

@@ -21,9 +21,12 @@ import math
 from collections.abc import Sequence
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 
+from amiss.blocks import frozen
 from amiss.events import OUTCOMES
+from amiss.sessions import Events
 from amiss.vocabulary import Vocabulary
 
 NO_ACTION: Final = 2**31 - 1
@@ -177,10 +180,11 @@ def profile(events: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     >>> profile(events, table).rows()
     [(0, 0, 2, 3.0), (1, 0, 2, 3.0)]
     """
-    return priced(steps(events), table)
+    cells = events.lazy().select("user", _previous(), "action", _failure())
+    return priced(cells.group_by(cells.collect_schema().names()).agg(count=_rows()).collect(), table)
 
 
-def steps(events: pl.DataFrame) -> pl.DataFrame:
+def steps(events: Events) -> pl.DataFrame:
     """How often each user took each step, before it is known what a step costs.
 
     Returns
@@ -189,22 +193,21 @@ def steps(events: pl.DataFrame) -> pl.DataFrame:
 
     Examples
     --------
-    >>> events = pl.DataFrame(
-    ...     {"user": [0, 0, 0], "action": [0, 1, 1], "outcome": [0, 0, 0]},
-    ...     schema={"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8},
-    ... )
-    >>> steps(events).rows()
-    [(0, 2147483647, 0, False, 1), (0, 0, 1, False, 1), (0, 1, 1, False, 1)]
+    >>> from amiss.sessions import GROUPED_SCHEMA
+    >>> rows = [(1, 0, 7, 0, -1, -1), (2, 9, 7, 3, 0, 9), (3, 9, 7, 3, 3, 0)]
+    >>> steps(Events.of(pl.DataFrame(rows, schema=GROUPED_SCHEMA, orient="row"))).rows()
+    [(7, 2147483647, 0, False, 1), (7, 0, 1, False, 1), (7, 1, 1, False, 1)]
     """
     from amiss.detect import chain
 
-    action, previous = pl.col("action").cast(pl.Int32), pl.col("given").cast(pl.UInt32, strict=False)
-    before = pl.when(pl.col("user") == pl.col("user").shift(1)).then(action.shift(1)).fill_null(chain.NOTHING)
-    taken = events.select("user", given=before, value=action * 2 + _failure())
-    feature = chain.Feature.of(taken["user"], taken["given"].to_numpy(), taken["value"].to_numpy())
-    action, failure = (pl.col("value") // 2).cast(pl.UInt32), pl.col("value") % 2 == 1
-    named = {"previous": previous.fill_null(NO_ACTION), "action": action, "failure": failure}
-    return chain.count(feature, 0).select("user", **named, count="count")
+    action, outcome = np.divmod(events.state, np.int32(len(OUTCOMES)))
+    before = np.append(np.int32(chain.NOTHING), action[:-1])[: len(action)]
+    before[events.first[:-1]] = chain.NOTHING
+    feature = chain.Feature(events.first, frozen(before), frozen(action * 2 + (outcome == _FAILURE)))
+    counted = chain.count(feature, events.users, 0)
+    action_, failure = (pl.col("value") // 2).cast(pl.UInt32), pl.col("value") % 2 == 1
+    previous = pl.col("given").cast(pl.UInt32, strict=False).fill_null(NO_ACTION)
+    return counted.select("user", previous=previous, action=action_, failure=failure, count="count")
 
 
 def priced(steps: pl.DataFrame, table: pl.DataFrame, *, by: Sequence[str] = ("user", "action")) -> pl.DataFrame:

@@ -15,6 +15,7 @@ The laws of a detector, each on random events:
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -29,13 +30,13 @@ import polars as pl
 from amiss import evidence
 from amiss.alerts import Alert
 from amiss.baseline import Chain, Past, merge
-from amiss.detect import SCORE_SCHEMA, Detector, Reason
+from amiss.detect import Detector, Reason
 from amiss.detect.sequence import bin_bounds
 from amiss.errors import MissingExtraError
 from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES, Quarantine, check
-from amiss.sessions import GROUPED_SCHEMA, START, group
+from amiss.sessions import GROUPED_SCHEMA, START, Events, Last, group
 from amiss.sinks import Sink
-from amiss.sources import CodedSource, Cursor, Source
+from amiss.sources import CodedSource, Cursor, LiveSource, Source
 from amiss.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Baseline = TypeVar("Baseline")
-Draw = Callable[[Baseline, np.random.Generator, int], pl.DataFrame]
+Draw = Callable[[Baseline, np.random.Generator, int], Events]
 """Grouped events of so many users who behave as the baseline says."""
 
 USERS: Final = 4_000
@@ -178,12 +179,11 @@ def check_calibration(
         If more users reach some b than chance explains at three standard errors.
     """
     random = np.random.default_rng(seed)
-    before = group(_invented(random) if past is None else past)[0]
+    before = group(_invented(random) if past is None else past)
     baseline = detector.baseline(Past([detector.summarise(before)]))
     events = draw(baseline, random, USERS)
-    scores, _ = detector.score(events, baseline, detector.no_state())
-    running, _ = evidence.follow(scores["user"], scores["bits"].to_numpy())
-    highest = np.maximum.reduceat(running, evidence.groups(scores["user"])[:-1])
+    running = evidence.running(events.first, detector.score(events, baseline).bits)
+    highest = np.maximum.reduceat(running, events.first[:-1])
     for bits in range(1, 9):
         share, most = float((highest >= bits).mean()), reached_by_chance(bits, len(highest))
         assert share <= most, f"calibration: {share:.4f} of normal users reach {bits} bits, at most {most:.4f} may"
@@ -201,7 +201,7 @@ def reached_by_chance(bits: float, users: int) -> float:
     return float(share + 3.0 * np.sqrt(share * (1.0 - share) / users))
 
 
-def draw_chains(baseline: Any, random: np.random.Generator, users: int) -> pl.DataFrame:  # noqa: ANN401  any detector's
+def draw_chains(baseline: Any, random: np.random.Generator, users: int) -> Events:  # noqa: ANN401  any detector's
     """Grouped events of users who do what the chains `baseline.action` and `baseline.gap` say is normal.
 
     The never-seen is drawn with its own chance, as a code that the baseline does not know.
@@ -248,9 +248,40 @@ def check_source(opened: Callable[[], Source]) -> None:
         again = _rows(frame for frame, _ in opened().read(cursor))
         assert again.equals(left), f"resuming behind frame {number}: {len(again):,} rows where {len(left):,} are left"
     source = opened()
+    whole = _rows(frame for frame, _ in frames)
     if isinstance(source, CodedSource):
-        whole = _rows(frame for frame, _ in frames)
         assert _decoded(source).equals(whole), "coded frames do not hold the rows of the event frames"
+    if isinstance(source, LiveSource):
+        _check_followed(opened, whole, max(len(whole) // 7, 1))
+
+
+def _check_followed(opened: Callable[[], Source], whole: pl.DataFrame, batch: int) -> None:
+    """Check that following gives the same rows, and behind each cursor those left; that nothing is counted twice."""
+    rows, cursors, counted = _followed(opened(), batch)
+    assert rows.equals(whole), "coded frames of a live source do not hold the rows of the event frames"
+    for (behind, cursor), before in zip(cursors, counted, strict=True):
+        left, _, after = _followed(opened(), batch, cursor)
+        assert left.equals(whole[behind:]), f"resuming behind row {behind}: {len(left):,} rows, {cursor.token}"
+        total = before + (after[-1] if after else 0)
+        assert total == counted[-1], f"resuming behind row {behind}: {total} rejected, where there are {counted[-1]}"
+
+
+def _followed(
+    source: Source, batch: int, after: Cursor | None = None
+) -> tuple[pl.DataFrame, list[tuple[int, Cursor]], list[int]]:
+    """The rows of a live source; behind each frame how many there were, with the cursor, and how many rejected."""
+    assert isinstance(source, LiveSource), "a source is live each time it is opened"
+    users, actions, stop = Vocabulary(), Vocabulary(), threading.Event()
+    frames, cursors, counted, rows = [pl.DataFrame(schema=CODED_SCHEMA)], [], [], 0
+    pause = timedelta(minutes=1)
+    for frame, cursor in source.follow(users, actions, after, batch=batch, every=pause, stop=stop, until_eof=True):
+        assert frame.schema == CODED_SCHEMA, f"columns: expected those of a coded frame, found {frame.schema}"
+        assert len(frame) <= batch, f"a frame of {len(frame):,} events, where {batch:,} are the most"
+        rows += len(frame)
+        frames.append(frame)
+        cursors.append((rows, cursor))
+        counted.append(source.quarantine.total)
+    return _texts(pl.concat(frames), users, actions), cursors, counted
 
 
 def check_sink(opened: Callable[[], Sink], arrived: Callable[[], str] | None = None) -> None:
@@ -364,58 +395,67 @@ def _after(first: pl.DataFrame, *more: pl.DataFrame) -> pl.DataFrame:
 
 def _check_counts(detector: Detector[Any], *frames: pl.DataFrame) -> None:
     """Laws 1 and 2, and the counts' part of 6 and 7."""
-    a, b, c = (merge([detector.summarise(group(frame)[0])]) for frame in frames)
-    none = merge([detector.summarise(group(frames[0].clear())[0])])
+    a, b, c = (merge([detector.summarise(group(frame))]) for frame in frames)
+    none = merge([detector.summarise(group(frames[0].clear()))])
     assert a.schema == detector.count_schema, f"declared: counts have {a.schema}, not {detector.count_schema}"
     assert merge([a, b]).equals(merge([b, a])), "counts: the order of merging matters"
     assert merge([merge([a, b]), c]).equals(merge([a, merge([b, c])])), "counts: how merges nest matters"
     assert merge([a, none]).equals(a), "counts: merging those of no events changes something"
     assert _reloaded(a).equals(a), "reloaded: counts differ"
-    whole = _after(*frames)
-    grouped, last = [], None
-    for low, high in _slices(len(whole), [len(frames[0]), len(frames[0]) + len(frames[1])]):
-        part, last = group(whole[low:high], last)
-        grouped.append(detector.summarise(part))
-    assert merge(grouped).equals(merge([detector.summarise(group(whole)[0])])), "summarise: cutting changes counts"
+    whole, last = _after(*frames), Last()
+    cuts = _slices(len(whole), [len(frames[0]), len(frames[0]) + len(frames[1])])
+    grouped = [detector.summarise(group(whole[low:high], last)) for low, high in cuts]
+    assert merge(grouped).equals(merge([detector.summarise(group(whole))])), "summarise: cutting changes counts"
 
 
 def _check_scores(detector: Detector[Any], past: pl.DataFrame, today: pl.DataFrame, cuts: list[int]) -> None:
     """Laws 3, 4, 6 and 7."""
-    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
-    events, _ = group(today)
-    whole, state = detector.score(events, baseline, detector.no_state())
-    _check_declared(detector, events, whole, state)
+    baseline = detector.baseline(Past([detector.summarise(group(past))]))
+    events, memory = group(today), detector.memory()
+    whole = _scored(detector, events, baseline, memory)
+    _check_declared(detector, whole, memory.frame())
     expected = _sorted(whole)
+    assert _sorted(_scored(detector, events, baseline)).equals(expected), "memory: without one, scores differ"
     cut, behind = _by_chunks(detector, baseline, today, cuts)
     assert cut.equals(expected), f"chunks: cutting at {cuts} changes scores"
-    assert _sorted(behind).equals(_sorted(state)), f"chunks: cutting at {cuts} changes the final state"
-    buckets = [events.filter(pl.col("user") % 3 == bucket) for bucket in range(3)]
-    split = pl.concat([detector.score(part, baseline, detector.no_state())[0] for part in buckets])
+    assert _sorted(behind).equals(_sorted(memory.frame())), f"chunks: cutting at {cuts} changes the final state"
+    buckets = [_some(events, pl.col("user") % 3 == bucket) for bucket in range(3)]
+    split = pl.concat([_scored(detector, part, baseline, detector.memory()) for part in buckets])
     assert _sorted(split).equals(expected), "buckets: scores depend on who else is there"
     out = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    left = [detector.score(part, out, detector.no_state())[0] for part in [events, *buckets]]
+    left = [_scored(detector, part, out) for part in [events, *buckets]]
     assert _sorted(pl.concat(left[1:])).equals(_sorted(left[0])), "buckets: leaving out depends on who else is there"
-    again, _ = detector.score(events, baseline, detector.no_state())
-    assert again.equals(whole), "pure: scoring twice gives different scores"
+    assert _scored(detector, events, baseline).equals(whole), "pure: scoring twice gives different scores"
 
 
-def _check_declared(detector: Detector[Any], events: pl.DataFrame, scores: pl.DataFrame, state: pl.DataFrame) -> None:
+def _scored(detector: Detector[Any], events: Events, baseline: object, memory: object = None) -> pl.DataFrame:
+    """Scores beside the events that they are of."""
+    given = events.frame()
+    scores = detector.score(events, baseline, memory)
+    assert events.frame().equals(given), "pure: the events handed in have changed"
+    shapes = {np.shape(each) for each in scores}
+    assert shapes == {(len(events),)}, f"declared: not a score for each of {len(events)} events: {shapes}"
+    return given.select("position", "user").with_columns(bits=scores.bits, surprisal=scores.surprisal)
+
+
+def _some(events: Events, which: pl.Expr) -> Events:
+    """The events for which an expression holds."""
+    return Events.of(events.frame().filter(which))
+
+
+def _check_declared(detector: Detector[Any], scores: pl.DataFrame, state: pl.DataFrame) -> None:
     """Law 7."""
-    assert scores.schema == SCORE_SCHEMA, f"declared: scores have {scores.schema}, not {SCORE_SCHEMA}"
-    assert scores["position"].equals(events["position"]), "declared: not a score for each event, in order"
-    assert scores["user"].equals(events["user"]), "declared: a score of another user"
     assert scores["bits"].is_finite().all(), "declared: bits are not finite"
     assert (scores["surprisal"].is_finite() & (scores["surprisal"] >= 0)).all(), "declared: surprisal below 0"
-    assert state.schema == detector.no_state().schema, f"declared: the state has {state.schema}"
+    assert state.schema == detector.state_schema, f"declared: the state has {state.schema}"
 
 
 def _check_no_look_ahead(detector: Detector[Any], past: pl.DataFrame, today: pl.DataFrame, other: pl.DataFrame) -> None:
     """Law 5."""
-    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
+    baseline = detector.baseline(Past([detector.summarise(group(past))]))
 
     def first_scores(coded: pl.DataFrame) -> pl.DataFrame:
-        scores, _ = detector.score(group(coded)[0], baseline, detector.no_state())
-        return _sorted(scores).head(len(today))
+        return _sorted(_scored(detector, group(coded), baseline)).head(len(today))
 
     alone = first_scores(today)
     assert first_scores(_after(today, other)).equals(alone), "look-ahead: later events change the bits of earlier ones"
@@ -425,17 +465,13 @@ def _by_chunks(
     detector: Detector[Any], baseline: object, today: pl.DataFrame, cuts: Sequence[int]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Scores and final state of a stream in chunks, its state saved and reloaded between them."""
-    scores, state, last = [], detector.no_state(), None
+    scores, memory, last = [], detector.memory(), Last()
     for low, high in _slices(len(today), cuts):
-        events, last = group(today[low:high], last)
-        given = state.clone()
-        found, moved = detector.score(events, baseline, state)
-        assert state.equals(given), "pure: the state handed in has changed"
-        state = pl.concat([state.join(moved, on="user", how="anti"), moved])
-        assert _reloaded(state).equals(state), "reloaded: the state differs"
-        state = _reloaded(state)
-        scores.append(found)
-    return _sorted(pl.concat(scores)), state
+        scores.append(_scored(detector, group(today[low:high], last), baseline, memory))
+        state = memory.frame()
+        memory = detector.memory(_reloaded(state))
+        assert memory.frame().equals(state), "reloaded: the state differs"
+    return _sorted(pl.concat(scores)), memory.frame()
 
 
 def _slices(rows: int, cuts: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -485,7 +521,7 @@ def _drawn(sums: Floats, random: np.random.Generator) -> npt.NDArray[np.int64]:
     return drawn
 
 
-def _grouped(state: npt.NDArray[np.int64], gap: npt.NDArray[np.int64]) -> pl.DataFrame:
+def _grouped(state: npt.NDArray[np.int64], gap: npt.NDArray[np.int64]) -> Events:
     """Grouped events of (users, events) states and gaps, each user in one session."""
     users, each = state.shape
     previous = np.column_stack([np.full(users, START), state[:, :-1]])
@@ -499,7 +535,7 @@ def _grouped(state: npt.NDArray[np.int64], gap: npt.NDArray[np.int64]) -> pl.Dat
         "gap": gap.ravel(),
     }
     frame = pl.DataFrame(columns).with_columns(time.alias("time"))
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in GROUPED_SCHEMA.items())
+    return Events.of(frame.select(pl.col(name).cast(dtype) for name, dtype in GROUPED_SCHEMA.items()))
 
 
 def _rows(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
@@ -511,7 +547,11 @@ def _decoded(source: CodedSource) -> pl.DataFrame:
     """The rows of a source's coded frames as an event frame."""
     users, actions = Vocabulary(), Vocabulary()
     frames = [frame for frame, _ in source.read_coded(users, actions)]
-    coded = pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *frames])
+    return _texts(pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *frames]), users, actions)
+
+
+def _texts(coded: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    """The event frame of a coded frame."""
     return coded.with_columns(
         user=users.decode(coded["user"]),
         action=actions.decode(coded["action"]),

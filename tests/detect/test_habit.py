@@ -13,7 +13,7 @@ from amiss.baseline import Chain, Past
 from amiss.detect.habit import Habit, HabitBaseline
 from amiss.detect.sequence import ACTION, GAP, bin_bounds
 from amiss.events import CODED_SCHEMA
-from amiss.sessions import group
+from amiss.sessions import Events, group
 from amiss.testing import _drawn, _grouped, _values, check_calibration, coded_events
 
 
@@ -27,11 +27,14 @@ def events_of(coded: pl.DataFrame) -> list[naive.Event]:
 def test_bits_equal_the_slow_twin(past, today, cap, least):
     """Any past and any day give the bits of the dictionary loop."""
     detector = Habit(cap, least)
-    baseline = detector.baseline(Past([detector.summarise(group(past)[0])]))
-    scores, _ = detector.score(group(today)[0], baseline, detector.no_state())
+    baseline = detector.baseline(Past([detector.summarise(group(past))]))
+    events = group(today)
+    bits = pl.Series(detector.score(events, baseline).bits)
     counts = naive.count(naive.followed(events_of(past)))
     expected = naive.habit(counts, naive.followed(events_of(today)), cap, least)
-    assert scores.sort("position")["bits"].to_list() == pytest.approx([event.bits for event in expected], abs=1e-9)
+    assert bits.gather(np.argsort(events.position)).to_list() == pytest.approx(
+        [event.bits for event in expected], abs=1e-9
+    )
 
 
 def coded(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
@@ -44,8 +47,8 @@ def coded(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
 def bits(past: list[tuple[int, int, int]], today: list[tuple[int, int, int]], least: int = 100) -> list[float]:
     """The bits of a day after a past."""
     detector = Habit(least=least)
-    baseline = detector.baseline(Past([detector.summarise(group(coded(past))[0])]))
-    return detector.score(group(coded(today))[0], baseline, detector.no_state())[0]["bits"].to_list()
+    baseline = detector.baseline(Past([detector.summarise(group(coded(past)))]))
+    return detector.score(group(coded(today)), baseline).bits.tolist()
 
 
 TWO_ROLES = [(10 * i, user, (i % 2) * (1 + user)) for i in range(200) for user in (0, 1)]
@@ -69,9 +72,9 @@ def test_a_user_without_enough_of_a_past_is_not_judged():
 def test_a_first_scan_gives_no_evidence():
     """With nothing but the day itself there are no habits."""
     detector = Habit(least=1)
-    events = group(coded(TWO_ROLES))[0]
+    events = group(coded(TWO_ROLES))
     baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    assert set(detector.score(events, baseline, detector.no_state())[0]["bits"]) == {0.0}
+    assert set(detector.score(events, baseline).bits) == {0.0}
 
 
 def own_sums(chain: Chain, past: pl.DataFrame, givens: list[int], users: int) -> np.ndarray:
@@ -85,12 +88,12 @@ def own_sums(chain: Chain, past: pl.DataFrame, givens: list[int], users: int) ->
     return np.cumsum((own + 8 * q) / (own.sum(axis=2, keepdims=True) + 8), axis=2)
 
 
-def draw_habits(baseline: HabitBaseline, random: np.random.Generator, _users: int) -> pl.DataFrame:
+def draw_habits(baseline: HabitBaseline, random: np.random.Generator, _users: int) -> Events:
     """Every user of the past for another forty events, as the user's own chances say."""
     users, each = baseline.past["user"].n_unique(), 40
     states, bins = _values(baseline.action), _values(baseline.gap)
-    next_state = own_sums(baseline.action, baseline.own(ACTION), [-1, *states.tolist()], users)
-    next_bin = own_sums(baseline.gap, baseline.own(GAP), states.tolist(), users)
+    next_state = own_sums(baseline.action, baseline.past.filter(feature=ACTION), [-1, *states.tolist()], users)
+    next_bin = own_sums(baseline.gap, baseline.past.filter(feature=GAP), states.tolist(), users)
     starts = np.array([round(bin_bounds(code)[0] * 1_000_000) for code in bins.tolist()])
     state, gap = np.zeros((users, each), dtype=np.int64), np.full((users, each), -1, dtype=np.int64)
     at, everyone = np.full(users, -1), np.arange(users)

@@ -14,7 +14,7 @@ from tests import naive
 from amiss.baseline import Past
 from amiss.detect.sequence import ACTION, GAP, Sequence, bin_bounds, gap_bins
 from amiss.events import CODED_SCHEMA
-from amiss.sessions import group
+from amiss.sessions import Events, group
 
 SECOND = 1_000_000
 PAUSES = [0, 0, 15_624, 15_625, SECOND, 90 * SECOND, 1_800 * SECOND, 1_800 * SECOND + 1, 20_000 * SECOND]
@@ -43,10 +43,11 @@ def in_order(rows: list[tuple[int, int, int, int]]) -> list[naive.Event]:
 def scored(past: list[naive.Event] | None, today: list[naive.Event], cap: int) -> pl.DataFrame:
     """Scores in the order of the log; by the events of today without the user where there is no past."""
     detector = Sequence(cap)
-    events = group(coded(today))[0]
-    counts = detector.summarise(group(coded(past))[0] if past is not None else events)
+    events = group(coded(today))
+    counts = detector.summarise(group(coded(past)) if past is not None else events)
     baseline = detector.baseline(Past([counts]), leave_out=past is None)
-    return detector.score(events, baseline, detector.no_state())[0].sort("position")
+    scores = detector.score(events, baseline)
+    return pl.DataFrame(scores._asdict()).with_columns(position=events.position).sort("position")
 
 
 def assert_equal(scores: pl.DataFrame, expected: list[naive.Scored]) -> None:
@@ -84,7 +85,7 @@ def test_many_users_and_states_equal_the_slow_twin():
 def test_a_cap_holds_in_each_period_alone():
     """Two periods with 9 of a pair each add 5 and 5."""
     detector = Sequence(cap=5)
-    counts = detector.summarise(group(coded([naive.Event(i * 7_200 * SECOND, 0, 1, 0) for i in range(9)]))[0])
+    counts = detector.summarise(group(coded([naive.Event(i * 7_200 * SECOND, 0, 1, 0) for i in range(9)])))
     assert detector.baseline(Past([counts, counts])).action.seen(-1, 3) == (10, 10)
 
 
@@ -157,9 +158,9 @@ def planted() -> list[naive.Event]:
 def test_reasons_say_what_happened_how_often_and_what_others_did():
     """The worst pair comes first, with counts of the user since it began and of everybody else."""
     detector = Sequence()
-    events = group(coded(planted()))[0]
+    events = group(coded(planted()))
     baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    reasons = detector.explain(events.filter(user=99), baseline, name_of)[99]
+    reasons = detector.explain(Events.of(events.frame().filter(user=99)), baseline, name_of)[99]
     assert reasons[0].text == "s4 came after s4 7 of 7 times; nobody else was ever there"
     assert (reasons[0].count, reasons[0].of, reasons[0].others_count, reasons[0].others_of) == (7, 7, 0, 0)
     assert [reason.bits for reason in reasons] == sorted((reason.bits for reason in reasons), reverse=True)
@@ -170,21 +171,21 @@ def test_a_reason_counts_others_without_the_user():
     """On a first scan the user's own capped share is not among what happened elsewhere."""
     now = sorted([*in_order([(SECOND, 0, i % 2, 0) for i in range(8)]), naive.Event(3, 1, 1, 0)])
     detector = Sequence()
-    events = group(coded(now))[0]
+    events = group(coded(now))
     baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    for reason in detector.explain(events.filter(user=0), baseline, name_of)[0]:
+    for reason in detector.explain(Events.of(events.frame().filter(user=0)), baseline, name_of)[0]:
         assert 0 <= reason.others_count <= reason.others_of <= 1
 
 
 def test_counts_hold_both_features():
     """Two events in a session show two states and one gap."""
-    events = group(coded(in_order([(0, 4, 0, 0), (SECOND, 4, 1, 1)])))[0]
+    events = group(coded(in_order([(0, 4, 0, 0), (SECOND, 4, 1, 1)])))
     assert Sequence().summarise(events).rows() == [(ACTION, 4, -1, 0, 1), (ACTION, 4, 0, 4, 1), (GAP, 4, 4, 7, 1)]
 
 
 def test_the_session_gap_is_not_the_detectors_business():
     """Grouping with a longer gap keeps one session where the default makes two."""
     events = coded(in_order([(0, 0, 0, 0), (3_600 * SECOND, 0, 1, 0)]))
-    assert Sequence().summarise(group(events)[0])["given"].to_list() == [-1, -1]
-    longer = group(events, session_gap=timedelta(hours=2))[0]
+    assert Sequence().summarise(group(events))["given"].to_list() == [-1, -1]
+    longer = group(events, session_gap=timedelta(hours=2))
     assert Sequence().summarise(longer)["given"].to_list() == [-1, 0, 3]

@@ -1,7 +1,7 @@
 """Detectors: what they promise, and the registry of those that exist.
 
-A detector sees **grouped events** (:data:`amiss.sessions.GROUPED_SCHEMA`): coded, ordered by user, within a user by
-time and position, each with the state before it in the session and the gap since then.
+A detector sees **grouped events** (:class:`amiss.sessions.Events`): coded, those of a user together and in order,
+each with the state before it in the session and the gap since then.
 
 To add one: a frozen dataclass in a module of this package, a line in `BUILT_IN`, a test file. Others may register
 theirs under the entry point `amiss.detectors`.
@@ -13,20 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, Protocol, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 import polars as pl
 
-from amiss.baseline import Past
+from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
-
-SCORE_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "position": pl.Int64(),
-    "user": pl.UInt32(),
-    "bits": pl.Float64(),
-    "surprisal": pl.Float64(),
-}
-"""Columns of every score frame; a row per event, in the order of the events."""
+from amiss.sessions import Events
 
 BUILT_IN: Final = {"sequence": "amiss.detect.sequence:Sequence", "habit": "amiss.detect.habit:Habit"}
 
@@ -49,41 +42,75 @@ class Reason:
     others_of: int
 
 
+class Scores(NamedTuple):
+    """What a detector says of events, in their order: bits of evidence (n,) and surprisal in bits (n,)."""
+
+    bits: Floats
+    surprisal: Floats
+
+
+class Memory(Protocol):
+    """What a detector remembers of users while a period runs. It moves on as events are scored."""
+
+    def frame(self) -> pl.DataFrame:
+        """All of it as a table of the detector's `state_schema`; `Detector.memory` makes an equal one of that."""
+        ...
+
+
+class Forgetful:
+    """The memory of a detector that remembers nothing.
+
+    Examples
+    --------
+    >>> Forgetful().frame().shape
+    (0, 1)
+    """
+
+    SCHEMA: ClassVar[dict[str, pl.DataType]] = {"user": pl.UInt32()}
+
+    def frame(self) -> pl.DataFrame:
+        """No rows."""
+        return pl.DataFrame(schema=self.SCHEMA)
+
+
 class Detector(Protocol[Baseline]):
     """Finds odd events: counts what is normal, freezes it, and scores later events against it.
 
     High bits speak for odd, negative bits for normal. A detector is a frozen dataclass of its parameters; it reads no
-    clock, draws no random numbers and keeps nothing between calls. `amiss.testing.check_detector` holds it to that.
+    clock, draws no random numbers and keeps nothing between calls but what its memory holds.
+    `amiss.testing.check_detector` holds it to that.
     """
 
     name: ClassVar[str]
     counts: ClassVar[str]
     """Detectors with the same word here summarise alike; it is done once."""
     count_schema: ClassVar[dict[str, pl.DataType]]
+    state_schema: ClassVar[dict[str, pl.DataType]]
 
-    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+    def summarise(self, events: Events) -> pl.DataFrame:
         """What these grouped events add to a baseline: rows of `count_schema` that merge by adding `count`."""
         ...
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> Baseline:
         """What is normal after earlier periods, frozen.
 
-        With `leave_out` each user's own share is taken out of what the user is judged by; `score` must then get all
-        events of a user's period at once.
+        With `leave_out` each user's own share is taken out of what the user is judged by; the events scored must then
+        be those of `past`, all of a user's at once.
         """
         ...
 
-    def no_state(self) -> pl.DataFrame:
-        """The state of users before the first event of a period; its columns are those of any state."""
+    def memory(self, state: pl.DataFrame | None = None) -> Any:
+        """A memory (:class:`Memory`) of nobody, as at the start of a period, or that which a table holds."""
         ...
 
-    def score(self, events: pl.DataFrame, baseline: Baseline, state: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Scores (`SCORE_SCHEMA`) of grouped events, and the state behind them of the users they are of. Pure."""
+    def score(self, events: Events, baseline: Baseline, memory: Any = None) -> Scores:
+        """Bits and surprisal of events, after what `memory` holds of their users, which moves on.
+
+        Without a memory the events must be all there is of their users in the period.
+        """
         ...
 
-    def explain(
-        self, events: pl.DataFrame, baseline: Baseline, name_of: Callable[[int], str]
-    ) -> dict[int, list[Reason]]:
+    def explain(self, events: Events, baseline: Baseline, name_of: Callable[[int], str]) -> dict[int, list[Reason]]:
         """By user, what in all the events of a period speaks against them most; `name_of` gives a state's name."""
         ...
 

@@ -12,7 +12,8 @@ For the value of each event after its given, with everything counted before the 
 
 `K` is the known values and one for the never-seen, ``a = min(1/2, 8/K)``. The weights start equal and follow the
 experts' success with a fixed share of 0.02. Everything in q is fixed before the value is seen and sums to 1, so bits
-are evidence. With `leave_out` the user's own share of the baseline is taken out of p first.
+are evidence. With `own` the user's share of the baseline is taken out of p first. Of a user's own counts, up to
+:data:`amiss.detect.chain_kernel.MOST_PAIRS` different pairs are kept a period.
 
 Source
 ------
@@ -22,6 +23,7 @@ Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,195 +31,241 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Floats, Ints
-from amiss.blocks import by_block, frozen
+from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Ints
+from amiss.blocks import frozen
+from amiss.detect import Scores
 from amiss.detect import chain_kernel as kernel
-from amiss.evidence import groups
-
-STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "user": pl.UInt32(),
-    "feature": pl.UInt8(),
-    "weights": pl.Array(pl.Float64(), kernel.EXPERTS),
-    "given": pl.List(pl.Int32()),
-    "value": pl.List(pl.Int32()),
-    "count": pl.List(pl.Int64()),
-}
-"""What is remembered of a user while a period runs: a row per feature, about 16 bytes per different pair."""
 
 NOTHING: Final = -1
 """The given of an event that nothing came before."""
 
 Codes = npt.NDArray[np.int32]
+Users = npt.NDArray[np.uint32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Feature:
     """One feature of grouped events: the codes `given` and `value` of each (n,), and where users begin (u + 1,)."""
 
-    users: npt.NDArray[np.uint32]
     first: Ints
     given: Codes
     value: Codes
 
-    @classmethod
-    def of(cls, user: pl.Series, given: Codes, value: Codes) -> Feature:
-        """The feature of events whose `user` stands in groups."""
-        first = groups(user)
-        return cls(user.gather(first[:-1]).to_numpy(), first, frozen(given), frozen(value))
+    @property
+    def events(self) -> Ints:
+        """How many events each user has: (u,)."""
+        return np.diff(self.first)
 
 
-def score(
-    feature: Feature, code: int, chain: Chain, state: pl.DataFrame, *, cap: int, leave_out: bool
-) -> tuple[Floats, Floats, pl.DataFrame]:
-    """Bits (n,) and surprisal (n,) of a feature's events, and the users' state behind them."""
-    normal = _normal(chain)
-    weights, recalled = _recall(feature.users, code, state)
-    bits, surprisal = np.empty(len(feature.value)), np.empty(len(feature.value))
+class Counted:
+    """The counts of one feature by user, ready to be looked up.
 
-    def block(low: int, high: int) -> tuple[Ints, kernel.Cells]:
-        events = slice(int(feature.first[low]), int(feature.first[high]))
-        first = feature.first[low : high + 1] - feature.first[low]
-        before = _part(recalled, low, high)
-        out = _room(len(bits[events]) + len(before.given))
-        kept = np.zeros(high - low, dtype=np.int64)
-        kernel.score_users(
-            first, feature.given[events], feature.value[events], normal, leave_out, cap, before,
-            weights[low:high], bits[events], surprisal[events], out, kept,
-        )  # fmt: skip
-        return kept, out
-
-    after = _joined(by_block(feature.first, block))
-    return bits, surprisal, _state(feature.users, code, weights, after)
-
-
-def compare(feature: Feature, chain: Chain, past: pl.DataFrame, *, least: int) -> tuple[Floats, Floats]:
-    """Bits (n,) and surprisal (n,) of a feature's events against the users' own past.
-
-    `past` is counts of the feature (`amiss.baseline.COUNT_SCHEMA`), in order; users with fewer than `least` events in
-    it give no evidence.
+    Parameters
+    ----------
+    counts : (c, 5)
+        `amiss.baseline.COUNT_SCHEMA`, in order; those of other features are left out.
     """
-    bits, surprisal = np.zeros(len(feature.value)), np.zeros(len(feature.value))
-    if past.is_empty():
-        return bits, surprisal
-    normal, before = _normal(chain), _past(feature.users, past)
 
-    def block(low: int, high: int) -> None:
-        events = slice(int(feature.first[low]), int(feature.first[high]))
-        first = feature.first[low : high + 1] - feature.first[low]
-        given, value = feature.given[events], feature.value[events]
-        part = _part(before, low, high)
-        kernel.compare_users(first, given, value, normal, part, least, bits[events], surprisal[events])
+    def __init__(self, counts: pl.DataFrame, feature: int) -> None:
+        part = counts.filter(pl.col("feature") == feature)
+        self._bounds = np.append(0, np.cumsum(np.bincount(part["user"].to_numpy(), minlength=1)))
+        self._given: Codes = frozen(part["given"].to_numpy())
+        self._value: Codes = frozen(part["value"].to_numpy())
+        self._count: Ints = frozen(part["count"].to_numpy())
+        self._row_bounds, *self._rows = map(frozen, kernel.rows_of(self._bounds, self._given, self._count))
 
-    by_block(feature.first, block)
-    return bits, surprisal
+    def __len__(self) -> int:
+        return len(self._count)
+
+    def of(self, users: Users) -> kernel.Owned:
+        """The counts of these users, none for those without."""
+        pairs, rows = (_ranges(bounds, users) for bounds in (self._bounds, self._row_bounds))
+        return kernel.Owned(*pairs, self._given, self._value, self._count, *rows, *self._rows)
 
 
-def count(feature: Feature, code: int) -> pl.DataFrame:
+def _ranges(bounds: Ints, users: Users) -> tuple[Ints, Ints]:
+    """What lies between the bounds of each user; nothing for users beyond them."""
+    last = len(bounds) - 1
+    codes = users.astype(np.int64)
+    return frozen(bounds[np.minimum(codes, last)]), frozen(bounds[np.minimum(codes + 1, last)])
+
+
+class Own:
+    """What is remembered of users about one feature while a period runs: their own counts, and the experts' weights.
+
+    It moves on with every event that is scored. `frame` gives it as a table (`OWN_SCHEMA`), of which another is made.
+    """
+
+    def __init__(self, feature: int, state: pl.DataFrame | None = None) -> None:
+        self._feature = feature
+        self._weights = np.zeros((0, kernel.EXPERTS))
+        self._here = np.zeros(0, dtype=np.bool_)
+        self._begin, self._size, self._room = (np.zeros(0, dtype=np.int64) for _ in range(3))
+        self._pairs = _room(0)
+        self._used = 0
+        if state is not None:
+            self._recall(state.filter(pl.col("feature") == feature).sort("user"))
+
+    def score(self, feature: Feature, users: Users, chain: Chain) -> Scores:
+        """Bits and surprisal of a feature's events of `users`, who are remembered with them."""
+        self._grow(int(users.max(initial=0)) + 1)
+        self._reserve(users, feature.events)
+        begin, size, weights = self._begin[users], self._size[users], self._weights[users]
+        scores = _score(feature, chain, self._pairs, (begin, size, weights))
+        self._size[users], self._weights[users], self._here[users] = size, weights, True
+        return scores
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each user who is remembered."""
+        users = np.flatnonzero(self._here)
+        size = self._size[users]
+        at = _spread(self._begin[users], size)
+        lists = {name: _lists(column[at], size) for name, column in zip(_PAIR, self._pairs, strict=True)}
+        fixed = {
+            "user": pl.Series(users, dtype=pl.UInt32),
+            "feature": pl.repeat(self._feature, len(users), dtype=pl.UInt8, eager=True),
+            "weights": pl.Series(self._weights[users], dtype=OWN_SCHEMA["weights"]),
+        }
+        return pl.DataFrame(fixed | lists, schema=OWN_SCHEMA)
+
+    def _recall(self, state: pl.DataFrame) -> None:
+        """Take up rows of a state, ordered by user."""
+        users, size = state["user"].to_numpy(), state["count"].list.len().to_numpy().astype(np.int64)
+        self._grow(int(users.max(initial=0)) + 1)
+        self._pairs = kernel.Pairs(*(state[name].explode(empty_as_null=False).to_numpy().copy() for name in _PAIR))
+        self._used = len(self._pairs.counts)
+        self._begin[users], self._size[users], self._room[users] = np.cumsum(size) - size, size, size
+        self._here[users] = True
+        if len(users):
+            self._weights[users] = state["weights"].to_numpy()
+
+    def _grow(self, users: int) -> None:
+        """Make room for the codes below `users`."""
+        if users <= len(self._begin):
+            return
+        more = max(users, len(self._begin) * 5 // 4) - len(self._begin)
+        none = np.zeros(more, dtype=np.int64)
+        self._here = np.append(self._here, np.zeros(more, dtype=np.bool_))
+        self._begin, self._size, self._room = (np.append(old, none) for old in (self._begin, self._size, self._room))
+        equal = np.full((more, kernel.EXPERTS), 1.0 / kernel.EXPERTS)
+        self._weights = np.concatenate([self._weights, equal])
+
+    def _reserve(self, users: Users, events: Ints) -> None:
+        """Make room for as many new pairs of users as they have events."""
+        begin, size, room = self._begin[users], self._size[users], self._room[users]
+        used = kernel.reserve(events, begin, size, room, self._pairs, self._used)
+        if used > len(self._pairs.counts):
+            self._compact(int(used) - self._used)
+            begin = self._begin[users]
+            used = kernel.reserve(events, begin, size, room, self._pairs, self._used)
+        self._begin[users], self._room[users], self._used = begin, room, int(used)
+
+    def _compact(self, more: int) -> None:
+        """Move all pairs together, into arrays with room for `more` and as many again as there are."""
+        users = np.flatnonzero(self._room)
+        room = self._room[users]
+        at = _spread(self._begin[users], room)
+        pairs = _room(2 * (len(at) + more))
+        for old, new in zip(self._pairs, pairs, strict=True):
+            new[: len(at)] = old[at]
+        self._pairs, self._used = pairs, len(at)
+        self._begin[users] = np.cumsum(room) - room
+
+
+_PAIR: Final = ("given", "value", "count")
+
+
+def score_alone(feature: Feature, chain: Chain) -> Scores:
+    """Bits and surprisal of events that are all there is of their users in a period, so that nothing is kept."""
+    users = len(feature.first) - 1
+    none = np.zeros(users, dtype=np.int64)
+    return _score(feature, chain, _most(feature), (none, none.copy(), _equal(users)))
+
+
+def score_left_out(feature: Feature, own: kernel.Owned, chain: Chain, cap: int) -> Scores:
+    """The same where the chain was learned from these very events, with each user's `own` counts taken out of it."""
+    scores, weights = nothing(feature), _equal(len(feature.first) - 1)
+    events = feature.first, feature.given, feature.value
+    kernel.score_left_out(*events, chain.normal, own, cap, _most(feature), weights, *scores)
+    return scores
+
+
+def compare(feature: Feature, past: kernel.Owned, chain: Chain, least: int) -> Scores:
+    """Bits and surprisal of a feature's events against the users' own `past`.
+
+    Users with fewer than `least` events in it give no evidence.
+    """
+    scores = nothing(feature)
+    kernel.compare_users(feature.first, feature.given, feature.value, chain.normal, past, least, *scores)
+    return scores
+
+
+def nothing(feature: Feature) -> Scores:
+    """No bits for any event."""
+    return Scores(np.zeros(len(feature.value)), np.zeros(len(feature.value)))
+
+
+def together(parts: Sequence[Scores]) -> Scores:
+    """What features say together; they must not tell the same twice.
+
+    Examples
+    --------
+    >>> together([Scores(np.array([1.0]), np.array([2.0])), Scores(np.array([0.5]), np.array([3.0]))])
+    Scores(bits=array([1.5]), surprisal=array([5.]))
+    """
+    return Scores(*(sum(rest, first) for first, *rest in zip(*parts, strict=True)))
+
+
+def count(feature: Feature, users: Users, code: int) -> pl.DataFrame:
     """How often each user showed each pair of a feature (`amiss.baseline.COUNT_SCHEMA`)."""
-
-    def block(low: int, high: int) -> tuple[Ints, kernel.Cells]:
-        events = slice(int(feature.first[low]), int(feature.first[high]))
-        first = feature.first[low : high + 1] - feature.first[low]
-        out = _room(events.stop - events.start)
-        kept = np.zeros(high - low, dtype=np.int64)
-        kernel.count_users(first, feature.given[events], feature.value[events], out, kept)
-        return kept, out
-
-    cells = _joined(by_block(feature.first, block))
+    events = len(feature.value)
+    out = np.empty(events, dtype=np.int32), np.empty(events, dtype=np.int32)
+    counts, kept = np.empty(events, dtype=np.int64), np.zeros(len(users), dtype=np.int64)
+    kernel.count_users(feature.first, feature.given, feature.value, out, counts, kept)
+    cells = int(kept.sum())
     columns = {
-        "feature": np.full(len(cells.counts), code, dtype=np.uint8),
-        "user": np.repeat(feature.users, cells.last - cells.first),
-        "given": cells.given,
-        "value": cells.value,
-        "count": cells.counts,
+        "feature": pl.repeat(code, cells, dtype=pl.UInt8, eager=True),
+        "user": np.repeat(users, kept),
+        "given": out[0][:cells],
+        "value": out[1][:cells],
+        "count": counts[:cells],
     }
     return pl.DataFrame(columns, schema=COUNT_SCHEMA)
 
 
-def _room(cells: int) -> kernel.Cells:
-    """Space for up to `cells` counts."""
-    none, codes = np.zeros(0, dtype=np.int64), np.empty(cells, dtype=np.int32)
-    return kernel.Cells(none, none, codes, codes.copy(), np.empty(cells, dtype=np.int64))
+def _score(feature: Feature, chain: Chain, pairs: kernel.Pairs, held: tuple[Ints, Ints, Floats]) -> Scores:
+    """The scores of users who hold pairs from a place on, so many, and weights; the last two move on."""
+    scores = nothing(feature)
+    events = feature.first, feature.given, feature.value
+    kernel.score_users(*events, chain.normal, pairs, *held, *scores)
+    return scores
 
 
-def _joined(blocks: list[tuple[Ints, kernel.Cells]]) -> kernel.Cells:
-    """The counts of consecutive blocks of users as one: of each block so many as its users kept."""
-    empty = _room(0)
-    kept = np.concatenate([empty.first, *(kept for kept, _ in blocks)])
-    parts = [(0, empty), *((int(kept.sum()), cells) for kept, cells in blocks)]
-    return kernel.Cells(
-        *_side_by_side(kept),
-        np.concatenate([part.given[:written] for written, part in parts]),
-        np.concatenate([part.value[:written] for written, part in parts]),
-        np.concatenate([part.counts[:written] for written, part in parts]),
-    )
+def _most(feature: Feature) -> kernel.Pairs:
+    """Space for the pairs of any one user."""
+    return _room(min(int(feature.events.max(initial=0)), kernel.MOST_PAIRS))
 
 
-def _side_by_side(kept: Ints) -> tuple[Ints, Ints]:
-    """Where the counts of each user begin and end when nothing lies between."""
-    last = np.cumsum(kept)
-    return last - kept, last
+def _room(pairs: int) -> kernel.Pairs:
+    """Space for so many pairs."""
+    return kernel.Pairs(*(np.zeros(pairs, dtype=np.int32) for _ in range(3)))
 
 
-def _part(cells: kernel.Cells, low: int, high: int) -> kernel.Cells:
-    """The counts of the users from `low` to `high`, who stand in order."""
-    begin, end = int(cells.first[low]), int(cells.last[high - 1])
-    first, last = cells.first[low:high] - begin, cells.last[low:high] - begin
-    return _cells(first, last, cells.given[begin:end], cells.value[begin:end], cells.counts[begin:end])
+def _equal(users: int) -> Floats:
+    """Equal weights for all experts, by user."""
+    return np.full((users, kernel.EXPERTS), 1.0 / kernel.EXPERTS)
 
 
-def _cells(first: Ints, last: Ints, given: Codes, value: Codes, counts: Ints) -> kernel.Cells:
-    """Counts to be read."""
-    return kernel.Cells(frozen(first), frozen(last), frozen(given), frozen(value), frozen(counts))
+def _spread(begin: Ints, size: Ints) -> Ints:
+    """Every place from each `begin` on, `size` of them."""
+    last = np.cumsum(size)
+    places: Ints = np.arange(int(last[-1]) if len(last) else 0) + np.repeat(begin - (last - size), size)
+    return places
 
 
-def _normal(chain: Chain) -> kernel.Normal:
-    """The chain's arrays."""
-    return kernel.Normal(
-        frozen(chain.row_of),
-        frozen(chain.start),
-        frozen(chain.value),
-        frozen(chain.count),
-        frozen(chain.row_total),
-        frozen(chain.total),
-        frozen(chain.flat),
-    )
+def _lists(column: Codes, size: Ints) -> pl.Series:
+    """A column cut into lists of these sizes."""
+    from pyarrow.lib import LargeListArray
 
-
-def _past(users: npt.NDArray[np.uint32], past: pl.DataFrame) -> kernel.Cells:
-    """The past counts of `users`, none for those without."""
-    owner = past["user"].to_numpy()
-    last = np.cumsum(np.bincount(owner, minlength=int(users.max(initial=0)) + 1))
-    first = np.append(0, last[:-1])
-    return _cells(first[users], last[users], *(past[name].to_numpy() for name in ("given", "value", "count")))
-
-
-def _recall(users: npt.NDArray[np.uint32], code: int, state: pl.DataFrame) -> tuple[Floats, kernel.Cells]:
-    """Weights (u, experts) and own counts of `users` from the state; equal weights and none for new ones."""
-    weights = np.full((len(users), kernel.EXPERTS), 1.0 / kernel.EXPERTS)
-    rows = state.filter(pl.col("feature") == code, pl.col("user").is_in(pl.Series(users, dtype=pl.UInt32).implode()))
-    rows = rows.sort("user")
-    at = np.searchsorted(users, rows["user"].to_numpy())
-    if len(at):
-        weights[at] = rows["weights"].to_numpy()
-    kept = np.zeros(len(users), dtype=np.int64)
-    kept[at] = rows["count"].list.len().to_numpy()
-    given, value, counts = (rows[name].explode(empty_as_null=False).to_numpy() for name in ("given", "value", "count"))
-    codes = (given.astype(np.int32), value.astype(np.int32))
-    return weights, _cells(*_side_by_side(kept), *codes, counts.astype(np.int64))
-
-
-def _state(users: npt.NDArray[np.uint32], code: int, weights: Floats, cells: kernel.Cells) -> pl.DataFrame:
-    """The state frame of users, from their weights and own counts."""
-    from pyarrow.lib import LargeListArray, RecordBatch
-
-    first = pl.Series(np.append(0, cells.last)).to_arrow()
-    given, value, counts = (pl.Series(column).to_arrow() for column in (cells.given, cells.value, cells.counts))
-    lists = [LargeListArray.from_arrays(first, column) for column in (given, value, counts)]
-    fixed = {
-        "user": pl.Series(users, dtype=pl.UInt32),
-        "feature": np.full(len(users), code, dtype=np.uint8),
-        "weights": pl.Series(weights, dtype=STATE_SCHEMA["weights"]),
-    }
-    owned = pl.DataFrame(RecordBatch.from_arrays(lists, ["given", "value", "count"]))
-    return pl.DataFrame(fixed).hstack(owned)
+    bounds = pl.Series(np.append(0, np.cumsum(size))).to_arrow()
+    return pl.Series(LargeListArray.from_arrays(bounds, pl.Series(column).to_arrow()))

@@ -1,7 +1,7 @@
-"""The compiled pass behind :mod:`amiss.detect.chain`, which says what is computed. Here stands how.
+"""The compiled passes behind :mod:`amiss.detect.chain`, which says what is computed. Here stands how.
 
-Users come one after another, each with all events in order. What is counted for one user lives in `Scratch`, whose
-arrays are allocated once and wiped cell by cell, so that a user costs what the user's events cost.
+Users come one after another, each with all events in order. A user's own counts lie together and are few: one loop
+over them, which the processor does many at a time, gives everything that an event needs of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ import numpy.typing as npt
 from numba import njit
 
 from amiss.baseline import Floats, Ints
+from amiss.baseline_kernel import Whole, in_row, priced, row_after, shares
 
 ABSENT: Final = -1
 """The value of an event that does not show the feature: it gives no evidence."""
-
-NOVEL: Final = -1
-"""What a user's own counts call every value that the baseline has never seen."""
 
 EXPERTS: Final = 4
 """What q mixes: the user's own chain, the user's own values, uniform, p flattened."""
@@ -34,96 +32,384 @@ keep it from learning."""
 PRIOR: Final = 8.0
 """The events that everyone's chances are worth beside the user's own past."""
 
+MOST_PAIRS: Final = 1024
+"""The different pairs of a feature that are remembered of a user in a period; what comes new after them is not."""
+
 Codes = npt.NDArray[np.int32]
 
 _FREE: Final = -1
 _SPREAD: Final = 0x9E3779B97F4A7C15
 
 
-class Normal(NamedTuple):
-    """The arrays of a :class:`amiss.baseline.Chain`."""
+class Pairs(NamedTuple):
+    """Pairs with a count. The value of a pair that the baseline knows nothing of is kept as `-1 - value`."""
 
-    row_of: Ints
-    start: Ints
-    value: Ints
-    counts: Ints
-    row_total: Ints
-    total: Ints
-    flat: Floats
+    given: Codes
+    value: Codes
+    counts: Codes
 
 
-class Cells(NamedTuple):
-    """Counts of users: those of user u stand from `first[u]` to `last[u]`."""
+class Owned(NamedTuple):
+    """Counts of users by given and value: those of user u stand from `first[u]` to `last[u]`.
+
+    Pairs with the same given are a row, of which user u has those from `row_first[u]` to `row_last[u]`.
+    """
 
     first: Ints
     last: Ints
     given: Codes
     value: Codes
     counts: Ints
+    row_first: Ints
+    row_last: Ints
+    row_given: Codes
+    row_total: Ints
+    row_start: Ints
 
 
-class Scratch(NamedTuple):
-    """What is known of the user at hand. Index `given + 1` for rows; the last value stands for the never-seen."""
-
-    keys: Ints  # open addressing: (given + 1) * values + value, or _FREE
-    cell_at: Ints  # by slot of `keys`
-    slot: Ints  # by cell, as the next four
-    given: Ints
-    value: Ints
-    own: Ints  # the user's share of the baseline, to be left out
-    seen: Floats  # how often so far
-    row_own: Ints
-    row_lost: Ints  # values of the row that only this user showed
-    row_seen: Floats
-    row_flat: Floats  # sum of the square roots of the row's chances without the user; 0 until asked for
-    value_own: Ints
-    value_seen: Floats
-    value_done: npt.NDArray[np.bool_]
-    cells: Ints  # (1,) how many
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _find(givens, values, counts, given, value):
+    """How often the user showed the pair, the given and the value, and where the pair stands, -1 for nowhere."""
+    row, alike, place = np.int32(0), np.int32(0), np.int32(-1)
+    for at in range(len(counts)):
+        count, same_given, same_value = counts[at], givens[at] == given, values[at] == value
+        row = np.int32(row + (count if same_given else np.int32(0)))
+        alike = np.int32(alike + (count if same_value else np.int32(0)))
+        place = max(place, np.int32(at) if same_given & same_value else np.int32(-1))
+    return counts[place] if place >= 0 else np.int32(0), row, alike, place
 
 
-class Whole(NamedTuple):
-    """Sums over all rows of the baseline, without the user's share."""
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _find_unknown(givens, values, counts, given, value):
+    """The same for a value that the baseline knows nothing of: to it, all of those are one."""
+    own, row, alike, place = np.int32(0), np.int32(0), np.int32(0), np.int32(-1)
+    for at in range(len(counts)):
+        count, same_given, unknown = counts[at], givens[at] == given, values[at] < 0
+        row = np.int32(row + (count if same_given else np.int32(0)))
+        alike = np.int32(alike + (count if unknown else np.int32(0)))
+        own = np.int32(own + (count if same_given & unknown else np.int32(0)))
+        place = max(place, np.int32(at) if same_given & (values[at] == value) else np.int32(-1))
+    return own, row, alike, place
 
-    known: int
-    once: int
-    grand: int
-    pairs: int
-    roots: float
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _remember(givens, values, counts, size, place, given, value):
+    """Count the pair that stands at `place` once more; how many pairs there are then, and by how much all counts grew.
+
+    A new one takes the next place, if there is any.
+    """
+    if place >= 0:
+        counts[place] += np.int32(1)
+        return size, 1
+    if size == len(counts):
+        return size, 0
+    givens[size], values[size], counts[size] = given, value, 1
+    return size + 1, 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _bet(own, row, alike, events, w, flattened, alphabet):
+    """q, the chance that the experts together give; `w`, their weights, moves on."""
+    prior = min(0.5, STRONGEST_PRIOR / alphabet)
+    own_chain = (own + prior) / (row + prior * alphabet)
+    own_values = (alike + prior) / (events + prior * alphabet)
+    uniform = 1.0 / alphabet
+    q = w[0] * own_chain + w[1] * own_values + w[2] * uniform + w[3] * flattened
+    stay = (1.0 - SHARE) / q
+    w[0] = stay * w[0] * own_chain + SHARE / EXPERTS
+    w[1] = stay * w[1] * own_values + SHARE / EXPERTS
+    w[2] = stay * w[2] * uniform + SHARE / EXPERTS
+    w[3] = stay * w[3] * flattened + SHARE / EXPERTS
+    return q
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _scratch(cells, rows, values):
-    """An empty scratch for users with up to `cells` different pairs."""
-    size = 8
-    while size < 2 * cells:
-        size *= 2
-    return Scratch(
-        np.full(size, _FREE, dtype=np.int64),
-        np.zeros(size, dtype=np.int64),
-        np.zeros(cells, dtype=np.int64),
-        np.zeros(cells, dtype=np.int64),
-        np.zeros(cells, dtype=np.int64),
-        np.zeros(cells, dtype=np.int64),
-        np.zeros(cells, dtype=np.float64),
+def score_users(first, given, value, normal, pairs, begin, size, weights, bits, surprisal):
+    """Score the events of users: user u has those from `first[u]` to `first[u + 1]`.
+
+    Adds to `bits` and `surprisal` by event. The `size[u]` pairs of user u stand from `begin[u]` on, with room for those
+    to come; they, `size` and `weights` move on.
+    """
+    table, row_of, total = normal.table, normal.row_of, normal.total
+    alphabet = normal.whole.known + 1.0
+    for user in range(len(first) - 1):
+        held, w = size[user], weights[user]
+        end = begin[user] + min(held + first[user + 1] - first[user], MOST_PAIRS)
+        givens, values = pairs.given[begin[user] : end], pairs.value[begin[user] : end]
+        counts = pairs.counts[begin[user] : end]
+        events = counts[:held].sum()
+        for i in range(first[user], first[user + 1]):
+            if value[i] == ABSENT:
+                continue
+            g, v = np.int32(given[i]), np.int32(value[i])
+            after = row_of[g + 1] if g + 1 < len(row_of) else np.int64(-1)
+            if len(table) > 0:
+                at = min(v, len(total))
+                flattened, log2_p = table[after, at, 1], table[after, at, 2]
+            else:
+                _, flattened, log2_p = priced(normal, after, np.int64(v))
+            if v < len(total) and total[v] > 0:
+                own, row, alike, place = _find(givens[:held], values[:held], counts[:held], g, v)
+            else:
+                v = np.int32(-1 - v)
+                own, row, alike, place = _find_unknown(givens[:held], values[:held], counts[:held], g, v)
+            bits[i] += math.log2(_bet(own, row, alike, events, w, flattened, alphabet)) - log2_p
+            surprisal[i] -= log2_p
+            held, more = _remember(givens, values, counts, held, place, g, v)
+            events += more
+        size[user] = held
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def reserve(events, begin, size, room, pairs, used):
+    """Give users room for so many new pairs, moving those who need more behind `used`; the new `used`.
+
+    Where the arrays of `pairs` are too short, nothing is moved and what they should hold is returned.
+    """
+    needed = used
+    for user in range(len(events)):
+        wanted = min(size[user] + events[user], MOST_PAIRS)
+        if wanted > room[user]:
+            needed += min(2 * wanted, MOST_PAIRS)
+    if needed > len(pairs.counts):
+        return needed
+    for user in range(len(events)):
+        wanted = min(size[user] + events[user], MOST_PAIRS)
+        if wanted > room[user]:
+            for at in range(size[user]):
+                pairs.given[used + at] = pairs.given[begin[user] + at]
+                pairs.value[used + at] = pairs.value[begin[user] + at]
+                pairs.counts[used + at] = pairs.counts[begin[user] + at]
+            begin[user] = used
+            room[user] = min(2 * wanted, MOST_PAIRS)
+            used += room[user]
+    return used
+
+
+class Without(NamedTuple):
+    """What the user at hand shares in the baseline, and the prices of the user's pairs without it.
+
+    Index `given + 1` for rows, the place among the user's pairs for prices.
+    """
+
+    row: Ints
+    lost: Ints  # values of the row that only this user showed
+    begin: Ints  # the place of the row's first pair
+    value: Ints
+    done: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]  # whether anybody else showed the value of the pair, as the next two
+    flattened: Floats
+    log2_p: Floats
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _without(rows, values, pairs):
+    """Room for users with so many pairs."""
+    return Without(
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
-        np.zeros(rows, dtype=np.float64),
-        np.zeros(rows, dtype=np.float64),
+        np.zeros(rows, dtype=np.int64),
         np.zeros(values, dtype=np.int64),
-        np.zeros(values, dtype=np.float64),
         np.zeros(values, dtype=np.bool_),
-        np.zeros(1, dtype=np.int64),
+        np.zeros(pairs, dtype=np.bool_),
+        np.zeros(pairs, dtype=np.float64),
+        np.zeros(pairs, dtype=np.float64),
     )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mask(scratch, cells):
-    """The part of the key table that up to `cells` pairs need, so that few pairs stay in the processor's cache."""
-    size = 8
-    while size < 2 * min(cells, len(scratch.row_seen) * len(scratch.value_seen)):
-        size *= 2
-    return size - 1
+def _leave_out(out, given, value, counts, normal, cap):
+    """Fill the shares of `out` with those of the user who has these pairs; the sums without them."""
+    sums = normal.whole
+    grand, pairs = sums.grand, sums.pairs
+    for at in range(len(counts)):
+        g, v, part = np.int64(given[at]), np.int64(value[at]), min(counts[at], cap)
+        if out.row[g + 1] == 0:
+            out.begin[g + 1] = at
+        out.row[g + 1] += part
+        out.value[v] += part
+        if in_row(normal, row_after(normal, g), v) == part:
+            out.lost[g + 1] += 1
+            pairs -= 1
+        grand -= part
+    known, once, roots = sums.known, sums.once, sums.roots
+    for v in value:
+        if out.done[v]:
+            continue
+        out.done[v] = True
+        left = normal.total[v] - out.value[v]
+        roots -= math.sqrt(normal.total[v] + 0.5)
+        once += (left == 1) - (normal.total[v] == 1)
+        if left > 0:
+            roots += math.sqrt(left + 0.5)
+        else:
+            known -= 1
+    return Whole(known, once, grand, pairs, roots)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flat_left(low, high, value, counts, normal, out, row, distinct, of, novel, scale, roots, cap):
+    """Sum of the square roots of the chances in `row`, of which the user has the pairs from `low` to `high`."""
+    share = math.sqrt(distinct / (of + distinct))
+    flat = share * (roots / math.sqrt(scale) + math.sqrt(novel))
+    at = low
+    for cell in range(normal.start[row], normal.start[row + 1]):
+        n, v = normal.counts[cell], normal.value[cell]
+        if at < high and value[at] == v:
+            n -= min(counts[at], cap)
+            at += 1
+        if n > 0:
+            p0 = (normal.total[v] - out.value[v] + 0.5) / scale
+            flat += math.sqrt((n + distinct * p0) / (of + distinct)) - share * math.sqrt(p0)
+    return flat
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _price_left(out, given, value, counts, normal, sums, cap):
+    """Fill the prices of `out` with those of the user's pairs without the user."""
+    low = 0
+    while low < len(counts):
+        g, high = np.int64(given[low]), low
+        while high < len(counts) and given[high] == g:
+            high += 1
+        row = row_after(normal, g)
+        distinct = max(1.0, np.float64(normal.start[row + 1] - normal.start[row] - out.lost[g + 1]))
+        of = np.float64(normal.row_total[row] - out.row[g + 1])
+        novel, scale = shares(sums, of == 0.0)
+        flat = _flat_left(low, high, value, counts, normal, out, row, distinct, of, novel, scale, sums.roots, cap)
+        for at in range(low, high):
+            v = np.int64(value[at])
+            left = normal.total[v] - out.value[v]
+            n = in_row(normal, row, v) - min(counts[at], cap) if left > 0 else 0
+            p0 = (left + 0.5) / scale if left > 0 else novel
+            p = (n + distinct * p0) / (of + distinct)
+            out.known[at], out.flattened[at], out.log2_p[at] = left > 0, math.sqrt(p) / flat, math.log2(p)
+        low = high
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _forget(out, given, value):
+    """Wipe the share of the user who has these pairs."""
+    for at in range(len(given)):
+        g, v = np.int64(given[at]), value[at]
+        out.row[g + 1] = 0
+        out.lost[g + 1] = 0
+        out.value[v] = 0
+        out.done[v] = False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def score_left_out(first, given, value, normal, own, cap, pairs, weights, bits, surprisal):
+    """Score the events of users as :func:`score_users` does, by the baseline without each user's own counts.
+
+    `own` are the counts of these users, of the same events; `pairs` has room for those of one user.
+    """
+    most = 0
+    for user in range(len(first) - 1):
+        most = max(most, own.last[user] - own.first[user])
+    out = _without(len(normal.row_of), len(normal.total), most)
+    begin, known, flattened, log2_p = out.begin, out.known, out.flattened, out.log2_p
+    for user in range(len(first) - 1):
+        mine = slice(own.first[user], own.last[user])
+        own_given, own_value, own_counts, w = own.given[mine], own.value[mine], own.counts[mine], weights[user]
+        sums = _leave_out(out, own_given, own_value, own_counts, normal, cap)
+        _price_left(out, own_given, own_value, own_counts, normal, sums, cap)
+        alphabet, held, events = sums.known + 1.0, 0, 0
+        givens, values, counts = pairs
+        for i in range(first[user], first[user + 1]):
+            if value[i] == ABSENT:
+                continue
+            g, v = np.int32(given[i]), np.int32(value[i])
+            at = begin[g + 1]
+            while own_value[at] != v:
+                at += 1
+            if known[at]:
+                seen, row, alike, place = _find(givens[:held], values[:held], counts[:held], g, v)
+            else:
+                v = np.int32(-1 - v)
+                seen, row, alike, place = _find_unknown(givens[:held], values[:held], counts[:held], g, v)
+            bits[i] += math.log2(_bet(seen, row, alike, events, w, flattened[at], alphabet)) - log2_p[at]
+            surprisal[i] -= log2_p[at]
+            held, more = _remember(givens, values, counts, held, place, g, v)
+            events += more
+        _forget(out, own_given, own_value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rows_of(bounds, given, counts):
+    """The rows of users whose pairs stand from `bounds[u]` to `bounds[u + 1]`, in order.
+
+    Where each user's rows begin (u + 1,), and of each row (r,) its given, its sum, and where its pairs begin (r + 1,).
+    """
+    rows = 0
+    for user in range(len(bounds) - 1):
+        for at in range(bounds[user], bounds[user + 1]):
+            rows += at == bounds[user] or given[at] != given[at - 1]
+    first = np.zeros(len(bounds), dtype=np.int64)
+    row_given, total = np.empty(rows, dtype=np.int32), np.zeros(rows, dtype=np.int64)
+    start = np.empty(rows + 1, dtype=np.int64)
+    rows = 0
+    for user in range(len(bounds) - 1):
+        for at in range(bounds[user], bounds[user + 1]):
+            if at == bounds[user] or given[at] != given[at - 1]:
+                row_given[rows], start[rows] = given[at], at
+                rows += 1
+            total[rows - 1] += counts[at]
+        first[user + 1] = rows
+    start[rows] = len(given)
+    return first, row_given, total, start
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _place(codes, low, high, code):
+    """Where `code` stands among ascending codes from `low` to `high`, -1 for nowhere."""
+    end = high
+    while low < high:
+        middle = (low + high) >> 1
+        if codes[middle] < code:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and codes[low] == code else np.int64(-1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compare_users(first, given, value, normal, past, least, bits, surprisal):
+    """Compare the events of users with their own past, the counts `past`, and with everyone's.
+
+    Adds to `bits` and `surprisal` by event; nothing for users with fewer than `least` events in the past.
+    """
+    table, row_of, unknown = normal.table, normal.row_of, len(normal.total)
+    row_given, total, start, own_value, counts = past.row_given, past.row_total, past.row_start, past.value, past.counts
+    for user in range(len(first) - 1):
+        begin, end = past.row_first[user], past.row_last[user]
+        if total[begin:end].sum() < least:
+            continue
+        for i in range(first[user], first[user + 1]):
+            if value[i] == ABSENT:
+                continue
+            row, of, n = _place(row_given, begin, end, given[i]), np.int64(0), np.int64(0)
+            if row >= 0:
+                of, at = total[row], _place(own_value, start[row], start[row + 1], value[i])
+                n = counts[at] if at >= 0 else n
+            after = row_of[given[i] + 1] if given[i] + 1 < len(row_of) else np.int64(-1)
+            if len(table) > 0:
+                at = min(value[i], unknown)
+                everyone, log2_everyone = table[after, at, 0], table[after, at, 2]
+            else:
+                everyone, _, log2_everyone = priced(normal, after, np.int64(value[i]))
+            log2_own = math.log2((n + PRIOR * everyone) / (of + PRIOR))
+            bits[i] += log2_everyone - log2_own
+            surprisal[i] -= log2_own
+
+
+class _Scratch(NamedTuple):
+    """The pairs of the user at hand."""
+
+    keys: Ints  # open addressing: given + 1 and value in one number, or _FREE
+    cell_at: Ints  # by slot of `keys`
+    slot: Ints  # by cell
+    counts: Ints  # by cell
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -135,225 +421,30 @@ def _slot(keys, mask, key):
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cell(scratch, mask, given, value):
-    """The cell of a pair, made if it is new."""
-    key = given * len(scratch.value_seen) + value
-    at = _slot(scratch.keys, mask, key)
-    if scratch.keys[at] == _FREE:
-        cell = scratch.cells[0]
-        scratch.cells[0] += 1
-        scratch.keys[at] = key
-        scratch.cell_at[at] = cell
-        scratch.slot[cell] = at
-        scratch.given[cell] = given
-        scratch.value[cell] = value
-        scratch.own[cell] = 0
-        scratch.seen[cell] = 0.0
-    return scratch.cell_at[at]
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _own(scratch, mask, given, value, cap):
-    """The user's share of a pair of the baseline."""
-    at = _slot(scratch.keys, mask, given * len(scratch.value_seen) + value)
-    return min(scratch.own[scratch.cell_at[at]], cap) if scratch.keys[at] != _FREE else 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _row(normal, given):
-    """The row of the baseline after `given`, -1 where there is none."""
-    return normal.row_of[given] if given < len(normal.row_of) else -1
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _in_row(normal, row, value):
-    """The baseline's count of `value` in `row`."""
-    if row < 0:
-        return 0
-    low, high = normal.start[row], normal.start[row + 1]
-    end = high
-    while low < high:
-        middle = (low + high) >> 1
-        if normal.value[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    return normal.counts[low] if low < end and normal.value[low] == value else 0
+@njit(cache=True, nogil=True, error_model="numpy")
+def _size(events):
+    """How long a key table must be for the pairs of so many events; a short one stays in the processor's cache."""
+    size = 8
+    while size < 2 * events:
+        size *= 2
+    return size
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _whole(normal):
-    """Sums over the whole baseline."""
-    known, once, grand, roots = 0, 0, 0, 0.0
-    for value in range(len(normal.total)):
-        if normal.total[value] > 0:
-            known += 1
-            once += normal.total[value] == 1
-            grand += normal.total[value]
-            roots += math.sqrt(normal.total[value] + 0.5)
-    return Whole(known, once, grand, len(normal.value), roots)
+def _scratch(events):
+    """An empty scratch for users with up to so many events."""
+    size = _size(events)
+    return _Scratch(
+        np.full(size, _FREE, dtype=np.int64),
+        np.zeros(size, dtype=np.int64),
+        np.zeros(events, dtype=np.int64),
+        np.zeros(events, dtype=np.int64),
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _shares(whole, alone):
-    """The chance of the never-seen, and what (count + 1/2) of a known value is divided by; `alone`: without a row."""
-    if whole.known == 0:
-        return 1.0, 1.0
-    novel = (whole.once + 0.5) / (whole.grand + 1.0) if alone else (whole.known + 0.5) / (whole.pairs + 1.0)
-    return novel, (whole.grand + whole.known / 2.0) / (1.0 - novel)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _leave_out(scratch, normal, whole, cap):
-    """The sums without the user, once `own` holds the user's counts."""
-    grand, pairs = whole.grand, whole.pairs
-    for cell in range(scratch.cells[0]):
-        given, value = scratch.given[cell], scratch.value[cell]
-        part = min(scratch.own[cell], cap)
-        scratch.row_own[given] += part
-        scratch.value_own[value] += part
-        if _in_row(normal, _row(normal, given), value) == part:
-            scratch.row_lost[given] += 1
-            pairs -= 1
-        grand -= part
-    known, once, roots = whole.known, whole.once, whole.roots
-    for cell in range(scratch.cells[0]):
-        value = scratch.value[cell]
-        if scratch.value_done[value]:
-            continue
-        scratch.value_done[value] = True
-        left = normal.total[value] - scratch.value_own[value]
-        roots -= math.sqrt(normal.total[value] + 0.5)
-        once += (left == 1) - (normal.total[value] == 1)
-        if left > 0:
-            roots += math.sqrt(left + 0.5)
-        else:
-            known -= 1
-    return Whole(known, once, grand, pairs, roots)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _left_out_flat(scratch, mask, normal, whole, given, cap):
-    """Sum of the square roots of the chances after `given`, without the user."""
-    row = _row(normal, given)
-    distinct, of = 1.0, 0.0
-    if row >= 0:
-        distinct = max(1.0, normal.start[row + 1] - normal.start[row] - scratch.row_lost[given])
-        of = normal.row_total[row] - scratch.row_own[given]
-    novel, scale = _shares(whole, of == 0.0)
-    share = math.sqrt(distinct / (of + distinct))
-    flat = share * (whole.roots / math.sqrt(scale) + math.sqrt(novel))
-    if row >= 0:
-        for at in range(normal.start[row], normal.start[row + 1]):
-            value = normal.value[at]
-            n = normal.counts[at] - _own(scratch, mask, given, value, cap)
-            if n > 0:
-                p0 = (normal.total[value] - scratch.value_own[value] + 0.5) / scale
-                flat += math.sqrt((n + distinct * p0) / (of + distinct)) - share * math.sqrt(p0)
-    return flat
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _forget(scratch):
-    """Wipe what is known of the user."""
-    for cell in range(scratch.cells[0]):
-        given, value = scratch.given[cell], scratch.value[cell]
-        scratch.keys[scratch.slot[cell]] = _FREE
-        scratch.row_own[given] = 0
-        scratch.row_lost[given] = 0
-        scratch.row_seen[given] = 0.0
-        scratch.row_flat[given] = 0.0
-        scratch.value_own[value] = 0
-        scratch.value_seen[value] = 0.0
-        scratch.value_done[value] = False
-    scratch.cells[0] = 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _recall(scratch, mask, state, user):
-    """Take up the user's own counts from before; how many events they hold."""
-    novel = len(scratch.value_seen) - 1
-    events = 0.0
-    for at in range(state.first[user], state.last[user]):
-        given = np.int64(state.given[at]) + 1
-        value = np.int64(state.value[at]) if state.value[at] != NOVEL else novel
-        cell = _cell(scratch, mask, given, value)
-        scratch.seen[cell] += state.counts[at]
-        scratch.row_seen[given] += state.counts[at]
-        scratch.value_seen[value] += state.counts[at]
-        events += state.counts[at]
-    return events
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _keep(scratch, out, at):
-    """Write the user's own counts from `at` on, as they first came; how many cells they are."""
-    novel = len(scratch.value_seen) - 1
-    kept = 0
-    for cell in range(scratch.cells[0]):
-        if scratch.seen[cell] > 0.0:
-            out.given[at + kept] = scratch.given[cell] - 1
-            out.value[at + kept] = scratch.value[cell] if scratch.value[cell] != novel else NOVEL
-            out.counts[at + kept] = np.int64(scratch.seen[cell])
-            kept += 1
-    return kept
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _score(scratch, mask, normal, whole, first, last, given, value, events, w, bits, surprisal, leave_out, cap):
-    """Bits and surprisal of the user's events first..last; `w`, the experts' weights, moves on.
-
-    The hot loop, in one piece.
-    """
-    alphabet = whole.known + 1.0
-    shares, shares_alone = _shares(whole, False), _shares(whole, True)
-    prior = min(0.5, STRONGEST_PRIOR / alphabet)
-    novel = len(scratch.value_seen) - 1
-    for i in range(first, last):
-        if value[i] == ABSENT:
-            bits[i] = 0.0
-            surprisal[i] = 0.0
-            continue
-        g, v = np.int64(given[i]) + 1, np.int64(value[i])
-        left = normal.total[v] - scratch.value_own[v] if v < len(normal.total) else 0
-        v = v if left > 0 else novel
-        cell = _cell(scratch, mask, g, v)
-        row = _row(normal, g)
-        distinct, of, n = 1.0, 0.0, 0.0
-        if row >= 0:
-            distinct = max(1.0, normal.start[row + 1] - normal.start[row] - scratch.row_lost[g])
-            of = np.float64(normal.row_total[row] - scratch.row_own[g])
-            if left > 0:
-                n = np.float64(_in_row(normal, row, v) - min(scratch.own[cell], cap))
-        unseen, scale = shares if of > 0.0 else shares_alone
-        p0 = (left + 0.5) / scale if left > 0 else unseen
-        p = (n + distinct * p0) / (of + distinct)
-        flat = scratch.row_flat[g] if leave_out else normal.flat[row]
-        if flat == 0.0:
-            flat = _left_out_flat(scratch, mask, normal, whole, g, cap)
-            scratch.row_flat[g] = flat
-        own_chain = (scratch.seen[cell] + prior) / (scratch.row_seen[g] + prior * alphabet)
-        own_values = (scratch.value_seen[v] + prior) / (events + prior * alphabet)
-        flattened = math.sqrt(p) / flat
-        q = w[0] * own_chain + w[1] * own_values + w[2] / alphabet + w[3] * flattened
-        bits[i] = math.log2(q / p)
-        surprisal[i] = -math.log2(p)
-        stay = (1.0 - SHARE) / q
-        w[0] = stay * w[0] * own_chain + SHARE / EXPERTS
-        w[1] = stay * w[1] * own_values + SHARE / EXPERTS
-        w[2] = stay * w[2] / alphabet + SHARE / EXPERTS
-        w[3] = stay * w[3] * flattened + SHARE / EXPERTS
-        scratch.seen[cell] += 1.0
-        scratch.row_seen[g] += 1.0
-        scratch.value_seen[v] += 1.0
-        events += 1.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _order(scratch, order):
+def _order(scratch, cells, order):
     """Fill `order` with the user's cells by given and value; few need no general sort."""
-    cells = scratch.cells[0]
     if cells > 40:
         order[:cells] = np.argsort(scratch.keys[scratch.slot[:cells]])
         return
@@ -367,114 +458,37 @@ def _order(scratch, order):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _highest(codes, more):
-    """The highest code in two arrays; -1 where both are empty."""
-    highest = np.int64(-1)
-    for code in codes:
-        highest = max(highest, np.int64(code))
-    for code in more:
-        highest = max(highest, np.int64(code))
-    return highest
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def score_users(first, given, value, normal, leave_out, cap, state, weights, bits, surprisal, out, kept):
-    """Score the events of users: user u has those from `first[u]` to `first[u + 1]`.
-
-    Fills `bits` and `surprisal` by event, `weights` by user, and `out` with the users' own counts, `kept` of each.
-    """
-    users = len(first) - 1
+def count_users(first, given, value, out, counts, kept):
+    """Count the pairs of each user: fills `out` (given, value) and `counts` with them in order, `kept` of each."""
+    out_given, out_value = out
     most = 1
-    for user in range(users):
-        most = max(most, 2 * (first[user + 1] - first[user]) + state.last[user] - state.first[user])
-    values = max(_highest(value, state.value) + 1, len(normal.total)) + 1
-    scratch = _scratch(most, _highest(given, state.given) + 2, values)
-    everyone = _whole(normal)
+    for user in range(len(first) - 1):
+        most = max(most, first[user + 1] - first[user])
+    scratch = _scratch(most)
+    order = np.empty(most, dtype=np.int64)
     written = 0
-    for user in range(users):
-        mask = _mask(scratch, 2 * (first[user + 1] - first[user]) + state.last[user] - state.first[user])
-        whole = everyone
-        if leave_out:
-            for i in range(first[user], first[user + 1]):
-                if value[i] != ABSENT:
-                    scratch.own[_cell(scratch, mask, np.int64(given[i]) + 1, np.int64(value[i]))] += 1
-            whole = _leave_out(scratch, normal, everyone, cap)
-        before = _recall(scratch, mask, state, user)
-        _score(
-            scratch, mask, normal, whole, first[user], first[user + 1], given, value, before, weights[user],
-            bits, surprisal, leave_out, cap,
-        )  # fmt: skip
-        kept[user] = _keep(scratch, out, written)
-        written += kept[user]
-        _forget(scratch)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _everyone(normal, whole, given, value):
-    """The baseline's chance of `value` after `given`."""
-    row = _row(normal, given)
-    unseen, scale = _shares(whole, row < 0)
-    total = normal.total[value] if value < len(normal.total) else 0
-    p0 = (total + 0.5) / scale if total > 0 else unseen
-    if row < 0:
-        return p0
-    distinct = np.float64(normal.start[row + 1] - normal.start[row])
-    n = _in_row(normal, row, value) if total > 0 else 0
-    return (n + distinct * p0) / (normal.row_total[row] + distinct)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def compare_users(first, given, value, normal, past, least, bits, surprisal):
-    """Compare the events of users with their own past, user u's from `past.first[u]` on, and with everyone's.
-
-    Fills `bits` and `surprisal` by event; nothing for users with fewer than `least` events in the past.
-    """
-    users = len(first) - 1
-    most = 1
-    for user in range(users):
-        most = max(most, first[user + 1] - first[user] + past.last[user] - past.first[user])
-    values = max(_highest(value, past.value) + 1, len(normal.total)) + 1
-    scratch = _scratch(most, _highest(given, past.given) + 2, values)
-    whole = _whole(normal)
-    for user in range(users):
-        events = past.counts[past.first[user] : past.last[user]].sum()
-        if events < least:
-            continue
-        mask = _mask(scratch, first[user + 1] - first[user] + past.last[user] - past.first[user])
-        _recall(scratch, mask, past, user)
+    for user in range(len(first) - 1):
+        mask, cells = _size(first[user + 1] - first[user]) - 1, 0
         for i in range(first[user], first[user + 1]):
             if value[i] == ABSENT:
                 continue
-            g, v = np.int64(given[i]) + 1, np.int64(value[i])
-            everyone = _everyone(normal, whole, g, v)
-            n = scratch.seen[_cell(scratch, mask, g, v)]
-            own = (n + PRIOR * everyone) / (scratch.row_seen[g] + PRIOR)
-            bits[i] = math.log2(everyone / own)
-            surprisal[i] = -math.log2(own)
-        _forget(scratch)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def count_users(first, given, value, out, kept):
-    """Count the pairs of each user: fills `out` with their cells in order, `kept` of each."""
-    users = len(first) - 1
-    most = 1
-    for user in range(users):
-        most = max(most, first[user + 1] - first[user])
-    scratch = _scratch(most, _highest(given, given[:0]) + 2, _highest(value, value[:0]) + 2)
-    order = np.empty(most, dtype=np.int64)
-    written = 0
-    for user in range(users):
-        mask = _mask(scratch, first[user + 1] - first[user])
-        for i in range(first[user], first[user + 1]):
-            if value[i] != ABSENT:
-                scratch.seen[_cell(scratch, mask, np.int64(given[i]) + 1, np.int64(value[i]))] += 1.0
-        _order(scratch, order)
-        for rank in range(scratch.cells[0]):
+            key = ((np.int64(given[i]) + 1) << 32) | np.int64(value[i])
+            at = _slot(scratch.keys, mask, key)
+            if scratch.keys[at] == _FREE:
+                scratch.keys[at] = key
+                scratch.cell_at[at] = cells
+                scratch.slot[cells] = at
+                scratch.counts[cells] = 0
+                cells += 1
+            scratch.counts[scratch.cell_at[at]] += 1
+        _order(scratch, cells, order)
+        for rank in range(cells):
             cell = order[rank]
-            out.given[written] = scratch.given[cell] - 1
-            out.value[written] = scratch.value[cell]
-            out.counts[written] = np.int64(scratch.seen[cell])
+            key = scratch.keys[scratch.slot[cell]]
+            out_given[written] = (key >> 32) - 1
+            out_value[written] = key & 0xFFFFFFFF
+            counts[written] = scratch.counts[cell]
             written += 1
-        kept[user] = scratch.cells[0]
-        _forget(scratch)
+        for cell in range(cells):
+            scratch.keys[scratch.slot[cell]] = _FREE
+        kept[user] = cells

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap
-from amiss.detect import SCORE_SCHEMA, Reason
+from amiss.detect import Forgetful, Reason, Scores
 from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, beside, by_user, features, sentence, worst
+from amiss.sessions import Events
 
 if TYPE_CHECKING:
-    from amiss.detect.chain import Feature
-
-STATE_SCHEMA: Final[dict[str, pl.DataType]] = {"user": pl.UInt32()}
+    from amiss.detect.chain import Counted, Feature
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +23,11 @@ class HabitBaseline:
     action: Chain
     gap: Chain
     past: pl.DataFrame
+    own: tuple[Counted, ...]
 
     def of(self, feature: int) -> Chain:
         """The chain of a feature."""
         return self.action if feature == ACTION else self.gap
-
-    def own(self, feature: int) -> pl.DataFrame:
-        """The users' own counts of a feature."""
-        return self.past.filter(feature=feature)
 
 
 @dataclass(frozen=True)
@@ -73,9 +68,9 @@ class Habit:
     >>> detector = Habit(least=50)
     >>> from amiss.sessions import GROUPED_SCHEMA
     >>> events = [(1, 0, 0, 0, -1, -1), (2, 9, 0, 6, 0, -1)]
-    >>> today = pl.DataFrame(events, schema=GROUPED_SCHEMA, orient="row")
-    >>> detector.score(today, detector.baseline(Past([past])), detector.no_state())[0]["bits"].round(2).to_list()
-    [-0.11, 2.58]
+    >>> today = Events.of(pl.DataFrame(events, schema=GROUPED_SCHEMA, orient="row"))
+    >>> detector.score(today, detector.baseline(Past([past]))).bits.round(2)
+    array([-0.11,  2.58])
     """
 
     cap: int = 5
@@ -84,51 +79,51 @@ class Habit:
     name: ClassVar[str] = "habit"
     counts: ClassVar[str] = Sequence.counts
     count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+    state_schema: ClassVar[dict[str, pl.DataType]] = Forgetful.SCHEMA
 
     def __post_init__(self) -> None:
         check_cap(self.cap)
 
-    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+    def summarise(self, events: Events) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
         return Sequence(self.cap).summarise(events)
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> HabitBaseline:
         """What everyone and each user did in earlier periods; nothing when the period itself is all there is."""
+        from amiss.detect.chain import Counted
+
         earlier = Past() if leave_out else past
-        action, gap = (Chain.from_cells(earlier.cells(feature, self.cap)) for feature in (ACTION, GAP))
-        return HabitBaseline(action, gap, earlier.by_user())
+        action, gap = (earlier.chain(feature, self.cap) for feature in (ACTION, GAP))
+        counts = earlier.by_user()
+        return HabitBaseline(action, gap, counts, tuple(Counted(counts, feature) for feature in (ACTION, GAP)))
 
-    def no_state(self) -> pl.DataFrame:
-        """The state of users before the first event of a period: there is none."""
-        return pl.DataFrame(schema=STATE_SCHEMA)
+    def memory(self, state: pl.DataFrame | None = None) -> Forgetful:  # noqa: ARG002 - there is nothing to recall
+        """Nothing is remembered while a period runs."""
+        return Forgetful()
 
-    def score(
-        self, events: pl.DataFrame, baseline: HabitBaseline, state: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Bits and surprisal of grouped events; a state remembers nothing."""
-        bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
-        for code, feature in features(events) if len(baseline.past) else []:
-            more, rarer = self._compare(code, feature, baseline)
-            bits += more
-            surprisal += rarer
-        columns = events.select("position", "user")
-        scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
-        return scores.select(*SCORE_SCHEMA), state
+    def score(self, events: Events, baseline: HabitBaseline, memory: Forgetful | None = None) -> Scores:  # noqa: ARG002
+        """Bits and surprisal of grouped events."""
+        from amiss.detect import chain
 
-    def explain(self, events: pl.DataFrame, baseline: HabitBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+        return chain.together([self._compare(found, events, baseline) for found in features(events)])
+
+    def explain(self, events: Events, baseline: HabitBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that are least like the users."""
         if baseline.past.is_empty():
             return {}
         found = features(events)
-        bits = [self._compare(code, feature, baseline)[0] for code, feature in found]
-        told = beside(worst(events["user"], found, bits), baseline.past)
+        bits = [self._compare(each, events, baseline).bits for each in found]
+        told = beside(worst(events.user, found, bits), baseline.past)
         return by_user(told, lambda pair, own: self._reason(name_of, pair, own))
 
-    def _compare(self, code: int, feature: Feature, baseline: HabitBaseline) -> tuple[np.ndarray, np.ndarray]:
-        """Bits and surprisal of one feature."""
+    def _compare(self, found: tuple[int, Feature], events: Events, baseline: HabitBaseline) -> Scores:
+        """What one feature says."""
         from amiss.detect import chain
 
-        return chain.compare(feature, baseline.of(code), baseline.own(code), least=self.least)
+        code, feature = found
+        if baseline.past.is_empty():
+            return chain.nothing(feature)
+        return chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
 
     def _reason(self, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap, no_counts
+from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Past, check_cap, no_counts
 from amiss.blocks import frozen
-from amiss.detect import SCORE_SCHEMA, Reason
-from amiss.sessions import START
+from amiss.detect import Reason, Scores
+from amiss.sessions import START, Events
 
 if TYPE_CHECKING:
-    from amiss.detect.chain import Feature
+    from amiss.detect.chain import Counted, Feature, Own
 
 ACTION: Final = 0
 """The feature "which state comes after the previous one"."""
@@ -75,11 +76,14 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class SequenceBaseline:
-    """What is normal: the chain of states, and the chain of gaps before each state."""
+    """What is normal: the chain of states, the chain of gaps before each state, and what of them is whose.
+
+    `own` holds the counts of each feature by user where each user's share is to be taken out, else nothing.
+    """
 
     action: Chain
     gap: Chain
-    leave_out: bool
+    own: tuple[Counted, ...] = ()
 
     def of(self, feature: int) -> Chain:
         """The chain of a feature."""
@@ -95,7 +99,7 @@ class Sequence:
     log2(q/p) of the gap. `p` comes from everybody's counts, to which no user adds more than `cap` a period.
 
     **What it remembers.** While a period runs, for each user the different (previous, state) and (state, gap) pairs
-    with a count, about 16 bytes each, and eight weights. The counts of a period are as large.
+    with a count, 12 bytes each, up to 1,024 of either, and eight weights. The counts of a period hold all pairs.
 
     **When it is silent.** With no baseline at all, all actions are unknown and the evidence is 0.
 
@@ -117,13 +121,12 @@ class Sequence:
     ...     names = ["position", "time", "user", "action", "outcome"]
     ...     frame = pl.DataFrame(rows, schema=names, orient="row")
     ...     frame = frame.with_columns(pl.col("time").cast(pl.Datetime("us", "UTC")))
-    ...     return group(frame.cast({"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8}))[0]
+    ...     return group(frame.cast({"user": pl.UInt32, "action": pl.UInt32, "outcome": pl.UInt8}))
     >>> detector = Sequence()
     >>> past = detector.summarise(events((1, 0, 0, 0, 0), (2, 9_000_000, 0, 1, 0)))
     >>> today = events((3, 0, 1, 0, 0), (4, 9_000_000, 1, 2, 0))
-    >>> scores, _ = detector.score(today, detector.baseline(Past([past])), detector.no_state())
-    >>> scores["bits"].round(2).to_list()
-    [-0.57, 0.55]
+    >>> detector.score(today, detector.baseline(Past([past]))).bits.round(2)
+    array([-0.57,  0.55])
     """
 
     cap: int = 5
@@ -131,57 +134,54 @@ class Sequence:
     name: ClassVar[str] = "sequence"
     counts: ClassVar[str] = "sequence"
     count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+    state_schema: ClassVar[dict[str, pl.DataType]] = OWN_SCHEMA
 
     def __post_init__(self) -> None:
         check_cap(self.cap)
 
-    def summarise(self, events: pl.DataFrame) -> pl.DataFrame:
+    def summarise(self, events: Events) -> pl.DataFrame:
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
         from amiss.detect import chain
 
-        return pl.concat([chain.count(feature, code) for code, feature in features(events)])
+        return pl.concat([chain.count(feature, events.users, code) for code, feature in features(events)])
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> SequenceBaseline:
         """The chains that follow from the counts of earlier periods."""
-        action, gap = (Chain.from_cells(past.cells(feature, self.cap)) for feature in (ACTION, GAP))
-        return SequenceBaseline(action, gap, leave_out)
+        from amiss.detect.chain import Counted
 
-    def no_state(self) -> pl.DataFrame:
-        """The state of users before the first event of a period."""
+        own = tuple(Counted(past.by_user(), feature) for feature in (ACTION, GAP)) if leave_out else ()
+        return SequenceBaseline(past.chain(ACTION, self.cap), past.chain(GAP, self.cap), own)
+
+    def memory(self, state: pl.DataFrame | None = None) -> SequenceMemory:
+        """What is remembered of users while a period runs."""
+        return SequenceMemory(state)
+
+    def score(self, events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None = None) -> Scores:
+        """Bits and surprisal of grouped events."""
         from amiss.detect import chain
 
-        return pl.DataFrame(schema=chain.STATE_SCHEMA)
+        return chain.together([self._score(found, events, baseline, memory) for found in features(events)])
 
-    def score(
-        self, events: pl.DataFrame, baseline: SequenceBaseline, state: pl.DataFrame
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Bits and surprisal of grouped events, and the state of their users behind them."""
-        bits, surprisal = np.zeros(len(events)), np.zeros(len(events))
-        states = []
-        for code, feature in features(events):
-            more, rarer, behind = self._score(code, feature, baseline, state)
-            bits += more
-            surprisal += rarer
-            states.append(behind)
-        columns = events.select("position", "user")
-        scores = columns.with_columns(pl.Series("bits", bits), pl.Series("surprisal", surprisal))
-        return scores.select(*SCORE_SCHEMA), pl.concat(states)
-
-    def explain(self, events: pl.DataFrame, baseline: SequenceBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+    def explain(self, events: Events, baseline: SequenceBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that speak against users most, since they began to."""
         found = features(events)
-        bits = [self._score(code, feature, baseline, self.no_state())[0] for code, feature in found]
-        own = self.summarise(events) if baseline.leave_out else no_counts()
-        told = beside(worst(events["user"], found, bits), own.with_columns(pl.col("count").clip(0, self.cap)))
+        bits = [self._score(each, events, baseline, None).bits for each in found]
+        own = self.summarise(events) if baseline.own else no_counts()
+        told = beside(worst(events.user, found, bits), own.with_columns(pl.col("count").clip(0, self.cap)))
         return by_user(told, lambda pair, own: self._reason(baseline, name_of, pair, own))
 
     def _score(
-        self, code: int, feature: Feature, baseline: SequenceBaseline, state: pl.DataFrame
-    ) -> tuple[np.ndarray, np.ndarray, pl.DataFrame]:
-        """Bits, surprisal and state of one feature."""
+        self, found: tuple[int, Feature], events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None
+    ) -> Scores:
+        """What one feature says."""
         from amiss.detect import chain
 
-        return chain.score(feature, code, baseline.of(code), state, cap=self.cap, leave_out=baseline.leave_out)
+        code, feature = found
+        if baseline.own:
+            return chain.score_left_out(feature, baseline.own[code].of(events.users), baseline.of(code), self.cap)
+        if memory is None:
+            return chain.score_alone(feature, baseline.of(code))
+        return memory.own[code].score(feature, events.users, baseline.of(code))
 
     def _reason(self, baseline: SequenceBaseline, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
         """The reason that a pair gives, with the counts of others, without the user's `own`, beside it."""
@@ -191,19 +191,30 @@ class Sequence:
         return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
 
 
-def features(events: pl.DataFrame) -> list[tuple[int, Feature]]:
+class SequenceMemory:
+    """What the users did in a period, and which experts were right about them."""
+
+    def __init__(self, state: pl.DataFrame | None = None) -> None:
+        from amiss.detect.chain import Own
+
+        self.own: tuple[Own, ...] = tuple(Own(feature, state) for feature in (ACTION, GAP))
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each user and feature (`OWN_SCHEMA`)."""
+        return pl.concat([own.frame() for own in self.own])
+
+
+def features(events: Events) -> list[tuple[int, Feature]]:
     """The two features of grouped events."""
     from amiss.detect.chain import Feature
 
-    state, previous = (events[name].to_numpy() for name in ("state", "previous"))
-    gap = gap_bins(events["gap"].to_numpy())
     return [
-        (ACTION, Feature.of(events["user"], previous, state)),
-        (GAP, Feature.of(events["user"], state, gap)),
+        (ACTION, Feature(events.first, events.previous, events.state)),
+        (GAP, Feature(events.first, events.state, frozen(gap_bins(events.gap)))),
     ]
 
 
-def worst(user: pl.Series, found: list[tuple[int, Feature]], bits: list[np.ndarray]) -> pl.DataFrame:
+def worst(user: npt.NDArray[np.uint32], found: list[tuple[int, Feature]], bits: list[Floats]) -> pl.DataFrame:
     """The pairs with most bits of each user, from the event on since which all the user's bits add up to most.
 
     Columns `user` and those of :class:`Pair`; ordered by user, most bits first.
@@ -218,7 +229,7 @@ def worst(user: pl.Series, found: list[tuple[int, Feature]], bits: list[np.ndarr
     return ordered.group_by("user", maintain_order=True).head(REASONS)
 
 
-def _pairs(user: pl.Series, code: int, feature: Feature, bits: np.ndarray, counts: pl.Series) -> pl.DataFrame:
+def _pairs(user: npt.NDArray[np.uint32], code: int, feature: Feature, bits: Floats, counts: pl.Series) -> pl.DataFrame:
     """Each pair of a feature among the events that count: its bits, how often, of how many with the same given."""
     frame = pl.DataFrame({"user": user, "given": feature.given, "value": feature.value, "bits": bits})
     shown = frame.filter(counts).filter(pl.col("value") != NO_GAP)
