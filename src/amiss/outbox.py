@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from amiss.alerts import Alert
-from amiss.errors import AmissError, SinkError, UsageError
+from amiss.errors import SinkError, UsageError
 from amiss.sinks import Sink
 from amiss.sinks.digest import Digest
 
@@ -311,10 +311,11 @@ class _Round:
         while not self._is_over.is_set():
             try:
                 with _opened(self._open) as pending:
+                    self.problem = None
                     self._deliver_on(pending)
-            except AmissError as error:
-                self.problem = str(error)
-                _LOG.warning("%s: the outbox cannot be read: %s", self.sink.url, error)
+            except Exception as error:  # noqa: BLE001 - nobody else would notice, or deliver
+                self.problem = f"{self.sink.url}: the outbox cannot be used: {type(error).__name__}: {error}"
+                _LOG.warning("%s", self.problem)
                 self._is_over.wait(self._every)
         self.sink.close()
 
@@ -334,7 +335,7 @@ class _Round:
         """Whether one call delivered anything, or gave it up: then there may be more."""
         now, before = self._now(), self._last
         self._last = now
-        done = deliver(pending, self.sink, now, most_tries=self._most_tries, hurry=hurry or now < before - CLOCK_SLACK)
+        done = deliver(pending, self.sink, now, most_tries=self._most_tries, hurry=hurry or before - now > CLOCK_SLACK)
         if done != Delivery():
             self.problem = done.error
         has_moved = bool(done.delivered or done.dead)

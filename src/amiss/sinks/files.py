@@ -224,14 +224,14 @@ def _csv_line(alert: Alert) -> str:
     record["reasons"] = "; ".join(f"{each['text']} ({each['bits']:.1f} bits)" for each in alert.reasons)
     cells = [escape.csv_cell(cell) if isinstance(cell := record[name], str) else cell for name in COLUMNS]
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
+    csv.writer(line, quoting=csv.QUOTE_NONNUMERIC, lineterminator="").writerow(cells)
     return line.getvalue()
 
 
 def _is_row(line: str) -> bool:
-    """Whether a line has all columns."""
+    """Whether a line has all columns; the last one is a text, so it ends with a quotation mark."""
     try:
-        return len(next(csv.reader([line], strict=True))) == len(COLUMNS)
+        return line.endswith('"') and len(next(csv.reader([line], strict=True))) == len(COLUMNS)
     except csv.Error:
         return False
 
