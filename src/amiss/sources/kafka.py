@@ -49,6 +49,7 @@ _TOPIC_BITS: Final = 12
 _ANSWER_SECONDS: Final = 10.0
 _SILENCE_SECONDS: Final = 60.0
 _SETTLING_SECONDS: Final = 5.0
+_LEAVING_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.1
 _POLL_MESSAGES: Final = 10_000
 _FRAME_MESSAGES: Final = 50_000
@@ -306,9 +307,10 @@ class KafkaSource:
     def acknowledge(self, cursor: Cursor) -> None:
         """Tell Kafka how far the group is, for its tools to show; call it after the cursor was committed.
 
-        It does not wait for the answer, and does nothing unless :meth:`follow` is running.
+        It does not wait for the answer. Without a group, unless :meth:`follow` is running, or while no broker answers,
+        it does nothing.
         """
-        if self._following:
+        if self._following and self.address.group and not self.trouble:
             self._following.feed.commit(self.offsets(cursor))
 
     # --- shared by both
@@ -373,9 +375,10 @@ class Trouble:
     def __init__(self, where: str, secrets: Iterable[str]) -> None:
         self.now = ""
         self.fatal: SourceError | None = None
+        self.quiet = False
         self.where = where
         self._secrets = [text for text in secrets if text]
-        self._detail = ""
+        self.detail = ""
         self._said: set[int] = set()
 
     def heard(self, error: KafkaError) -> None:
@@ -385,11 +388,11 @@ class Trouble:
         if advice:
             self.fatal = self.fatal or SourceError(f"{self.where}: {text}. {advice}")
             return
-        if is_passing(error):
-            self._detail = f" ({text})"
+        if self.quiet or is_passing(error):
+            self.detail = f" ({text})"
         elif error.code() not in self._said:
             self._said.add(error.code())
-            self.now = text + self._detail
+            self.now = text + self.detail
             LOG.warning("%s: %s. Trying until it is back", self.where, self.now)
 
     def over(self) -> None:
@@ -397,7 +400,7 @@ class Trouble:
         if self._said:
             LOG.warning("%s: reading again", self.where)
             self._said.clear()
-            self.now = self._detail = ""
+            self.now = self.detail = ""
 
     def shown(self, text: str) -> str:
         """A text that holds no password."""
@@ -455,8 +458,10 @@ class _Feed:
             raise SourceError(message) from None
 
     def close(self) -> None:
-        """Leave the group and the brokers."""
-        self.consumer.close()
+        """Leave the group and the brokers; those that do not answer are not waited for."""
+        leaving = threading.Thread(target=self.consumer.close, name="amiss-kafka-close", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVING_SECONDS)
 
     # --- asking
 
@@ -467,13 +472,13 @@ class _Feed:
         try:
             return question()
         except KafkaException as error:
-            failure = error.args[0]
+            self.trouble.heard(error.args[0])
+            self.trouble.quiet = opening
             if opening:
                 self.consumer.poll(0)
-            self.trouble.heard(failure)
             if self.trouble.fatal:
                 raise self.trouble.fatal from None
-            why = self.trouble.shown(failure.str())
+            why = self.trouble.shown(error.args[0].str()) + self.trouble.detail
             message = f"{self.trouble.where}: {why}. Is a broker running there, and is `security` right?"
             raise SourceError(message, retry_after=10) from None
 
