@@ -14,6 +14,7 @@ from amiss.alerts import Alert
 from amiss.errors import SinkError, StateError, UsageError
 from amiss.outbox import MOST_AT_ONCE, Courier, Delivery, deliver, wait
 from amiss.sinks.digest import Digest
+from amiss.store import Store, Story
 
 NOW = datetime(2026, 3, 2, 3, 0, tzinfo=UTC)
 ALERT = Alert(
@@ -374,3 +375,22 @@ def test_a_courier_that_never_started_stops(outbox):
     sink = ListSink()
     Courier(lambda: outbox, [sink]).stop()
     assert sink.got == []
+
+
+def test_a_state_file_is_an_outbox(tmp_path):
+    """The store keeps what waits: a courier with a connection of its own delivers while the stream writes."""
+    path = tmp_path / "state.db"
+    story = Story("s1", "u1042", ALERT.period, NOW, NOW, 18.7, 18.7, "high", 12, {"habit": 18.7}, [])
+    kept, sink = [], ListSink(errors=[SinkError("list: down"), None])
+    with Store.open(path) as store:
+        store.put_story(story)
+        courier = Courier(lambda: Store.open(path, write=False), [sink], every=timedelta(seconds=0.01))
+        courier.start()
+        for alert in alerts(5):
+            store.add_alert(alert, seq=0, sinks=["list:"])
+            courier.wake()
+        assert courier.flush(timedelta(seconds=5))
+        kept = store.outbox("list:")
+        courier.stop()
+    assert [each for ids in sink.got for each in ids] == ["a0", "a1", "a2", "a3", "a4"]
+    assert {row.state for row in kept} == {"delivered"}
