@@ -2,8 +2,8 @@ r"""Sources that go on: a file that grows, a directory that files arrive in, sta
 
 **What a cursor holds** (JSON): `position` of the line to come; `files`, each with name, device, inode, a fingerprint of
 its first bytes (up to 1 KiB), offset, line and, where one line gave several events, how many of these were given; the
-`mark` of a directory; `schema`, what the lines are made of, so that a new process reads on in the same way without seeing
-the beginning again. The schema is looked for anew when fields, zone or year were set differently meanwhile.
+`mark` of a directory; `schema`, what the lines are made of, so that a new process reads on in the same way without
+seeing the beginning again. The schema is looked for anew when fields, zone or year were set differently meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final, Protocol
@@ -307,6 +308,8 @@ class _Run:
         self._held_since = 0.0
         self._ready: deque[Batch] = deque()
         self._have = 0
+        self._schema: Schema | None = None
+        self._schema_text = "null"
         self._position = int(token.get("position", 1))
         self._given_position = self._position
 
@@ -439,15 +442,15 @@ class _Run:
         schema = self._source.schema
         if schema.format.kind != "csv" or came.flaw or came.line > 1:
             return came, came.origin.format or schema.format
-        data = came.data.lstrip(b"\r\n")
-        lines = came.lines - data.count(b"\n")
-        line, _, rest = data.partition(b"\n")
-        header = header_in(line, schema)
+        blank = len(came.data) - len(came.data.lstrip(b"\r\n"))
+        body = came.data.find(b"\n", blank) + 1
+        header = header_in(came.data[blank:body], schema)
         if header is None:
             return came, schema.format
         came.origin.format = header if header != schema.format else None
-        body = came._replace(data=rest, line=came.line + lines + 1, start=came.start + len(came.data) - len(rest))
-        return body, header
+        lines = came.data.count(b"\n", 0, body)
+        start, line = came.start + body, came.line + lines
+        return came._replace(data=came.data[body:], lines=came.lines - lines, line=line, start=start), header
 
     # --- from batches to frames
 
@@ -463,8 +466,7 @@ class _Run:
             self._given(batch)
             if not batch.left:
                 self._ready.popleft()
-        frame = pl.concat(frames) if len(frames) > 1 else frames[0] if frames else pl.DataFrame(schema=CODED_SCHEMA)
-        return frame, self._cursor()
+        return _together(frames), self._cursor()
 
     def _given(self, batch: Batch) -> None:
         """Count what was given, and what stood between."""
@@ -475,10 +477,23 @@ class _Run:
         self._given_position = batch.resumes_at()
 
     def _cursor(self) -> Cursor:
-        schema = self._reader.schema.token() if self._reader else None
+        """The cursor behind all that was given."""
+        if self._reader and self._reader.schema is not self._schema:
+            self._schema = self._reader.schema
+            self._schema_text = _compact(self._schema.token())
         token = {"version": 1, "position": self._given_position, **self._feed.token()}
-        token |= {"settings": self._source._settings, "schema": schema}  # noqa: SLF001 - it is the source's own reading
-        return Cursor(json.dumps(token, separators=(",", ":")))
+        token["settings"] = self._source._settings  # noqa: SLF001 - it is the source's own reading
+        return Cursor(f'{_compact(token)[:-1]},"schema":{self._schema_text}}}')
+
+
+def _compact(token: dict[str, Any]) -> str:
+    return json.dumps(token, separators=(",", ":"))
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Frames as one; adding them one by one is quicker than `pl.concat` for few."""
+    frames = [frame for frame in frames if len(frame)] or [pl.DataFrame(schema=CODED_SCHEMA)]
+    return reduce(pl.DataFrame.vstack, frames)
 
 
 def _joined(held: list[Came]) -> Iterator[Came]:
@@ -500,7 +515,8 @@ def _follows(one: Came, other: Came) -> bool:
 def _whole_of(parts: list[Came]) -> Came:
     if len(parts) == 1:
         return parts[0]
-    return parts[0]._replace(data=b"".join(part.data for part in parts), end=parts[-1].end, head=parts[-1].head)
+    data, lines = b"".join(part.data for part in parts), sum(part.lines for part in parts)
+    return parts[0]._replace(data=data, lines=lines, end=parts[-1].end, head=parts[-1].head)
 
 
 def _written(origin: Origin) -> datetime:
@@ -893,7 +909,9 @@ class Folder(_Files):
         self._name: str | None = mark.get("name")
         self._latest = self._until
         self._known: set[Key] = set()
+        self._coming: deque[tuple[str, int]] = deque()
         self._turns: deque[tuple[File, int]] = deque()
+        self._leaving: list[File] = []
         self._unripe: dict[str, tuple[int, int, float]] = {}
         self._look_seconds = look_seconds
         self._next_look = 0.0
@@ -905,48 +923,42 @@ class Folder(_Files):
         return time.monotonic() - file.grew > UNENDED_SECONDS
 
     def _look(self, *, final: bool) -> bool:
-        """Open the files that have arrived; whether there are any."""
-        now = time.monotonic()
-        if now < self._next_look and not final:
-            return False
-        arrived = self._arrived(final=final)
-        took = time.monotonic() - now
-        self._next_look = time.monotonic() + max(self._look_seconds - POLL_SECONDS, POLL_SECONDS, 10 * took)
+        """Open the next file that has arrived; whether there is one."""
         self._limit()
-        if final and not arrived and not self.tracked and not self._known and self._until < 0:
-            raise SourceError(
-                f"{self.path} has no files to read. Give a path, a directory or a pattern such as logs/*.log"
-            )
-        if not arrived and not self.tracked:
-            self._say(f"{self.path} has no files yet; waiting")
-        return bool(arrived)
-
-    def _arrived(self, *, final: bool) -> list[File]:
-        """The files that are new and ripe, oldest arrivals first where that matters, in order of name."""
-        found = [(status, name) for name, status in self._listed() if self._is_new(name, status)]
-        unripe = [status.st_ctime_ns for status, name in found if not (final or self._is_ripe(name, status))]
-        bound = min(unripe, default=None)
-        ripe = [(status, name) for status, name in found if bound is None or status.st_ctime_ns < bound]
-        earlier = [name for status, name in ripe if status.st_ctime_ns <= self._latest]
-        later = [name for status, name in ripe if status.st_ctime_ns > self._latest]
-        files = self._taken(earlier)
-        self._latest = max([self._latest, *(status.st_ctime_ns for status, _ in ripe)])
-        return files + self._taken(later)
-
-    def _taken(self, names: list[str]) -> list[File]:
-        """Files that are read from now on, in order of name."""
-        files = []
-        for name in sorted(names, key=age):
+        if not self._coming and (final or time.monotonic() >= self._next_look):
+            self._arrive(final=final)
+        while self._coming:
+            name, until = self._coming.popleft()
             file = self._open(name)
             if file is not None:
                 self._known.add(file.key)
-                self._turns.append((file, self._latest))
-                files.append(file)
-        self.tracked += files
-        return files
+                self._turns.append((file, until))
+                self.tracked.append(file)
+                return True
+        if not self.tracked and not self._known:
+            if final and self._until < 0:
+                raise SourceError(
+                    f"{self.path} has no files to read. Give a path, a directory or a pattern: logs/*.log"
+                )
+            self._say(self.waiting or f"{self.path} has no files yet; waiting")
+        return False
+
+    def _arrive(self, *, final: bool) -> None:
+        """Queue the files that are new and ripe: oldest arrivals first where that matters, in order of name."""
+        now = time.monotonic()
+        found = [(status, name) for name, status in self._listed() if self._is_new(name, status)]
+        unripe = [status.st_ctime_ns for status, name in found if not (final or self._is_ripe(name, status))]
+        bound = min(unripe, default=None)
+        ripe = [(status.st_ctime_ns, name) for status, name in found if bound is None or status.st_ctime_ns < bound]
+        newest = max([self._latest, *(changed for changed, _ in ripe)])
+        turns = [(self._latest if changed <= self._latest else newest, name) for changed, name in ripe]
+        self._coming += [(name, until) for until, name in sorted(turns, key=lambda turn: (turn[0], age(turn[1])))]
+        self._latest = newest
+        took = time.monotonic() - now
+        self._next_look = time.monotonic() + max(self._look_seconds - POLL_SECONDS, POLL_SECONDS, 10 * took)
 
     def _listed(self) -> Iterator[tuple[str, os.stat_result]]:
-        """The regular files that are there, without temporary ones."""
+        """The regular files that are there and not known, without temporary ones."""
         for name in self._names():
             if not _TEMPORARY.fullmatch(Path(name).name):
                 try:
@@ -960,10 +972,13 @@ class Folder(_Files):
         if glob.has_magic(self.path) and not Path(self.path).is_dir():
             return glob.glob(self.path, recursive=True)  # noqa: PTH207 - patterns may be absolute
         try:
-            return [item.path for item in os.scandir(self.path)]
+            device = Path(self.path).stat().st_dev
+            there = {(device, item.inode()): item.path for item in os.scandir(self.path)}
         except OSError as error:
             self._say(f"{self.path} cannot be read: {error.strerror or error}; waiting")
             return []
+        self._known &= there.keys()
+        return [name for key, name in there.items() if key not in self._known]
 
     def _is_new(self, name: str, status: os.stat_result) -> bool:
         """Whether a file was not read before, here or (by the mark) in an earlier process."""
@@ -993,13 +1008,14 @@ class Folder(_Files):
 
     def _limit(self) -> None:
         """Let go of the files that have been quiet longest, beyond the number that is followed."""
-        done = [file for file in self.tracked if _is_given(file)]
-        for file in sorted(done, key=lambda item: item.grew)[: max(len(self.tracked) - FOLLOWED_FILES, 0)]:
+        done = [file for file in self.tracked if file.drained]
+        for file in sorted(done, key=lambda item: item.grew)[: max(len(self.tracked) + 1 - FOLLOWED_FILES, 0)]:
             self._dropped(file)
+            self._leaving.append(file)
 
     def _dropped(self, file: File) -> None:
         super()._dropped(file)
-        if isinstance(file, GrowingFile) and file.offset == 0:
+        if isinstance(file, GrowingFile) and file.offset == 0 and not file.drained:
             self._known.discard(file.key)
 
     def token(self) -> dict[str, Any]:
@@ -1009,10 +1025,13 @@ class Folder(_Files):
             if until != self._until:
                 self._before, self._until = self._until, until
             self._name = file.name
-            if not self._turns or self._turns[0][1] != until:
+            after = self._turns[0] if self._turns else self._coming[0] if self._coming else None
+            if after is None or after[1] != until:
                 self._before, self._name = until, None
         mark = {"before": self._before, "until": self._until, "name": self._name}
-        return {**super().token(), "mark": mark}
+        self._leaving = [file for file in self._leaving if not _is_given(file)]
+        begun = [_file_token(file) for file in self._leaving if file.given is not None]
+        return {"files": [*begun, *super().token()["files"]], "mark": mark}
 
     def _is_passed(self, file: File) -> bool:
         """Whether the mark may cover a file: some of it was given, or nothing is in it."""

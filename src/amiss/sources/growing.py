@@ -17,7 +17,7 @@ from amiss.errors import AmissError, EventError, SourceError
 from amiss.events import EVENT_SCHEMA, Quarantine
 from amiss.fields import FieldChoice
 from amiss.sources import Cursor
-from amiss.sources.lines import Came, Place, Rejection
+from amiss.sources.lines import Came, Place, Rejection, count_lines
 from amiss.sources.sniff import FileFormat
 from amiss.sources.streams import HEAD_BYTES, LINE_LIMIT, Damage, LongLine, Piece, open_stream, pieces
 
@@ -182,7 +182,7 @@ class GrowingFile:
 
     def _came(self, data: bytes, size: int) -> Came:
         """Move behind these lines."""
-        came = Came(self, data, self.line, self.offset, self.offset + size, self.head)
+        came = Came(self, data, count_lines(data), self.line, self.offset, self.offset + size, self.head)
         self._waits_since = None
         self.offset, self.line = came.end, self.line + came.lines
         return came
@@ -204,7 +204,7 @@ class GrowingFile:
 
     def _flaw(self, end: int) -> Came:
         text = os.pread(self.fd, LONG_SHOWN, self.offset).decode("utf-8", "replace")
-        came = Came(self, b"", self.line, self.offset, end, self.head, ("line longer than 1 MiB", text))
+        came = Came(self, b"", 1, self.line, self.offset, end, self.head, ("line longer than 1 MiB", text))
         self._scanned, self.offset, self.line = 0, end, self.line + 1
         return came
 
@@ -217,7 +217,7 @@ class GrowingFile:
 
     def sample(self) -> bytes:
         """The first whole lines."""
-        data = os.pread(self.fd, HEAD_BYTES, 0)
+        data = os.pread(self.fd, HEAD_BYTES, 0) if self.fd >= 0 else b""
         return data[: data.rfind(b"\n") + 1] or data
 
     def close(self) -> None:
@@ -266,13 +266,13 @@ class PackedFile:
 
     def _came(self, piece: Piece | LongLine | Damage) -> Came:
         if isinstance(piece, Piece):
-            came = Came(self, piece.data, self.line, self.offset, piece.end, self.head)
+            came = Came(self, piece.data, piece.lines, self.line, self.offset, piece.end, self.head)
         else:
             long = isinstance(piece, LongLine)
             reason = "line longer than 1 MiB" if isinstance(piece, LongLine) else piece.reason
             end = piece.end if isinstance(piece, LongLine) else self.offset
             text = piece.text.decode("utf-8", "replace")
-            came = Came(self, b"", self.line, self.offset, end, self.head, (reason, text))
+            came = Came(self, b"", 1, self.line, self.offset, end, self.head, (reason, text))
             self.drained = not long
         self.offset, self.line = came.end, self.line + came.lines
         return came
@@ -352,7 +352,7 @@ class WholeFile:
             rows = next(self._rows, None)
         except AmissError as error:
             self.drained = True
-            return Came(self, b"", self.line, self.offset, self.offset, self.head, ("cannot be read", str(error)))
+            return Came(self, b"", 1, self.line, self.offset, self.offset, self.head, ("cannot be read", str(error)))
         self.drained = rows is None
         return rows
 
@@ -378,7 +378,7 @@ class WholeFile:
         """Move behind a part."""
         rejected, recorded.rejected = recorded.rejected, []
         last = max([self.line, *frame["position"][-1:].to_list(), *(item[0] for item in rejected)])
-        came = Came(self, b"", self.line, self.offset, last, self.head)
+        came = Came(self, b"", 1, self.line, self.offset, last, self.head)
         lines = last + 1 - self.line
         self.line, self.offset = last + 1, last
         return Rows(came, frame.select(*EVENT_SCHEMA), lines, rejected, before, behind)
@@ -451,7 +451,8 @@ class Pipe:
             self._tail += piece
 
     def _came(self, size: int, close: bytes) -> Came:
-        came = Came(self, bytes(self._tail[:size]) + close, self.line, self.offset, self.offset + size)
+        data = bytes(self._tail[:size]) + close
+        came = Came(self, data, count_lines(data), self.line, self.offset, self.offset + size)
         del self._tail[:size]
         self._waits_since = None
         self.offset, self.line = came.end, self.line + came.lines
@@ -470,7 +471,7 @@ class Pipe:
             at = len(self._tail) - 1
         text = self._tail[:LONG_SHOWN].decode("utf-8", "replace")
         end = self.offset + dropped + at + 1
-        came = Came(self, b"", self.line, self.offset, end, b"", ("line longer than 1 MiB", text))
+        came = Came(self, b"", 1, self.line, self.offset, end, b"", ("line longer than 1 MiB", text))
         del self._tail[: at + 1]
         self._dropped, self.offset, self.line = None, end, self.line + 1
         return came

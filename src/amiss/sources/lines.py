@@ -30,6 +30,8 @@ TEXTS_KEPT: Final = 1 << 20
 """Different texts after which a worker begins anew, so that its tables stay small."""
 HALF_A_YEAR: Final = timedelta(days=180)
 
+LINE_END: Final = 10
+
 Ints = npt.NDArray[np.int64]
 Rejection = tuple[int, str, str]
 """Position, reason, text."""
@@ -102,12 +104,13 @@ _UNLINED: Final = {"json": "one JSON text of several lines", "parquet": "Parquet
 class Came(NamedTuple):
     """Whole lines that came in, or one line (`flaw`: why it cannot be read, its beginning) that is no such.
 
-    `start` and `end` are offsets, `line` the number of the first line, `head` the first bytes of what they are from,
-    `at` the moment when they came in (monotonic seconds).
+    `lines` says how many they are, `start` and `end` are offsets, `line` the number of the first line, `head` the first
+    bytes of what they are from, `at` the moment when they came in (monotonic seconds).
     """
 
     origin: Any
     data: bytes
+    lines: int
     line: int
     start: int
     end: int
@@ -115,10 +118,16 @@ class Came(NamedTuple):
     flaw: tuple[str, str] | None = None
     at: float = 0.0
 
-    @property
-    def lines(self) -> int:
-        """How many lines these are."""
-        return 1 if self.flaw else self.data.count(b"\n")
+
+def count_lines(data: bytes | bytearray) -> int:
+    r"""How many line ends there are; several times as fast as `bytes.count`.
+
+    Examples
+    --------
+    >>> count_lines(b"a\nb\n")
+    2
+    """
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == LINE_END))
 
 
 class Place(NamedTuple):
@@ -195,7 +204,7 @@ class Batch:
             return Place(self.came.end, self.came.line + self.behind - self.first, head=self.came.head)
         events = self.given - int(np.searchsorted(self.positions, reached))
         if self._ends is None:
-            self._ends = np.flatnonzero(np.frombuffer(self.came.data, np.uint8) == 10) + 1
+            self._ends = np.flatnonzero(np.frombuffer(self.came.data, np.uint8) == LINE_END) + 1
         line = reached - self.first
         offset = self.came.start + (int(self._ends[line - 1]) if line else 0)
         return Place(offset, self.came.line + line, events, self.came.head)

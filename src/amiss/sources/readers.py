@@ -520,14 +520,14 @@ def _frame(
 ) -> pl.DataFrame:
     """The coded frame of a block, odd lines in their place."""
     rows = passed.rows
-    columns = {
-        "position": rows.line + position,
-        "time": pl.Series(rows.time).cast(CODED_SCHEMA["time"]),
-        "user": meaning.users[rows.user],
-        "action": meaning.actions[rows.action],
-        "outcome": meaning.outcomes[rows.outcome],
-    }
-    frame = pl.DataFrame(columns, schema=CODED_SCHEMA)
+    columns = (
+        pl.Series("position", rows.line + position),
+        pl.Series("time", rows.time).cast(CODED_SCHEMA["time"]),
+        pl.Series("user", meaning.users[rows.user]),
+        pl.Series("action", meaning.actions[rows.action]),
+        pl.Series("outcome", meaning.outcomes[rows.outcome]),
+    )
+    frame = pl.DataFrame(columns)
     if odd is None or odd.is_empty():
         return frame
     return pl.concat([frame, encode_events(odd, users, actions)]).sort("position", maintain_order=True)
