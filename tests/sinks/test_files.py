@@ -221,7 +221,12 @@ def test_a_finding_has_what_ocsf_asks_for(tmp_path, three):
     assert first["metadata"]["product"]["name"] == "amiss"
     assert first["finding_info"]["uid"] == "s77"
     assert first["finding_info"]["title"] == "u1042, 18.7 bits (high)"
-    assert first["finding_info"]["analytic"] == {"name": "habit", "type_id": 2, "type": "Behavioral"}
+    assert first["finding_info"]["analytic"] == {
+        "name": "habit",
+        "uid": "habit",
+        "type_id": 2,
+        "type": "Behavioral",
+    }
     assert first["actor"] == {"user": {"name": "u1042"}}
     assert first["evidences"][0]["data"]["bits"] == 9.6
     assert first["is_alert"] is True

@@ -64,6 +64,11 @@ def redacted(url: str) -> str:
 
     Paths and queries of webhooks are secrets. Changing a user name or a password changes nothing.
 
+    Raises
+    ------
+    UsageError
+        If there is no host in it, or no port where one should be.
+
     Examples
     --------
     >>> redacted("https://ann:pw@hooks.example.com:8443/T0/B1?token=abc")
@@ -71,7 +76,13 @@ def redacted(url: str) -> str:
     >>> redacted("http://localhost:8080/")
     'http://localhost:8080'
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise UsageError(f"{url.partition(':')[0]}: expected an address such as https://example.com/hook")
     place = parts.netloc.rpartition("@")[2].lower()
     rest = f"{parts.path}?{parts.query}".strip("/?")
     return f"{parts.scheme}://{place}{f'/…#{fingerprint(rest)}' if rest else ''}"

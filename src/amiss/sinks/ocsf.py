@@ -76,7 +76,9 @@ def _metadata(alert: Alert) -> dict[str, Any]:
 
 def _information(alert: Alert) -> dict[str, Any]:
     """What was found, and by which detectors."""
-    analytics = [{"name": name, "type_id": _BEHAVIORAL, "type": "Behavioral"} for name in _weightiest(alert)]
+    analytics = [
+        {"name": name, "uid": name, "type_id": _BEHAVIORAL, "type": "Behavioral"} for name in _weightiest(alert)
+    ]
     start = datetime(alert.period.year, alert.period.month, alert.period.day, tzinfo=UTC)
     return {
         "uid": alert.story,
