@@ -172,7 +172,7 @@ class DictionaryFile:
     ) -> Iterator[tuple[pl.DataFrame, Batch]]:
         """The coded frames of the rows from `skip` on, and the batches they are of.
 
-        Batches are read in another thread, ahead of who takes them.
+        Reading, and asking what values mean, have a thread each, ahead of who takes the frames.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class DictionaryFile:
 
         assert self._file is not None, "who reads a file has asked whether it is plain"
         try:
-            for part in _from_row(self._file, list(self._tops()), skip):
+            for part in ahead(_from_row(self._file, list(self._tops()), skip)):
                 yield self._batch(part)
         except (ArrowException, OSError, pl.exceptions.PolarsError) as error:
             raise SourceError(f"{self._path} breaks off or is damaged: {error}") from error
