@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -29,7 +29,9 @@ from amiss.events import CODED_SCHEMA, Quarantine
 from amiss.fields import FieldChoice, Fields
 from amiss.sources import Cursor
 from amiss.sources.arrivals import MOST_WAITING, PATIENCE_SECONDS, Arrivals, Item, Partition
-from amiss.sources.messages import Bad, Batch, Translation, infer, offsets_text
+from amiss.sources.lines import Schema, schema_of
+from amiss.sources.messages import Bad, Batch, Translation, infer, narrow, offsets_text
+from amiss.sources.sniff import FileFormat
 from amiss.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -251,7 +253,7 @@ class KafkaSource:
                 frame = self.settle(translated(items), offsets)
                 if len(frame):
                     seen = True
-                    yield frame, Cursor(offsets_text(offsets))
+                    yield frame, self.cursor(offsets)
         if not seen and after is None:
             raise EventError(self._nothing_read())
 
@@ -315,15 +317,44 @@ class KafkaSource:
 
     # --- shared by both
 
+    def cursor(self, offsets: dict[str, dict[int, int]]) -> Cursor:
+        """The cursor at these offsets; it also remembers what plays which role."""
+        return Cursor(f'{{"offsets":{offsets_text(offsets)},{self._remembered}}}')
+
     def offsets(self, after: Cursor | None) -> dict[str, dict[int, int]]:
-        """Topic → partition → the offset to go on with, as a cursor says."""
+        """Topic → partition → the offset to go on with, as a cursor says; what it remembers of roles is taken over."""
         if after is None:
             return {}
         try:
-            found = json.loads(after.token)
-            return {topic: {int(i): int(offset) for i, offset in parts.items()} for topic, parts in found.items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            token = json.loads(after.token)
+            if token["schema"] is not None and token["settings"] == self._settings:
+                self._take_over(schema_of(token["schema"]).fields)
+            found = token["offsets"].items()
+            return {topic: {int(i): int(offset) for i, offset in parts.items()} for topic, parts in found}
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise SourceError(f"this is no cursor of a Kafka source: {after.token[:80]}") from error
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What the roles depend on, besides the messages."""
+        choice = self._choice or FieldChoice()
+        pinned = choice.pinned() | ({"time_format": choice.time_format} if choice.time_format else {})
+        return {"pinned": pinned, "timezone": self.timezone, "year": self._year}
+
+    @cached_property
+    def _remembered(self) -> str:
+        """What a cursor holds besides offsets, as a part of its text."""
+        found = narrow(self._fields)
+        schema = Schema(FileFormat("ndjson"), found, self.timezone).token() if found else None
+        return json.dumps({"schema": schema, "settings": self._settings}, separators=(",", ":"))[1:-1]
+
+    def _take_over(self, found: Fields) -> None:
+        """Read the roles that an earlier reading settled on as it did."""
+        if self._fields is None or narrow(self._fields) != found:
+            known = self._fields.roles if self._fields else {}
+            self._fields = Fields(found.preset, known | found.roles, self._fields.rest if self._fields else ())
+            self._translation = None
+            self.__dict__.pop("_remembered", None)
 
     def partition(self, topic: str, index: int) -> Partition:
         """A partition of one of the topics, nothing of it read."""
@@ -358,6 +389,7 @@ class KafkaSource:
         """How messages are read; what plays which role is settled by the first that hold objects."""
         if self._fields is None:
             self._fields = self._infer(items)
+            self.__dict__.pop("_remembered", None)
         if self._translation is None and self._fields is not None:
             self._translation = Translation(self._fields, self.timezone)
         return self._translation or Translation(None, self.timezone)
@@ -794,4 +826,4 @@ class _Following:
         parts, self._parts = [Batch(pl.DataFrame(schema=CODED_SCHEMA), self.feed.bad), *self._parts], []
         self.feed.bad = []
         frames = [self._source.settle(part, self._offsets) for part in parts]
-        return pl.concat(frames), Cursor(offsets_text(self._offsets))
+        return pl.concat(frames), self._source.cursor(self._offsets)

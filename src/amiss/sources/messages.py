@@ -181,7 +181,7 @@ class Translation:
         if len(text) >= _LEAST_BYTES and (coder := self._coder_for(users, actions)):
             self._odd = (values, bad, items)
             return _batch(items, values, coder.frame(text, 0), bad)
-        found = self._general(items, values, bad, _narrow(self._fields))
+        found = self._general(items, values, bad, narrow(self._fields))
         frame = encode_events(found, users, actions) if len(found) else pl.DataFrame(schema=CODED_SCHEMA)
         return _batch(items, values, frame, bad)
 
@@ -211,7 +211,7 @@ class Translation:
         places = [index for index, _ in lines]
         left: list[tuple[int, str, str]] = []
         chosen = [values[index] for index in places]
-        frame = self._general([items[index] for index in places], chosen, left, _narrow(self._fields))
+        frame = self._general([items[index] for index in places], chosen, left, narrow(self._fields))
         bad.extend((places[index], reason, text) for index, reason, text in left)
         return frame.with_columns(position=pl.Series(places, dtype=pl.Int64).gather(frame["position"]))
 
@@ -242,7 +242,7 @@ def _outcome(text: str | None, *, reading: str, known: bool) -> str:
     return columns.outcome_of(text, reading) if known else "unknown"
 
 
-def _narrow(found: Fields | None) -> Fields | None:
+def narrow(found: Fields | None) -> Fields | None:
     """The fields that coded frames hold."""
     if found is None:
         return None
