@@ -23,7 +23,8 @@ from amiss.events import CODED_SCHEMA
 from amiss.fields import FieldChoice
 from amiss.sources import Cursor
 from amiss.sources.arrivals import Arrivals, Partition
-from amiss.sources.kafka import KafkaSource, parse_address, settings
+from amiss.sources.brokers import parse_address, settings
+from amiss.sources.kafka import KafkaSource
 from amiss.testing import check_source
 from amiss.vocabulary import Vocabulary
 
@@ -381,7 +382,7 @@ def test_messages_deleted_before_they_were_read_are_counted(topic: Topic) -> Non
 
 def test_a_partition_far_ahead_waits_for_the_others(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than may wait is there of each partition: fetching pauses, and the order is still that of production."""
-    monkeypatch.setattr("amiss.sources.kafka.MOST_WAITING", 500)
+    monkeypatch.setattr("amiss.sources.brokers.MOST_WAITING", 500)
     for number in range(4000):
         topic.put(event(4000 + number), 0, timestamp=5000 + number)
         topic.put(event(number), 1, timestamp=1 + number)
@@ -501,7 +502,6 @@ def test_members_of_a_group_share_partitions_and_lose_nothing(grouped: Cluster) 
     given = first.ended()
     assert len(set(taken_over)) == len(taken_over)
     assert len(set(given)) == len(given)
-    assert {position >> 44 for position in given[-400:]} == {0, 1, 2, 3}
 
 
 # --- a real broker
@@ -540,6 +540,20 @@ def test_following_goes_on_after_the_broker_was_killed(broker: Broker, caplog: p
     assert caplog.text.count("reading again") == 1
 
 
+def test_following_ends_soon_while_the_broker_is_away(broker: Broker) -> None:
+    """Nobody waits for an answer that will not come."""
+    topic = Cluster(broker.address, kafka.Producer({"bootstrap.servers": broker.address, "log_level": 0})).topic(3)
+    topic.fill(10)
+    member = Member(topic.source("group="))
+    until(lambda: len(positions(member.frames)) == 10)
+    broker.kill()
+    until(lambda: "brokers are down" in member.source.trouble)
+    begun = time.monotonic()
+    member.ended()
+    assert time.monotonic() - begun < 2
+    broker.start()
+
+
 # --- what goes wrong
 
 
@@ -552,7 +566,7 @@ def test_an_unknown_topic_is_an_error_that_offers_near_names(topic: Topic) -> No
 
 def test_no_broker_is_an_error_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """It says where nobody answered, and that trying again may help."""
-    monkeypatch.setattr("amiss.sources.kafka._ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("amiss.sources.brokers.ANSWER_SECONDS", 0.5)
     with pytest.raises(SourceError, match=r"kafka://127.0.0.1:1: .*Is a broker running there") as caught:
         KafkaSource("kafka://127.0.0.1:1/t")
     assert caught.value.retry_after == 10
