@@ -121,10 +121,49 @@ def test_a_snapshot_takes_the_place_of_the_deltas_it_covers(store: Store):
     assert [seq for seq, _ in store.deltas()] == [3]
     assert store.texts()[0].to_list() == ["ann", "bob", "eve"]
     assert store.totals() == Totals({"no time": 1, "not JSON": 3}, {"blank": 2})
+    assert store.progress().dropped_seq == 2
     assert store.append(EMPTY) == 4
     store.snapshot(4, {"users": users[:1]})
     assert (store.restore()[0], list(store.restore()[1]), list(store.deltas())) == (4, ["users"], [])
     assert store.verify() == []
+
+
+def test_deltas_that_a_snapshot_covers_may_be_kept(store: Store):
+    """They come back whole, apart from those behind the snapshot; later snapshots drop them as they are told."""
+    for number in range(6):
+        store.append(Delta(coded((number, number, 0)), [f"u{number}"], ["login"][: not number], str(number)))
+    store.snapshot(4, {}, keep=1)
+    assert [seq for seq, _ in store.covered()] == [2, 3, 4]
+    assert [seq for seq, _ in store.deltas()] == [5, 6]
+    same(next(store.covered())[1], Delta(coded((1, 1, 0)), ["u1"], [], "1"))
+    assert store.progress() == Progress(6, 4, "5", 6, 6, 1, dropped_seq=1)
+    assert (store.info().deltas, store.info().dropped_seq, store.verify()) == (5, 1, [])
+    store.snapshot(5, {}, keep=3)
+    assert [seq for seq, _ in store.covered()] == [4, 5]
+    assert store.texts()[0].to_list() == [f"u{number}" for number in range(6)]
+    assert store.verify() == []
+    store.snapshot(6, {})
+    assert (list(store.covered()), list(store.deltas()), store.progress().dropped_seq) == ([], [], 6)
+    assert store.verify() == []
+
+
+def test_what_was_dropped_does_not_come_back(store: Store):
+    """A snapshot that would keep more than is there keeps what is there."""
+    for _ in range(4):
+        store.append(EMPTY)
+    store.snapshot(2, {}, keep=2)
+    store.snapshot(3, {}, keep=0)
+    assert ([seq for seq, _ in store.covered()], store.progress().dropped_seq) == ([3], 2)
+    assert store.verify() == []
+
+
+def test_a_delta_that_no_snapshot_covers_is_not_dropped(store: Store):
+    """To keep only what is behind a later delta than the snapshot's would lose events."""
+    store.append(FIRST)
+    store.append(SECOND)
+    with pytest.raises(UsageError, match="can drop deltas up to that one"):
+        store.snapshot(1, {}, keep=2)
+    assert [seq for seq, _ in store.deltas()] == [1, 2]
 
 
 def test_a_new_store_has_nothing_to_restore(store: Store):
@@ -817,8 +856,9 @@ def test_everything_can_be_exported_as_plain_files(told: Store, tmp_path: Path):
     told.put_story(Story("../../s2", "bob", DAY, NOON, NOON, 1.0, 1.0, "low", 1, {}, []), FIRST.events)
     told.put_counts(DAY, "../chain", pl.DataFrame({"user": [0, 1], "value": [0, 0], "count": [3, 1]}))
     told.put_period(PeriodRecord(DAY, 3, 9, 11.5, 1.0, 2, {}, pl.DataFrame({"user": [1], "bits": [2.0]})))
-    told.snapshot(1, {"users": pl.DataFrame({"user": [1, 7], "bits": [1.0, 2.0]})})
     told.append(SECOND)
+    told.snapshot(2, {"users": pl.DataFrame({"user": [1, 7], "bits": [1.0, 2.0]})}, keep=1)
+    told.append(EMPTY)
     told.add_feedback("a1", "false", author="\u202eme\n", time=NOON)
     told.remember("zone", "UTC")
     folder = tmp_path / "out" / "here"
@@ -871,7 +911,7 @@ with Store.open(sys.argv[1]) as store:
             assert store.append(Delta(events(seq), [f"u{seq}", f"v{seq}"], ["a"] if seq == 1 else [], str(seq))) == seq
             store.remember("seq", seq)
             if seq % 5 == 0:
-                store.snapshot(seq, {"state": pl.DataFrame({"seq": [seq] * 50_000})})
+                store.snapshot(seq, {"state": pl.DataFrame({"seq": [seq] * 50_000})}, keep=seq - 8)
         print(seq, flush=True)
 """
 
@@ -900,6 +940,7 @@ def check_whole(path: Path, acknowledged: int) -> int:
         seq, tables = store.restore()
         assert seq == progress.seq // 5 * 5
         assert seq == 0 or tables["state"]["seq"].unique().to_list() == [seq]
+        assert [number for number, _ in store.covered()] == list(range(max(1, seq - 7), seq + 1))
         assert [number for number, _ in store.deltas()] == list(range(seq + 1, progress.seq + 1))
         return progress.seq
 

@@ -41,7 +41,8 @@ __all__ = [
 class Store(Audit):
     """All that a watch remembers, in one file; what was committed survives any stop.
 
-    The state is a snapshot and the deltas behind it: replaying these over that gives it again. A store belongs to the
+    The state is a snapshot and the deltas behind it: replaying these over that gives it again. Of the deltas that the
+    snapshot covers, the latest may be kept too, for who needs the events themselves. A store belongs to the
     thread that opened it. One process at a time writes the stream; any number read, and add what people say. It reads
     no clock: times are arguments.
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence, Sized
 from datetime import date
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -175,8 +176,8 @@ class Audit(Notices):
         """Deltas that are missing, or say something else than their frames."""
         progress = self.progress()
         found = [row["seq"] for row in self._rows("SELECT seq FROM deltas ORDER BY seq")]
-        if found != list(range(progress.snapshot_seq + 1, progress.seq + 1)):
-            yield f"deltas {progress.snapshot_seq + 1} to {progress.seq} should be there. Found: {_spans(found)}"
+        if found != list(range(progress.dropped_seq + 1, progress.seq + 1)):
+            yield f"deltas {progress.dropped_seq + 1} to {progress.seq} should be there. Found: {_spans(found)}"
         for row in self._rows("SELECT * FROM deltas ORDER BY seq"):
             with _found() as problems:
                 events = self._delta(row).events
@@ -265,7 +266,7 @@ class Audit(Notices):
         for period in self.periods():
             if period.peaks is not None:
                 yield write(f"peaks/{period.day}", period.peaks)
-        for seq, delta in self.deltas():
+        for seq, delta in chain(self.covered(), self.deltas()):
             yield write(f"events/{seq:012}", delta.events)
         for name, table in self.restore()[1].items():
             yield write(f"snapshot/{quote(name, safe='')}", table)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from amiss.errors import EventError, StateError
+from amiss.errors import EventError, StateError, UsageError
 from amiss.events import CODED_SCHEMA
 from amiss.store.frames import PART_BYTES, Frames, differences, sums
 from amiss.store.rows import PERIOD, PROGRESS, Delta, PeriodRecord, Progress, Totals, to_json
@@ -55,7 +55,7 @@ class History(Frames):
         return PROGRESS.unpack(self._rows("SELECT * FROM progress")[0])
 
     def totals(self) -> Totals:
-        """What was quarantined and skipped ever, by reason; deltas that a snapshot covers count too."""
+        """What was quarantined and skipped ever, by reason; deltas that were dropped count too."""
         counts: dict[str, dict[str, int]] = {"rejected": {}, "skipped": {}}
         for row in self._rows("SELECT kind, reason, count FROM totals ORDER BY kind, reason"):
             counts[row["kind"]][row["reason"]] = row["count"]
@@ -86,30 +86,51 @@ class History(Frames):
 
     def deltas(self) -> Iterator[tuple[int, Delta]]:
         """The deltas behind the snapshot, each with its number, in order; one is held at a time."""
-        for row in self._rows("SELECT * FROM deltas ORDER BY seq"):
-            yield row["seq"], self._delta(row)
+        yield from self._deltas("SELECT * FROM deltas WHERE seq > (SELECT snapshot_seq FROM progress) ORDER BY seq")
 
-    def snapshot(self, seq: int, tables: Mapping[str, pl.DataFrame]) -> None:
-        """Keep the state behind delta `seq` instead of the older one, and drop the deltas that it covers.
+    def covered(self) -> Iterator[tuple[int, Delta]]:
+        """The deltas that the snapshot covers and that were kept all the same, as `deltas` gives those behind it.
+
+        The snapshot holds what follows from them already; they are there for who needs the events themselves.
+        """
+        yield from self._deltas("SELECT * FROM deltas WHERE seq <= (SELECT snapshot_seq FROM progress) ORDER BY seq")
+
+    def snapshot(self, seq: int, tables: Mapping[str, pl.DataFrame], *, keep: int | None = None) -> None:
+        """Keep the state behind delta `seq` instead of the older one, and drop deltas that it covers.
+
+        Parameters
+        ----------
+        seq
+            The last delta whose events are in the tables.
+        tables
+            The state.
+        keep
+            Deltas up to this one are dropped, and those behind it stay; all that are covered are dropped unless given.
+            What an earlier snapshot dropped does not come back.
 
         Raises
         ------
         StateError
             If there is no such delta.
+        UsageError
+            If `keep` is above `seq`: what no snapshot covers must stay.
         """
         self._own()
+        last = seq if keep is None else keep
+        if last > seq:
+            raise UsageError(f"a snapshot behind delta {seq} can drop deltas up to that one. Found: keep={keep}")
         with self.begin():
             progress = self.progress()
             if not progress.snapshot_seq <= seq <= progress.seq:
                 found = f"expected {progress.snapshot_seq} to {progress.seq}, found {seq}"
                 raise StateError(f"{self.path}: a snapshot must be of a delta behind the last snapshot: {found}")
             self._drop_frames("snapshot", 0, _LAST)
-            self._drop_frames("delta", 0, seq)
-            self._merge_texts(seq)
-            self._run("DELETE FROM deltas WHERE seq <= ?", (seq,))
+            self._drop_frames("delta", 0, last)
+            self._merge_texts(last)
+            self._run("DELETE FROM deltas WHERE seq <= ?", (last,))
             for name, frame in tables.items():
                 self._put_frame("snapshot", seq, name, frame, "lz4")
-            self._run("UPDATE progress SET snapshot_seq = ?", (seq,))
+            self._run("UPDATE progress SET snapshot_seq = ?, dropped_seq = max(dropped_seq, ?)", (seq, last))
 
     def restore(self) -> tuple[int, dict[str, pl.DataFrame]]:
         """The number of the delta that the snapshot covers, and its tables; 0 and none before the first."""
@@ -172,6 +193,11 @@ class History(Frames):
         sql = "INSERT INTO totals VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count"
         for kind, reasons in (("rejected", delta.rejected), ("skipped", delta.skipped)):
             self._each(sql, ((kind, reason, count) for reason, count in reasons.items()))
+
+    def _deltas(self, sql: str) -> Iterator[tuple[int, Delta]]:
+        """The deltas of a query, each with its number."""
+        for row in self._rows(sql):
+            yield row["seq"], self._delta(row)
 
     def _delta(self, row: sqlite3.Row) -> Delta:
         """The delta of a row."""

@@ -59,7 +59,10 @@ class Delta:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a store is: its last delta, the one its snapshot covers, the cursor, and what there was ever."""
+    """How far a store is: its last delta, the last that its snapshot covers, the cursor, and what there was ever.
+
+    Deltas up to `dropped_seq` are no longer kept.
+    """
 
     seq: int
     snapshot_seq: int
@@ -67,6 +70,7 @@ class Progress:
     events: int
     users: int
     actions: int
+    dropped_seq: int = 0
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ class Info:
     amiss_version: str
     seq: int
     snapshot_seq: int
+    dropped_seq: int
     cursor: str | None
     events: int
     users: int

@@ -23,10 +23,10 @@ REBUILD: Final = "Rebuild it by replay: amiss learn SOURCE --state NEW"
 TABLES: Final = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE progress (
-    id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, snapshot_seq INTEGER NOT NULL, cursor TEXT,
-    events INTEGER NOT NULL, users INTEGER NOT NULL, actions INTEGER NOT NULL
+    id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, snapshot_seq INTEGER NOT NULL,
+    dropped_seq INTEGER NOT NULL, cursor TEXT, events INTEGER NOT NULL, users INTEGER NOT NULL, actions INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress VALUES (1, 0, 0, NULL, 0, 0, 0);
+INSERT INTO progress VALUES (1, 0, 0, 0, NULL, 0, 0, 0);
 CREATE TABLE totals (
     kind TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, reason)
 ) STRICT;
