@@ -8,14 +8,18 @@ import gzip
 import io
 import json
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from time import time as now
 
 import pytest
 
 from amiss.errors import ConfigError, SinkError, UsageError
-from amiss.simulate import Event, Profile, load_profiles, simulate, write_marketplace
+from amiss.simulate import Event, Profile, load_profiles, simulate, write_live, write_marketplace
 
 DAY = dt.date(2019, 1, 1)
 
@@ -384,3 +388,84 @@ def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """The directory does not exist."""
     with pytest.raises(SinkError, match=r"log\.csv cannot be written: No such file or directory"):
         write_marketplace(tmp_path / "absent" / "log.csv", users=1)
+
+
+LIVE = (sys.executable, "-m", "amiss", "simulate", "marketplace", "--live", "--rate")
+
+
+def test_live_events_keep_the_rate_and_have_times_of_now(tmp_path: Path) -> None:
+    """100 events at 200 a second take half a second; each time is that at which it was written."""
+    output = tmp_path / "app.log"
+    began = now()
+    report = write_live(output, users=100, rate=200, events=100)
+    ended = now()
+    assert 0.4 < ended - began < 1.5
+    events = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(events) == report.events == 100
+    assert {tuple(event) for event in events} == {("time", "user", "action", "outcome")}
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event["time"]) for event in events)
+    times = [dt.datetime.fromisoformat(event["time"]).timestamp() for event in events]
+    assert times == sorted(times)
+    assert began - 0.002 <= times[0]
+    assert times[-1] <= ended
+    assert times[-1] - times[0] > 0.4
+
+
+def test_live_users_are_interleaved_and_come_again(tmp_path: Path) -> None:
+    """After 50,000 events all users have been there, the normal ones more than once; the kinds are as ever."""
+    output, truth = tmp_path / "app.csv", tmp_path / "truth.csv"
+    write_live(output, users=300, rate=1e9, events=50_000, truth=truth)
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert len(rows) == 50_000
+    kinds = {row["user"]: row["type"] for row in csv.DictReader(truth.read_text().splitlines())}
+    assert set(kinds) == {row["user"] for row in rows}
+    assert {"buyer", "merchant"} < set(kinds.values())
+    assert len({row["user"] for row in rows[10_000:10_500]}) > 30
+    visits = Counter(row["user"] for row in rows if row["action"] == "end")
+    assert max(visits.values()) > 1
+    assert {row["action"] for row in rows} <= {event.path for event in simulate(users=2000)}
+
+
+def test_live_events_come_as_fast_as_those_of_a_log(tmp_path: Path) -> None:
+    """At a rate above 100,000 there is no waiting: no slower than a third of writing a log."""
+    log = write_marketplace(tmp_path / "log", users=3000)
+    live = write_live(tmp_path / "live", users=3000, rate=1e6, events=log.events)
+    assert live.events == log.events
+    assert live.events_per_second > log.events_per_second / 3
+
+
+@pytest.mark.parametrize("rate", ["50", "1000000"])
+def test_a_live_log_ends_quietly_when_its_reader_goes(rate: str) -> None:
+    """A broken pipe is no error."""
+    with subprocess.Popen([*LIVE, rate], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        assert json.loads(process.stdout.readline())["user"]
+        process.stdout.close()
+        assert process.wait(10) == 0
+        assert process.stderr.read() == b""
+
+
+def test_a_live_log_ends_quietly_on_control_c() -> None:
+    """What was written are whole lines."""
+    with subprocess.Popen([*LIVE, "500"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (0, b"")
+        assert all(json.loads(line) for line in output.splitlines())
+
+
+def test_options_of_a_log_do_not_go_with_a_live_one(tmp_path: Path) -> None:
+    """All that is wrong is said at once."""
+    with pytest.raises(UsageError) as caught:
+        write_live(tmp_path / "app.log.gz", users=10, rate=0, events=0)
+    assert [problem.split(";")[0] for problem in str(caught.value).splitlines()] == [
+        "rate is 0",
+        "events is 0",
+        f"{tmp_path}/app.log.gz would be compressed, which cannot be read while it is written",
+    ]
+    run = subprocess.run([*LIVE, "5", "--like-seed"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "--like-seed and --live do not go together" in run.stderr

@@ -11,9 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO
 
 import typer
 
@@ -227,7 +228,9 @@ def schema(
 def marketplace(
     *,
     users: Annotated[int, typer.Option(min=1, metavar="N", help="Users on the first day.")] = 1000,
-    days: Annotated[int, typer.Option(min=1, metavar="N", help="Days to simulate.")] = 1,
+    days: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Days to simulate. (default 1; no end with --live)")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Where the random numbers begin.")] = 42,
     date: Annotated[
         datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="The first day.", show_default="2019-01-01")
@@ -245,15 +248,33 @@ def marketplace(
     like_seed: Annotated[
         bool, typer.Option("--like-seed", help="Draw as the original notebooks did, event for event.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Write events as they happen, with times of now, until stopped.")
+    ] = False,
+    rate: Annotated[
+        float, typer.Option(metavar="R", help="With --live: events a second; from 100000 on as many as can be.")
+    ] = 200.0,
+    events: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --live: stop after so many events. (default never)")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages.")] = False,
 ) -> None:
     """Simulate buyers and merchants of a marketplace, and a few users who are amiss."""
-    from amiss.simulate import write_marketplace
+    from amiss.simulate import write_live, write_marketplace
 
+    target: Path | Literal["-"] = "-" if str(output) == "-" else output
+    if live:
+        of_a_log = {"--like-seed": like_seed, "--new-users-per-day": new_users_per_day, "--active-users": active_users}
+        _refuse_with_live([name for name, value in of_a_log.items() if value])
+        ends = {"days": days, "events": events}
+        _until_stopped(
+            partial(write_live, target, users=users, rate=rate, seed=seed, profiles=profiles, truth=truth, **ends)
+        )
+        return
     report = write_marketplace(
-        "-" if str(output) == "-" else output,
+        target,
         users=users,
-        days=days,
+        days=days or 1,
         seed=seed,
         date=date.date(),
         new_users_per_day=new_users_per_day,
@@ -264,6 +285,22 @@ def marketplace(
     )
     if not quiet:
         _say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
+
+
+def _refuse_with_live(names: list[str]) -> None:
+    """Refuse options of a log that is written at once."""
+    if names:
+        raise UsageError(f"{', '.join(names)} and --live do not go together: leave one out")
+
+
+def _until_stopped(write: Callable[[], object]) -> None:
+    """Write without end; stopping, or a reader who goes, ends it quietly."""
+    try:
+        write()
+    except KeyboardInterrupt:
+        _flush()
+    except BrokenPipeError:
+        _close_stdout()
 
 
 @app.command()

@@ -6,8 +6,9 @@ from amiss.simulate.marketplace import (
     Event,
     Report,
     simulate,
+    write_live,
     write_marketplace,
 )
 from amiss.simulate.profiles import Profile, load_profiles
 
-__all__ = ["Event", "Profile", "Report", "load_profiles", "simulate", "write_marketplace"]
+__all__ = ["Event", "Profile", "Report", "load_profiles", "simulate", "write_live", "write_marketplace"]

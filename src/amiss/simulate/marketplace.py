@@ -22,9 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the parameter that callers set
-from functools import cache
+from functools import cache, lru_cache, partial
 from heapq import heapify, heappop, heapreplace
 from itertools import accumulate, islice
+from operator import add
 from pathlib import Path
 from random import Random
 from typing import Final, Literal, NamedTuple, Protocol
@@ -37,6 +38,16 @@ USER_BITS: Final = 24
 USER_MASK: Final = (1 << USER_BITS) - 1
 LINES_AT_ONCE: Final = 8_192
 FIRST_DATE: Final = Date(2019, 1, 1)
+VISIT_SECONDS: Final = 3_600
+"""How long a user of a live marketplace stays at the most."""
+AWAY_SECONDS: Final = 1_800
+"""How long such a user is away at the most."""
+AS_FAST_AS_CAN_BE: Final = 100_000
+"""The rate from which on it is not kept to."""
+LINES_A_TICK: Final = 1_024
+TICK_SECONDS: Final = 0.01
+LAG_SECONDS: Final = 1.0
+"""How far events may lag behind the rate before it counts from anew."""
 
 
 class Event(NamedTuple):
@@ -172,11 +183,165 @@ def write_marketplace(
     return Report(events, len(seen), time.perf_counter() - began)
 
 
+def write_live(
+    output: Path | Literal["-"],
+    *,
+    users: int,
+    rate: float,
+    seed: int = 42,
+    days: int | None = None,
+    events: int | None = None,
+    profiles: Path | None = None,
+    truth: Path | None = None,
+) -> Report:
+    """What was written of a marketplace where something goes on all the time: events as they happen, times of now.
+
+    The users' steps are those of :func:`simulate`; they come, leave, and come again after a while. A simulated second
+    takes as long as it must for the rate to be kept.
+
+    Parameters
+    ----------
+    output
+        A file, or ``-`` for the standard output; CSV when the name ends in ``.csv``, else NDJSON, as
+        :func:`write_marketplace` writes it, with milliseconds. Written on at least every 20 ms.
+    rate
+        Events per second on average; from 100,000 on, as many as can be. What a slow reader holds up for more than a
+        second is not caught up with.
+    days, events
+        When to stop; never when left out.
+    truth
+        A CSV file with the columns user, type, abnormal, and a row per user; written at the beginning.
+    users, seed, profiles
+        As for :func:`write_marketplace`.
+
+    Raises
+    ------
+    ConfigError
+        If the profiles are wrong.
+    UsageError
+        If a number is out of range, or a file is named that cannot be followed.
+    SinkError
+        If a file cannot be written.
+    BrokenPipeError
+        If the reader of the standard output has gone.
+    """
+    began = time.perf_counter()
+    _check(_Plan(users, days or 1, seed, FIRST_DATE, 0, None, like_seed=False))
+    _check_live(output, rate, events, truth)
+    kinds = load_profiles(profiles)
+    random = _generator(f"{seed} live")
+    today = _draw_kinds(_generator(f"{seed} users"), kinds, users)
+    names = [f"u{user + 1:04d}" for user in range(users)]
+    if truth is not None:
+        _write_truth(truth, kinds, dict(zip(names, today, strict=True)))
+    walks = _walks(kinds)
+    seconds = float("inf") if days is None else days * float(DAY_SECONDS)
+    pace = _Pace(rate, sys.maxsize if events is None else events, seconds)
+    with _opened(output) as file:
+        form = _FORMS[str(output).endswith(".csv"), False]
+        file.write(form.header.encode())
+        stamp = partial(_live_stamp, json_form=not form.header)
+        texts = _live_texts(form, names, walks, _endless_walk(today, walks, random))
+        for moments in pace.due():
+            file.write("".join(map(add, map(stamp, moments), texts)).encode())
+            file.flush()
+    return Report(pace.done, users, time.perf_counter() - began)
+
+
+def _check_live(output: Path | Literal["-"], rate: float, events: int | None, truth: Path | None) -> None:
+    """Refuse what does not go with events as they happen, all at once."""
+    problems = []
+    if not 0 < rate < float("inf"):
+        problems.append(f"rate is {rate:g}; expected more than 0 events a second")
+    if events is not None and events < 1:
+        problems.append(f"events is {events:,}; expected 1 or more")
+    if str(output).endswith(".gz"):
+        problems.append(f"{output} would be compressed, which cannot be read while it is written; leave out .gz")
+    if truth is not None and output != "-" and truth.resolve() == Path(output).resolve():
+        problems.append(f"the log and the truth cannot both be written to {truth}; name two files")
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+class _Pace:
+    """When events happen: at a steady rate from now on, until there were enough or the time is up."""
+
+    def __init__(self, rate: float, events: int, seconds: float) -> None:
+        self.done = 0
+        self._rate = rate
+        self._events = events
+        self._seconds = seconds
+
+    def due(self) -> Iterator[list[int]]:
+        """The milliseconds since 1970 of the events that are due, each time some are."""
+        began = time.monotonic()
+        first, before = began, 0
+        while self.done < self._events and (now := time.monotonic()) - began < self._seconds:
+            if self._rate >= AS_FAST_AS_CAN_BE:
+                count = min(LINES_A_TICK, self._events - self.done)
+                self.done += count
+                yield [int(time.time() * 1000)] * count
+                continue
+            if now - first - (self.done - before) / self._rate > LAG_SECONDS:
+                first, before = now, self.done
+            count = min(int((now - first) * self._rate) + 1 - (self.done - before), self._events - self.done)
+            if count > 0:
+                start = (time.time() - now + first) * 1000
+                numbers = range(self.done - before, self.done - before + count)
+                self.done += count
+                yield [int(start + 1000 * number / self._rate) for number in numbers]
+            following = first + (self.done - before) / self._rate
+            time.sleep(max(following - time.monotonic(), TICK_SECONDS))
+
+
+def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random) -> Iterator[tuple[int, int]]:
+    """The events of users who come again and again: place of the user, number of the action.
+
+    A user who has come to the end, or has stayed for an hour, is away for up to half an hour.
+    """
+    chance, bits = random.random, random.getrandbits
+    heap = [random.randint(1, AWAY_SECONDS) << USER_BITS | place for place in range(len(kinds))]
+    heapify(heap)
+    steps = walks.steps
+    starts = [steps[walks.starts[kind]] for kind in kinds]
+    states, leaves = list(starts), [0] * len(kinds)
+    while True:
+        turn = heap[0]
+        place = turn & USER_MASK
+        step = states[place]
+        if step is None or turn >> USER_BITS > leaves[place] > 0:
+            states[place], leaves[place] = starts[place], 0
+            heapreplace(heap, turn + (random.randint(1, AWAY_SECONDS) << USER_BITS))
+            continue
+        if not leaves[place]:
+            leaves[place] = (turn >> USER_BITS) + VISIT_SECONDS
+        sums, total, last, following, velocity, velocity_bits = step
+        action = following[bisect(sums, chance() * total, 0, last)]
+        gap = bits(velocity_bits)
+        while gap >= velocity:
+            gap = bits(velocity_bits)
+        states[place] = steps[action]
+        heapreplace(heap, turn + ((gap + 1) << USER_BITS))
+        yield place, action
+
+
+def _live_texts(form: _Form, names: list[str], walks: _Walks, walk: Iterator[tuple[int, int]]) -> Iterator[str]:
+    """The lines of a walk, without their times."""
+    ends = [form.action(*label) for label in walks.labels]
+    users = [form.user(name) for name in names]
+    for place, action in walk:
+        yield users[place] + ends[action]
+
+
 class _Writable(Protocol):
     """What takes bytes: a file, a compressed file, the standard output."""
 
     def write(self, text: bytes, /) -> int:
         """Write the bytes."""
+        ...
+
+    def flush(self) -> None:
+        """Hand on what was written."""
         ...
 
 
@@ -404,6 +569,13 @@ class _Form(NamedTuple):
     user: Callable[[str], str]
     action: Callable[[str, str], str]
     tail: Callable[[int, str], str]
+
+
+@lru_cache(maxsize=4)
+def _live_stamp(moment: int, *, json_form: bool) -> str:
+    """The beginning of a line at this millisecond since 1970, as NDJSON or CSV."""
+    text = f"{datetime.fromtimestamp(moment // 1000, UTC):%Y-%m-%dT%H:%M:%S}.{moment % 1000:03d}Z"
+    return f'{{"time":"{text}"' if json_form else f"{text},"
 
 
 @cache

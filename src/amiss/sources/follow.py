@@ -91,6 +91,7 @@ class Feed(Protocol):
     """Where lines come from, in order, and what was given of them."""
 
     waiting: str
+    can_reread: bool
 
     def next(self, *, final: bool, quoted: bool) -> Came | Rows | None:
         """The next lines that are there now; None while there are none."""
@@ -214,7 +215,8 @@ class FollowSource:
         every
             A frame is given at the latest so long after its first event came in.
         stop
-            Ends the reading soon after it is set; whole lines that came in by then are given.
+            Ends the reading soon after it is set, with a frame of what came in; the rest is read again next time. Of a
+            pipe all that came in is given.
         until_eof
             End when all that is there now was read. A last line without end then counts as one.
 
@@ -321,7 +323,7 @@ class _Run:
         while True:
             if self._have + self._held_lines >= batch:
                 self._read_held(settle=False)
-            if self._have >= batch:
+            if self._have >= batch and not stop.is_set():
                 yield self._take(batch)
                 given_at = time.monotonic()
                 continue
@@ -354,7 +356,7 @@ class _Run:
         return self._source.schema is None or self._source.schema.format.kind == "csv"
 
     def _rest(self, batch: int, *, ended: bool) -> Iterator[tuple[pl.DataFrame, Cursor]]:
-        """All that came in, at the end."""
+        """All that came in, at the end; when stopped, a frame of it, unless the others could not be read again."""
         try:
             self._read_held(settle=True, last=True)
         except AmissError:
@@ -362,6 +364,8 @@ class _Run:
                 raise
         while self._ready:
             yield self._take(batch)
+            if not ended and self._feed.can_reread:
+                return
 
     # --- from what came in to batches
 
@@ -544,7 +548,7 @@ class StandardInput:
                 "- is standard input, which is closed. Pipe a log into the command, or give a path"
             ) from error
         place, self._format = _only_place(token)
-        self._regular = S_ISREG(status.st_mode)
+        self._regular = self.can_reread = S_ISREG(status.st_mode)
         self._origin: GrowingFile | Pipe
         if self._regular:
             self._origin = GrowingFile("-", os.dup(fd), place=place)
@@ -621,6 +625,8 @@ File = GrowingFile | PackedFile | WholeFile
 
 class _Files:
     """Files that are read one after the other and followed; which they are, say those that derive from it."""
+
+    can_reread = True
 
     def __init__(self, path: str, token: dict[str, Any], settings: Settings) -> None:
         self.path = path
