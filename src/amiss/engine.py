@@ -19,12 +19,14 @@ import polars as pl
 from amiss import surprisal
 from amiss.baseline import Floats, Past, merge
 from amiss.blocks import by_block
+from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
 from amiss.detect import Detector, Memory, Reason, Scores
 from amiss.events import OUTCOMES
 from amiss.evidence import Standing
 from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
 from amiss.sources import CodedSource, Source
 from amiss.spool import EPOCH, Spool
+from amiss.tally import summaries
 from amiss.vocabulary import Vocabulary, encode_events
 
 WINDOW: Final = timedelta(days=30)
@@ -40,6 +42,7 @@ class History:
     def __init__(self) -> None:
         self.learned: dict[date, Counts] = {}
         self.judged: dict[date, Counts] = {}
+        self.figures: dict[date, Figures] = {}
         self._pasts: defaultdict[str, Past] = defaultdict(Past)
         self._within: list[tuple[bool, date]] = []
 
@@ -53,6 +56,31 @@ class History:
         self._move(recent or [(True, then) for then in self.learned])
         return self._pasts
 
+    def figures_before(self, day: date) -> list[Figures]:
+        """What the days that judge a day teach about alarms, oldest first."""
+        recent = [then for then in sorted(self.figures) if day - WINDOW <= then < day]
+        return [self.figures[then] for then in recent or sorted(self.learned) if then in self.figures]
+
+    def add(self, day: date, counts: Counts, figures: Figures | None = None) -> Counts:
+        """Take counts of a day, more of them if there are some; all of that day."""
+        if (False, day) in self._within:
+            self._leave(self._within.index((False, day)))
+        before = self.judged.get(day)
+        self.judged[day] = counts if before is None else {name: merge([before[name], counts[name]]) for name in counts}
+        if figures is not None:
+            self.figures[day] = figures
+        return self.judged[day]
+
+    def forget(self, day: date) -> list[date]:
+        """Let go of days that are too old to judge that day or later ones; which."""
+        old = [then for then in self.judged if then < day - WINDOW]
+        for then in old:
+            del self.judged[then]
+            self.figures.pop(then, None)
+            if (False, then) in self._within:
+                self._leave(self._within.index((False, then)))
+        return old
+
     def alone(self, day: date) -> Mapping[str, Past]:
         """A day as its own past."""
         return {family: Past([counts]) for family, counts in self.judged[day].items()}
@@ -61,14 +89,18 @@ class History:
         """Make the sums those of the wanted days, from those of the days asked for last."""
         for at in reversed(range(len(self._within))):
             if self._within[at] not in wanted:
-                del self._within[at]
-                for past in self._pasts.values():
-                    past.drop(at)
+                self._leave(at)
         for learned, day in wanted:
             if (learned, day) not in self._within:
                 self._within.append((learned, day))
                 for family, counts in (self.learned if learned else self.judged)[day].items():
                     self._pasts[family].add(counts)
+
+    def _leave(self, at: int) -> None:
+        """Take a day out of the sums."""
+        del self._within[at]
+        for past in self._pasts.values():
+            past.drop(at)
 
 
 @dataclass(frozen=True)
@@ -98,9 +130,12 @@ class Panel:
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
 
-def summaries(detectors: Sequence[Detector[Any]], events: Events) -> Counts:
-    """What events add to the baselines of detectors; those with the same counts share them."""
-    return {name: one.summarise(events) for name, one in {each.counts: each for each in detectors}.items()}
+class Day(NamedTuple):
+    """How a day ended: what an alert took, and where its users stand, with the `alert` that there was or not."""
+
+    day: date
+    threshold: Threshold
+    standings: pl.DataFrame
 
 
 class Judged(NamedTuple):
@@ -117,12 +152,14 @@ class Scan:
 
     detectors: Sequence[Detector[Any]]
     session_gap: timedelta = SESSION_GAP
+    budget: Budget = field(default_factory=Budget)
     users: Vocabulary = field(default_factory=Vocabulary)
     actions: Vocabulary = field(default_factory=Vocabulary)
     spool: Spool = field(default_factory=Spool)
     history: History = field(default_factory=History)
     befores: dict[date, pl.DataFrame] = field(default_factory=dict)
     transitions: pl.DataFrame = field(default_factory=pl.DataFrame)
+    days: list[Day] = field(default_factory=list)
     standings: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     learned_from: str = ""
@@ -146,7 +183,7 @@ class Scan:
         self.transitions = surprisal.transitions(learned if len(past) else surprisal.merge(taken.drop("user")))
         if judged:
             profile = surprisal.priced(taken, self.transitions, by=["user"])
-            self.standings = _with_surprisal([part.standings for part in judged], profile)
+            self.standings = _with_surprisal([each.standings for each in self.days], profile)
 
     def name_of(self, state: int) -> str:
         """A state in words."""
@@ -174,11 +211,11 @@ class Scan:
         """What speaks against some users on a day, most first."""
         return self._panel(day).reasons(self.events(day, users), self.name_of)
 
-    def _tell(self, standings: Sequence[pl.DataFrame], day: date) -> None:
+    def _tell(self, standings: pl.DataFrame, day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""
         best = sorted((bits for bits, _, _ in self.told.values()), reverse=True)
         least = best[self.top - 1] if self.top is not None and len(best) >= self.top else -math.inf
-        ahead = pl.concat(standings).filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
+        ahead = standings.filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
         ahead = ahead if self.top is None else ahead.head(self.top)
         found = dict(ahead.select("user", "bits").iter_rows())
         better = {user: bits for user, bits in found.items() if user not in self.told or bits > self.told[user][0]}
@@ -201,7 +238,9 @@ class Scan:
         steps = [surprisal.merge()]
         for day in past.days():
             parts = [self._counted(part, last) for part in past.parts(day)]
-            self.history.learned[day] = _merged([part.counts for blocks in parts for part in blocks])
+            counts = _merged([part.counts for blocks in parts for part in blocks])
+            self.history.learned[day] = counts
+            self.history.figures[day] = Figures(max((each["user"].n_unique() for each in counts.values()), default=0))
             steps += [part.steps.drop("user") for blocks in parts for part in blocks]
         return surprisal.merge(*steps)
 
@@ -212,14 +251,24 @@ class Scan:
         ahead = not any(len(past) for past in self.history.before(day).values())
         if ahead:
             parts = [self._counted(part, Last(self.befores[day])) for part in self.spool.parts(day)]
-            self.history.judged[day] = _merged([part.counts for blocks in parts for part in blocks])
+            self.history.add(day, _merged([part.counts for blocks in parts for part in blocks]))
         panel = self._panel(day)
         count = not ahead and day != self.spool.days()[-1]
         judged = [found for part in self.spool.parts(day) for found in self._judged(part, day, panel, last, count)]
         if count:
-            self.history.judged[day] = _merged([part.counts for part in judged])
-        self._tell([part.standings for part in judged], day)
+            self.history.add(day, _merged([part.counts for part in judged]))
+        standings = pl.concat(part.standings for part in judged)
+        self._tell(standings, day)
+        self.days.append(self._decided(day, standings))
         return judged
+
+    def _decided(self, day: date, standings: pl.DataFrame) -> Day:
+        """How a day ended: what an alert took, and where its users stand."""
+        past = self.history.figures_before(day)
+        limit = threshold(self.budget, past, None if past else len(standings))
+        self.history.figures[day] = Figures.of(standings["peak"].to_numpy())
+        alert = pl.col("peak") >= max(limit.bits, LEAST_BITS)
+        return Day(day, limit, standings.with_columns(alert=alert, among=pl.lit(float(limit.users))))
 
     def _counted(self, part: pl.DataFrame, last: Last) -> list[Judged]:
         """What the events of users add to baselines, block by block."""

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import polars as pl
 
 from amiss import evidence, surprisal
@@ -48,9 +47,9 @@ ROUNDING: Final = 1e-9
 class Summary:
     """The figures of a scan.
 
-    `users` and `alerts` are over all days; `expected_alarms_per_day` is what chance gives at most above
-    `threshold_bits`, `actual_alarms_per_day` how often a user crossed it. `skipped` counts by reason the lines that
-    are no events of a user: with events and quarantine they make up all that was read.
+    `users` and `alerts` are over all days; `threshold_bits` is that of the last, `expected_alarms_per_day` what chance
+    gives at most above each day's, `actual_alarms_per_day` how often a user crossed it. `skipped` counts by reason the
+    lines that are no events of a user: with events and quarantine they make up all that was read.
     """
 
     sources: tuple[str, ...]
@@ -204,16 +203,15 @@ def scan(
         If the sources hold no event.
     """
     began = time.perf_counter()
-    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap, top=top)
+    allowed = budget or Budget()
+    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap, allowed, top=top)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
-    allowed = budget or Budget()
-    users_per_day = len(scanned.standings) / len(scanned.befores)
-    threshold = allowed.threshold(users_per_day)
-    ranked = _ranked(scanned, threshold, users_per_day, top)
+    users_per_day = len(scanned.standings) / len(scanned.days)
+    thresholds = [day.threshold for day in scanned.days]
+    ranked = _ranked(scanned, top)
     times = scanned.standings.select(pl.min("first_time"), pl.max("last_time")).row(0, named=True)
-    crossed = int(scanned.standings.select(_crosses(pl.col("peak"), threshold).sum()).item())
     summary = Summary(
         sources=tuple(source.url for source in sources),
         events=len(scanned.spool),
@@ -221,44 +219,38 @@ def scan(
         users_per_day=users_per_day,
         first_time=times["first_time"],
         last_time=times["last_time"],
-        periods=len(scanned.befores),
+        periods=len(scanned.days),
         learned_from=scanned.learned_from,
         quarantine=_quarantine([*learn, *sources]),
         skipped=_skipped([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
         detectors={used.name: _said(used, scanned.standings["detectors"]) for used in scanned.detectors},
         budget_per_day=allowed.per_day,
-        threshold_bits=threshold,
+        threshold_bits=thresholds[-1].bits,
         alerts=int(ranked["alert"].sum()),
-        expected_alarms_per_day=evidence.expected_by_chance(threshold, users_per_day),
-        actual_alarms_per_day=crossed / len(scanned.befores),
+        expected_alarms_per_day=sum(each.expected for each in thresholds) / len(thresholds),
+        actual_alarms_per_day=int(scanned.standings["alert"].sum()) / len(scanned.days),
         seconds=time.perf_counter() - began,
     )
     return Result(scanned, summary, ranked)
 
 
-def _crosses(peak: pl.Expr, threshold: float) -> pl.Expr:
-    """Whether evidence reaches the threshold; where a budget asks for no bits at all, there must still be some."""
-    return (peak >= threshold) & (peak > 0.0)
-
-
-def _ranked(scanned: Scan, threshold: float, users_per_day: float, top: int | None) -> pl.DataFrame:
+def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     """The table of users: each with the day of most evidence, most evident first."""
     by_user = scanned.standings.group_by("user", maintain_order=True)
     days = by_user.agg(
         pl.sum("events"),
         pl.min("first_time"),
         pl.max("last_time"),
-        _crosses(pl.max("peak"), threshold).alias("alert"),
-        pl.col("period", "bits", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
+        pl.any("alert"),
+        pl.col("period", "bits", "among", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
         pl.col("surprisal", "z").first(),
     )
     rows = days.rename({"z": "surprisal_z"}).sort(["bits", "events", "user"], descending=[True, True, False])
-    bits = rows["bits"].to_numpy()
     return rows.select(
         pl.Series("user", scanned.users.decode(rows["user"])),
         "events", "first_time", "last_time", "period", "bits",
-        _severities(bits, users_per_day),
+        _severities(rows),
         "alert", "surprisal", "surprisal_z",
         _by_detector(rows["detectors"]),
         _top_reasons(scanned, rows, len(rows) if top is None else top),
@@ -272,9 +264,10 @@ def _said(used: Detector[Any], bits: pl.Series) -> str:
     return (inspect.getdoc(used) or used.name).partition("\n")[0]
 
 
-def _severities(bits: np.ndarray, users: float) -> pl.Series:
-    """The severity of each."""
-    return pl.Series("severity", [evidence.severity(value, users) for value in bits.tolist()], dtype=pl.String)
+def _severities(rows: pl.DataFrame) -> pl.Series:
+    """The severity of each, among the users of its day."""
+    found = [evidence.severity(bits, users) for bits, users in rows.select("bits", "among").iter_rows()]
+    return pl.Series("severity", found, dtype=pl.String)
 
 
 def _by_detector(bits: pl.Series) -> pl.Series:

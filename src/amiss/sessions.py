@@ -24,6 +24,9 @@ SESSION_GAP: Final = timedelta(minutes=30)
 
 MICROSECOND: Final = timedelta(microseconds=1)
 
+_FEW: Final = 16
+"""A counting sort pays from one event for so many users on."""
+
 GROUPED_SCHEMA: Final[dict[str, pl.DataType]] = {
     "position": pl.Int64(),
     "time": pl.Datetime("us", "UTC"),
@@ -182,13 +185,21 @@ class Groups:
     def __init__(self, events: pl.DataFrame, *, session_gap: timedelta = SESSION_GAP, by_time: bool = True) -> None:
         from amiss import sessions_kernel as kernel
 
-        self._gap = session_gap // MICROSECOND
         self._coded = tuple(frozen(events[name].to_physical().to_numpy()) for name in CODED_SCHEMA)
+        self._gap = session_gap // MICROSECOND
         _, time, user, *_ = self._coded
         self.highest = int(user.max()) if len(user) else -1
         in_order = not by_time or kernel.is_sorted(time)
-        order = np.zeros(0, dtype=np.int64) if in_order else np.argsort(time, kind="stable")
-        self._order, self.first = kernel.by_user(user, self.highest + 1, order)
+        if in_order and len(user) * _FEW < self.highest:
+            self._order = np.argsort(user, kind="stable").astype(np.uint32)
+            self.first = boundaries(user[self._order])
+        else:
+            order = np.zeros(0, dtype=np.int64) if in_order else np.argsort(time, kind="stable")
+            self._order, self.first = kernel.by_user(user, self.highest + 1, order)
+
+    def arrived(self, low: int, high: int) -> npt.NDArray[np.uint32]:
+        """Where the events of :meth:`block` stand in the frame."""
+        return self._order[self.first[low] : self.first[high]]
 
     def block(self, low: int, high: int, last: Last) -> Events:
         """The events of the users from `low` to `high`, who stand in order; `last`, with room for all, moves on."""

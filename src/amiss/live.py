@@ -1,0 +1,436 @@
+"""A stream as it is judged: users' evidence follows each event, days close on the time of events.
+
+What makes the outcome depend on the events alone, and not on how they arrive in batches:
+
+* events are taken in the order in which they come; each belongs to the day of its own time;
+* a day closes at the first event that is later than its end by the allowed lateness. Events of later days wait until
+  then; what comes for a closed day is judged by what judged that day, and counted in it when the next day closes;
+* what judges a day, and the threshold of its alerts, are settled when the day opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from amiss import evidence
+from amiss.alerts import Alert
+from amiss.decide import Budget, Figures, Threshold, threshold
+from amiss.detect import Detector, Memory, Reason
+from amiss.engine import History, Panel
+from amiss.events import CODED_SCHEMA
+from amiss.evidence import Standing
+from amiss.recent import Recent
+from amiss.sessions import MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
+from amiss.spool import EPOCH
+from amiss.tally import Tally
+from amiss.vocabulary import Vocabulary
+
+DAY: Final = timedelta(days=1) // MICROSECOND
+
+RISK_HALF_LIFE: Final = timedelta(days=7) // MICROSECOND
+"""After which a user's past evidence counts half."""
+
+RISK_BITS: Final = 20.0
+"""The bits that halve what is left to the highest risk."""
+
+_PERIOD_SCHEMA: Final = {
+    "day": pl.Date(),
+    "events": pl.Int64(),
+    "bits": pl.Float64(),
+    "users": pl.Float64(),
+    "by_chance": pl.Float64(),
+}
+_RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
+
+
+@dataclass(eq=False)
+class Period:
+    """A day while events of it may come: what judges it, and where its users stand.
+
+    Attributes
+    ----------
+    panel
+        The detectors with what is normal; none while everything is learning.
+    before
+        The last events of users before the day.
+    levels
+        The bits at which users are told of; none where nobody is to be.
+    """
+
+    day: date
+    panel: Panel | None
+    threshold: Threshold
+    before: pl.DataFrame
+    memories: Sequence[Memory]
+    standing: Standing
+    tally: Tally
+    recent: Recent
+    levels: Sequence[float] = ()
+    events: int = 0
+    alarms: dict[int, Alert] = field(default_factory=dict)
+    """The latest notice of each user told of."""
+
+    @property
+    def start(self) -> int:
+        """When it begins, in microseconds."""
+        return (self.day - EPOCH) // MICROSECOND
+
+    @property
+    def end(self) -> int:
+        """When the next begins."""
+        return self.start + DAY
+
+
+class Closed(NamedTuple):
+    """A day that has closed: its figures, and the counts that are new or have changed, of it or of days before."""
+
+    period: Period
+    figures: Figures
+    counts: Mapping[date, Mapping[str, pl.DataFrame]]
+    forgotten: Sequence[date]
+    """Days that are too old to count any more."""
+
+
+class Touched(NamedTuple):
+    """Where a user stands who was told of and did more since."""
+
+    alert: Alert
+    last: datetime
+    bits: float
+    peak: float
+    events: int
+
+
+@dataclass
+class Taken:
+    """What came of a batch."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    touched: dict[str, Touched] = field(default_factory=dict)
+    closed: list[Closed] = field(default_factory=list)
+    too_late: int = 0
+    """Events of days that no longer are judged; they are counted."""
+
+
+class Live:
+    """Everything that a stream knows; batches go in, alerts come out.
+
+    Parameters
+    ----------
+    detectors, budget, session_gap
+        As for a scan.
+    lateness
+        How long after its end a day waits for events that are late.
+    learning
+        So many days are learned before anybody is told of.
+    """
+
+    def __init__(
+        self,
+        detectors: Sequence[Detector[Any]],
+        users: Vocabulary,
+        actions: Vocabulary,
+        *,
+        budget: Budget | None = None,
+        session_gap: timedelta = SESSION_GAP,
+        lateness: timedelta = timedelta(0),
+        learning: int = 1,
+    ) -> None:
+        self.detectors, self.users, self.actions = detectors, users, actions
+        self.budget = budget or Budget()
+        self.session_gap, self.lateness, self.learning = session_gap, lateness, learning
+        self.history = History()
+        self.last = Last()
+        self.current: Period | None = None
+        self.previous: Period | None = None
+        self.held: list[pl.DataFrame] = []
+        self.late: dict[date, Tally] = {}
+        self.risks: dict[int, tuple[float, int]] = {}
+        self._judging = True
+
+    def take(self, frame: pl.DataFrame, *, judge: bool = True) -> Taken:
+        """Judge and count the events of a coded frame, in the order of its rows; without `judge` count them only."""
+        taken, self._judging = Taken(), judge
+        for part in _by_day(frame.select(*CODED_SCHEMA)):
+            self._run(part, taken)
+        return taken
+
+    def name_of(self, state: int) -> str:
+        """A state in words."""
+        action, outcome = action_of(state)
+        text = str(self.actions.decode([action])[0])
+        return f"{text} (failed)" if outcome == "failure" else text
+
+    def _run(self, part: pl.DataFrame, taken: Taken) -> None:
+        """Take events of one day."""
+        day = _day(part)
+        if self.current is None:
+            self.current = self._opened(day)
+        if day <= self.current.day:
+            self._take(part, day, taken)
+            return
+        times = part["time"].to_physical().to_numpy()
+        closing = np.flatnonzero(times >= self.current.end + self.lateness // MICROSECOND)
+        waiting = int(closing[0]) if len(closing) else len(part)
+        self.held += [part[:waiting]] if waiting else []
+        if len(closing):
+            held, self.held = self.held, []
+            self._close(taken, min([day, *map(_day, held)]))
+            for each in [*held, part[waiting:]]:
+                self._run(each, taken)
+
+    def _take(self, part: pl.DataFrame, day: date, taken: Taken) -> None:
+        """Take events of a day that is open, or has been."""
+        period = next((each for each in (self.current, self.previous) if each is not None and each.day == day), None)
+        groups = Groups(part, session_gap=self.session_gap, by_time=False)
+        self.last.grow(groups.highest + 1)
+        events = groups.block(0, len(groups.first) - 1, self.last)
+        if period is None:
+            taken.too_late += len(part)
+            self.late.setdefault(day, Tally(self.detectors)).add(events)
+            return
+        period.events += len(part)
+        period.tally.add(events)
+        period.recent.add(part)
+        if period.panel is not None and self._judging:
+            self._judge(period, period.panel, events, groups.arrived(0, len(groups.first) - 1), taken)
+
+    def _judge(self, period: Period, panel: Panel, events: Events, arrived: np.ndarray, taken: Taken) -> None:
+        """Follow the evidence about users; tell of those who reach a level."""
+        users = events.users
+        bits = [scores.bits for scores in panel.score(events, period.memories)]
+        followed = period.standing.follow(users, events.first, bits, period.levels)
+        for number in np.argsort(arrived[followed.events], kind="stable").tolist():
+            event, level = int(followed.events[number]), int(followed.levels[number])
+            alert = self._alert(period, panel, events, event, float(followed.running[event]), level)
+            period.alarms[int(events.user[event])] = alert
+            taken.alerts.append(alert)
+        if period.alarms:
+            self._touch(period, events, taken)
+
+    def _touch(self, period: Period, events: Events, taken: Taken) -> None:
+        """Say where the users stand now who were told of."""
+        told = np.fromiter(period.alarms, dtype=np.uint32, count=len(period.alarms))
+        for at in np.flatnonzero(np.isin(events.users, told)).tolist():
+            user = int(events.users[at])
+            alert = period.alarms[user]
+            now, peak, count = (
+                period.standing.of(events.users[at : at + 1], name)[0] for name in ("now", "peak", "events")
+            )
+            time = _time(int(events.time[events.first[at + 1] - 1]))
+            taken.touched[alert.story] = Touched(alert, time, float(now), float(peak), int(count))
+
+    def _alert(self, period: Period, panel: Panel, events: Events, event: int, bits: float, level: int) -> Alert:
+        """The notice that an event gives, for the evidence behind it."""
+        user = int(events.user[event])
+        behind = int(events.first[np.searchsorted(events.first, event, side="right")]) - 1 - event
+        told = period.recent.of(user)
+        told = group(told[: len(told) - behind], Last(period.before), session_gap=self.session_gap, by_time=False)
+        standing = Standing(len(self.detectors))
+        standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
+        by_detector = dict(
+            zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
+        )
+        name = str(self.users.decode([user])[0])
+        story = story_id(period.day, name)
+        before = period.alarms.get(user)
+        users = period.threshold.users
+        return Alert(
+            alert_id=f"{story}-{level}",
+            story=story,
+            time=_time(int(events.time[event])),
+            user=name,
+            bits=bits,
+            severity=evidence.severity(bits, users),
+            detectors={name: float(value) for name, value in by_detector.items()},
+            reasons=[_plain(reason) for reason in panel.reasons(told, self.name_of).get(user, [])],
+            period=period.day,
+            events=len(told),
+            chance=evidence.once_in(bits, users),
+            risk=self.risk(user, int(events.time[event]), bits),
+            escalated_from=before.severity if before is not None else None,
+        )
+
+    def risk(self, user: int, now: int, bits: float = 0.0) -> int:
+        """0 to 100: how much speaks against a user at a time in microseconds, what is past counting less and less."""
+        past, then = self.risks.get(user, (0.0, now))
+        total = max(bits, 0.0) + past * 2.0 ** (-max(now - then, 0) / RISK_HALF_LIFE)
+        return round(100.0 * (1.0 - 2.0 ** (-total / RISK_BITS)))
+
+    def _opened(self, day: date) -> Period:
+        """A day at its beginning."""
+        pasts = self.history.before(day)
+        knows = any(len(past) for past in pasts.values())
+        figures = self.history.figures_before(day)
+        limit = threshold(self.budget, figures)
+        levels = limit.levels() if len(figures) >= self.learning else []
+        start = (day - EPOCH) // MICROSECOND
+        return Period(
+            day,
+            Panel.of(self.detectors, pasts) if knows else None,
+            limit,
+            self.last.frame(since=start - self.session_gap // MICROSECOND),
+            [each.memory() for each in self.detectors],
+            Standing(len(self.detectors)),
+            Tally(self.detectors),
+            Recent(),
+            levels,
+        )
+
+    def _close(self, taken: Taken, following: date) -> None:
+        """Close the day, and open the one that follows."""
+        period = self.current
+        assert period is not None, "only an open day closes"
+        late = {day: tally.total() for day, tally in self.late.items()}
+        if self.previous is not None:
+            late[self.previous.day] = self.previous.tally.total()
+        counts = {day: self.history.add(day, more) for day, more in late.items() if _users(more)}
+        total = period.tally.total()
+        peaks = period.standing.frame()["peak"].to_numpy()
+        figures = Figures.of(peaks) if len(peaks) else Figures(_users(total))
+        counts[period.day] = self.history.add(period.day, total, figures)
+        for user, alert in period.alarms.items():
+            bits = float(period.standing.of(np.array([user]), "now")[0])
+            past, then = self.risks.get(user, (0.0, period.end))
+            faded = past * 2.0 ** (-max(period.end - then, 0) / RISK_HALF_LIFE)
+            self.risks[user] = (faded + max(bits, alert.bits, 0.0), period.end)
+        period.tally, self.late = Tally(self.detectors), {}
+        taken.closed.append(Closed(period, figures, counts, self.history.forget(following)))
+        self.previous, self.current = period, self._opened(following)
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All that is not in the history, as tables: with the history, :meth:`restore` goes on from there."""
+        open_days = [each for each in (self.previous, self.current) if each is not None]
+        tables = {
+            "periods": pl.DataFrame([_period_row(each) for each in open_days], schema=_PERIOD_SCHEMA, orient="row"),
+            "last": self.last.frame(since=min((each.start for each in open_days), default=0) - self._gap),
+            "held": pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held]),
+            "risks": pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row"),
+        }
+        for each in open_days:
+            tables |= {f"{each.day}/{name}": table for name, table in self._period_tables(each).items()}
+        for day, tally in self.late.items():
+            tables |= {f"{day}/late/{family}": counts for family, counts in tally.total().items()}
+        return tables
+
+    def restore(self, tables: Mapping[str, pl.DataFrame], recent: Iterable[pl.DataFrame]) -> None:
+        """Take up what :meth:`tables` gave, once the history is there; `recent` are the latest events of open days.
+
+        Notices that users have had are for :meth:`remind`.
+        """
+        if not tables:
+            return
+        self.last = Last(tables["last"])
+        self.held = [tables["held"]] if len(tables["held"]) else []
+        self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
+        periods = [self._restored(row, tables) for row in tables["periods"].iter_rows(named=True)]
+        self.current = periods[-1] if periods else None
+        self.previous = periods[-2] if len(periods) > 1 else None
+        by_day = {each.day: each for each in periods}
+        for frame in recent:
+            for part in _by_day(frame.select(*CODED_SCHEMA)):
+                if period := by_day.get(_day(part)):
+                    period.recent.add(part)
+        families = [each.counts for each in self.detectors]
+        for day in {name.partition("/")[0] for name in tables if "/late/" in name}:
+            begun = {family: tables[f"{day}/late/{family}"] for family in families}
+            self.late[date.fromisoformat(day)] = Tally(self.detectors, begun)
+
+    def remind(self, alerts: Sequence[Alert]) -> None:
+        """Take up the notices that users have had, oldest first."""
+        for period in (self.previous, self.current):
+            for alert in alerts if period is not None else ():
+                code = self.users.find(alert.user)
+                if period is not None and alert.period == period.day and code is not None:
+                    period.alarms[code] = alert
+
+    @property
+    def _gap(self) -> int:
+        """The session gap in microseconds."""
+        return self.session_gap // MICROSECOND
+
+    def _period_tables(self, period: Period) -> dict[str, pl.DataFrame]:
+        """What is known of an open day."""
+        memories = zip(self.detectors, period.memories, strict=True)
+        return (
+            {"before": period.before, "standing": period.standing.frame()}
+            | {f"memory/{detector.name}": memory.frame() for detector, memory in memories}
+            | {f"counts/{family}": counts for family, counts in period.tally.total().items()}
+        )
+
+    def _restored(self, row: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> Period:
+        """An open day as it was."""
+        day = row["day"]
+        fresh = self._opened(day)
+        begun = {each.counts: tables[f"{day}/counts/{each.counts}"] for each in self.detectors}
+        limit = Threshold(row["bits"], row["users"], row["by_chance"])
+        return replace(
+            fresh,
+            threshold=limit,
+            levels=limit.levels() if fresh.levels else [],
+            before=tables[f"{day}/before"],
+            memories=[each.memory(tables[f"{day}/memory/{each.name}"]) for each in self.detectors],
+            standing=Standing(len(self.detectors), tables[f"{day}/standing"]),
+            tally=Tally(self.detectors, begun),
+            events=row["events"],
+        )
+
+
+def story_id(day: date, user: str) -> str:
+    """The name of what is told of a user on a day: the same whenever it is told.
+
+    Examples
+    --------
+    >>> story_id(date(2026, 1, 6), "ann")
+    '20260106-...'
+    """
+    digest = hashlib.blake2s(user.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return f"{day:%Y%m%d}-{digest}"
+
+
+def _plain(reason: Reason) -> dict[str, Any]:
+    """A reason as a dictionary."""
+    return asdict(reason)
+
+
+def _time(microseconds: int) -> datetime:
+    """A time as people write it."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
+
+
+def _day(part: pl.DataFrame) -> date:
+    """The day of events of one day."""
+    return EPOCH + timedelta(days=int(part["time"].to_physical()[0]) // DAY)
+
+
+def _by_day(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Runs of events of the same day, in the order of the rows."""
+    days = frame["time"].to_physical().to_numpy() // DAY
+    edges = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(frame)]
+    for low, high in pairwise(edges):
+        if high > low:
+            yield frame[low:high]
+
+
+def _users(counts: Mapping[str, pl.DataFrame]) -> int:
+    """How many users there are in counts."""
+    return max((table["user"].n_unique() for table in counts.values()), default=0)
+
+
+def _period_row(period: Period) -> tuple[Any, ...]:
+    """A row of the table of periods."""
+    limit = period.threshold
+    return period.day, period.events, limit.bits, limit.users, limit.by_chance
+
+
+def _risk_rows(risks: Mapping[int, tuple[float, int]]) -> list[tuple[int, float, int]]:
+    """The rows of the table of risks."""
+    return [(user, bits, time) for user, (bits, time) in sorted(risks.items())]
