@@ -602,17 +602,29 @@ def test_a_compressed_file_is_read_once_it_is_complete(tmp_path: Path) -> None:
         assert not source.quarantine.total
 
 
-def test_rotation_within_a_directory_reads_nothing_twice(tmp_path: Path) -> None:
-    """A file is known by inode, whatever its name."""
-    path = tmp_path / "app.log"
-    path.write_text(text(range(5)))
+@pytest.mark.parametrize("how", ["rename", "gzip", "copytruncate"])
+def test_rotation_within_a_directory_reads_nothing_twice(tmp_path: Path, how: str) -> None:
+    """A file is known by inode, a copy by what it holds; also to a new process."""
+    path, old = tmp_path / "app.log", tmp_path / "app.log.1"
+    path.write_text(text(range(30)))
     with reading(open_live_source(str(tmp_path))) as reader:
-        reader.has(5)
-        path.rename(tmp_path / "app.log.1")
-        path.write_text(text(range(5, 8)))
-        reader.has(8)
-        time.sleep(0.3)
-        assert reader.numbers == [*range(8)]
+        reader.has(30)
+        if how == "copytruncate":
+            old.write_bytes(path.read_bytes())
+            os.truncate(path, 0)
+            append(path, text(range(30, 33)))
+        else:
+            path.rename(old)
+            path.write_text(text(range(30, 33)))
+        reader.has(33)
+        if how == "gzip":
+            (tmp_path / "app.log.1.gz").write_bytes(gzip.compress(old.read_bytes()))
+            old.unlink()
+        time.sleep(1.5 if how == "gzip" else 0.4)
+        assert reader.numbers == [*range(33)]
+        cursor = reader.end()
+    append(path, text(range(33, 35)))
+    assert all_numbers(rest(tmp_path, cursor)) == [33, 34]
 
 
 def test_a_directory_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
@@ -673,6 +685,22 @@ def test_a_pipe_gives_frames_while_it_is_open_and_ends_with_it() -> None:
     with program(token) as process:
         output, _ = process.communicate(text(range(6, 8)), timeout=20)
         assert output.split(" ")[:2] == ["2", "7"]
+
+
+def test_until_eof_of_a_pipe_is_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow writer is waited for."""
+    inner, outer = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(outer, "w") as file:
+            for number in range(3):
+                time.sleep(0.15)
+                print(line(number), end="", file=file, flush=True)
+
+    threading.Thread(target=write, daemon=True).start()
+    with os.fdopen(inner) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert all_numbers(rest("-")) == [0, 1, 2]
 
 
 def test_a_long_line_in_a_pipe_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ class LiveSource(Source, Protocol):
             A frame is given at the latest so long after its first event came in, and while nothing comes in an empty
             one each `every`.
         stop
-            Ends the reading within 0.2 s after it is set, with what is complete; what can be read again may be left out.
+            Ends the reading within 0.2 s after it is set, with what is complete or cannot be read again.
         until_eof
             End when all that is there now was read. A last line without end then counts as a line.
         """

@@ -218,7 +218,7 @@ class FollowSource:
             Ends the reading soon after it is set, with a frame of what came in; the rest is read again next time. Of a
             pipe all that came in is given.
         until_eof
-            End when all that is there now was read. A last line without end then counts as one.
+            End when all that is there now was read, or when the pipe is closed. A last line without end counts as one.
 
         Raises
         ------
@@ -233,6 +233,8 @@ class FollowSource:
         run = _Run(self, feed, users, actions, token)
         try:
             yield from run.frames(batch, every.total_seconds(), stop, until_eof=until_eof)
+        except OSError as error:
+            raise SourceError(f"{self.url} cannot be read: {error.strerror or error}", retry_after=1.0) from error
         finally:
             feed.close()
 
@@ -333,7 +335,7 @@ class _Run:
             due = self._due(every, given_at) <= time.monotonic()
             if came is not None and (not due or len(came.data) > MUCH_BYTES):
                 continue
-            ended = came is None and (until_eof or self._feed.has_ended())
+            ended = came is None and ((until_eof and self._feed.can_reread) or self._feed.has_ended())
             if ended or stop.is_set():
                 yield from self._rest(batch, ended=ended)
                 return
@@ -558,9 +560,9 @@ class StandardInput:
             self._origin = Pipe(fd, place=place)
         self._origin.format = self._format
 
-    def next(self, *, final: bool, quoted: bool) -> Came | None:
+    def next(self, *, final: bool, quoted: bool) -> Came | None:  # noqa: ARG002 - it ends when it is closed
         """The next lines."""
-        return self._origin.next(final=final or self._regular, quoted=quoted)
+        return self._origin.next(final=self._regular, quoted=quoted)
 
     def wait(self, seconds: float, stop: threading.Event) -> None:
         """Wait for more."""
@@ -800,13 +802,18 @@ def _key(name: str) -> Key | None:
 
 def _near(name: str) -> list[str]:
     """A path and what rotation may have made of it: other names that begin alike, those written to last first."""
-    path = Path(name)
-    stem = path.name.partition(".")[0] or path.name
+    stem = _stem(name).name
     try:
-        near = [item.path for item in os.scandir(path.parent) if item.name.startswith(stem) and item.is_file()]
+        near = [item.path for item in os.scandir(Path(name).parent) if item.name.startswith(stem) and item.is_file()]
     except OSError:
         return [name]
     return [name, *sorted(set(near) - {name}, key=_written_ns, reverse=True)]
+
+
+def _stem(name: str) -> Path:
+    """The beginning that a file's name keeps through rotation, in its directory."""
+    path = Path(name)
+    return path.with_name(path.name.partition(".")[0] or path.name)
 
 
 class OnePath(_Files):
@@ -938,6 +945,8 @@ class Folder(_Files):
             file = self._open(name)
             if file is not None:
                 self._known.add(file.key)
+                if self._is_packed_copy(file):
+                    continue
                 self._turns.append((file, until))
                 self.tracked.append(file)
                 return True
@@ -948,6 +957,17 @@ class Folder(_Files):
                 )
             self._say(self.waiting or f"{self.path} has no files yet; waiting")
         return False
+
+    def _is_packed_copy(self, file: File) -> bool:
+        """Whether a compressed file holds what was read already of one that rotation compressed."""
+        read = [item for item in (*self.tracked, *self._leaving) if isinstance(item, GrowingFile) and item.drained]
+        heads = [item.head for item in read if item.head and _stem(item.name) == _stem(file.name)]
+        return isinstance(file, PackedFile) and any(file.head.startswith(head) for head in heads)
+
+    def _replaced(self, file: GrowingFile) -> None:
+        """As ever; a copy of what was cut short is no new file."""
+        super()._replaced(file)
+        self._known |= {item.key for item in self.tracked}
 
     def _arrive(self, *, final: bool) -> None:
         """Queue the files that are new and ripe: oldest arrivals first where that matters, in order of name."""
