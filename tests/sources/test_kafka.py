@@ -422,6 +422,7 @@ def test_the_cursor_keeps_what_plays_which_role(topic: Topic) -> None:
 # --- the group
 
 
+@pytest.mark.slow
 def test_acknowledged_offsets_are_shown_by_kafka_but_do_not_steer(grouped: Cluster) -> None:
     """The group's offsets are written for others to see; our own cursor says where to go on."""
     topic = grouped.topic()

@@ -112,6 +112,7 @@ def settings(address: Address, environment: Mapping[str, str]) -> dict[str, Any]
         "auto.offset.reset": "earliest",
         "session.timeout.ms": 10_000,
         "max.poll.interval.ms": 1_800_000,
+        "fetch.queue.backoff.ms": 10,
         "partition.assignment.strategy": "range,roundrobin",
         "log_level": 2,
     }
