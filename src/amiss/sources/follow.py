@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Final, Protocol
@@ -74,6 +75,9 @@ UNENDED_SECONDS: Final = 5.0
 RIPE_SECONDS: Final = 1.0
 """How long a file that is read as a whole (compressed, Parquet) must be unchanged until it counts as complete."""
 ARRIVED_SECONDS: Final = 0.1
+LOOKS: Final = 3
+"""How often a file that a cursor names is looked for, since names may be changing just then."""
+LOOK_PAUSE_SECONDS: Final = 0.1
 FOLLOWED_FILES: Final = 32
 """Files of a directory that are followed at once: those that were read last."""
 MUCH_BYTES: Final = 1 << 20
@@ -716,9 +720,8 @@ class _Files:
     def _restore(self, token: dict[str, Any]) -> None:
         """Open what a cursor names, wherever it is now."""
         for item in token.get("files", ()):
-            taken = {file.key for file in self.tracked}
             place = _place_of(item)
-            file = self._found(item, place, taken)
+            file = self._found_in_time(item, place)
             if file is None:
                 _LOG.warning("%s: what followed byte %s is gone", item["name"], f"{place.offset:,}")
                 continue
@@ -727,6 +730,16 @@ class _Files:
             file.given = place._replace(head=head)
             file.format = _format_of(item, token)
             self.tracked.append(file)
+
+    def _found_in_time(self, item: dict[str, Any], place: Place) -> File | None:
+        """The file that a cursor names; looked for again after a moment, since names may be changing just now."""
+        taken = {file.key for file in self.tracked}
+        for _ in range(LOOKS):
+            file = self._found(item, place, taken)
+            if file is not None:
+                return file
+            time.sleep(LOOK_PAUSE_SECONDS)
+        return None
 
     def _found(self, item: dict[str, Any], place: Place, taken: set[Key]) -> File | None:
         """The file that a cursor names: the same inode if it still begins so, otherwise one that does."""
@@ -837,22 +850,33 @@ class OnePath(_Files):
             if final:
                 raise SourceError(self.waiting.removesuffix("; waiting") + ". Give the path of a log")
             return False
-        self.tracked += [*self._between(current), current]
+        self.tracked += [*(self._between(self.tracked[-1], current) if self.tracked else ()), current]
         return True
 
-    def _between(self, current: File) -> list[File]:
+    def _replaced(self, file: GrowingFile) -> None:
+        """As ever; what was cut off in between as well is read before the file itself."""
+        super()._replaced(file)
+        if file in self.tracked:
+            place = self.tracked.index(file) + 1
+            self.tracked[place:place] = self._between(file, self.tracked[place])
+
+    def _next(self, *, final: bool, quoted: bool) -> tuple[Came | Rows | None, bool]:
+        """As ever; before a file that was empty until now, what it may have held and was rotated away unseen."""
+        for last, file in pairwise(self.tracked):
+            if isinstance(file, GrowingFile) and not file.head and file.fd >= 0 and os.fstat(file.fd).st_size:
+                file.head = os.pread(file.fd, PRINT_BYTES, 0)
+                place = self.tracked.index(file)
+                self.tracked[place:place] = self._between(last, file)
+                break
+        return super()._next(final=final, quoted=quoted)
+
+    def _between(self, last: File, current: File) -> list[File]:
         """Files that had the name after the last one that is known and before the current one, oldest first."""
-        if not self.tracked:
-            return []
         known = {file.key for file in self.tracked} | {current.key}
-        last = self.tracked[-1]
-        since = _last_write(last)
-        heads = [file.head for file in self.tracked if file.head]
+        heads = [head for file in self.tracked if (head := file.head)]
         found: list[File] = []
-        for name in sorted(_rotated(self.path), key=_written_ns):
-            if _written_ns(name) <= since or _key(name) in known:
-                continue
-            file = self._open(name)
+        for name in _behind(last, _rotated(self.path)):
+            file = None if _key(name) in known else self._open(name)
             if file is not None and not _is_known(file, heads):
                 found.append(file)
                 heads.append(_head(file))
@@ -890,6 +914,30 @@ def _is_known(file: File, heads: list[bytes]) -> bool:
     """Whether a file begins like one that is known: a copy."""
     head = _head(file)
     return any(head[: len(known)] == known for known in heads if known)
+
+
+def _behind(last: File, rotated: list[str]) -> list[str]:
+    """The names that rotation gave to what came after a file, oldest first; by time where the file has none of them."""
+    rotated = sorted(rotated, key=age)
+    places = (place for place, name in enumerate(rotated) if _key(name) == last.key)
+    place = next(places, None)
+    if place is None and last.head:
+        alike = (place for place, name in enumerate(rotated) if _first_bytes(name).startswith(last.head))
+        place = next(alike, None)
+    if place is not None:
+        return rotated[place + 1 :]
+    since = _last_write(last)
+    return [name for name in rotated if _written_ns(name) > since]
+
+
+def _first_bytes(name: str) -> bytes:
+    """The first bytes of what a file holds, compressed or not."""
+    try:
+        with Path(name).open("rb") as file:
+            head = file.read(PRINT_BYTES)
+    except OSError:
+        return b""
+    return packed_head(name, PRINT_BYTES) if is_packed(head) else head
 
 
 def _last_write(file: File) -> int:
