@@ -368,15 +368,14 @@ class _Compiled:
         self.layout = layout
         self.meanings = readers.Meanings()
         self._texts = 0
+        self._free = free
         self._worker = readers.Worker(layout, free)
 
     def is_full(self) -> bool:
         return self._texts > TEXTS_KEPT
 
     def read(self, data: bytes) -> readers.Passed:
-        buffer = np.empty(len(data) + readers.PADDING, np.uint8)
-        buffer[: len(data)] = np.frombuffer(data, np.uint8)
-        passed = self._worker.read(readers.Block(buffer, len(data), None, None))
+        passed = self._worker.read(next(readers.copied([(data, 0, None)], self._free)))
         self._texts += len(passed.users.texts) + len(passed.actions.texts) + len(passed.outcomes.texts)
         return passed
 
