@@ -128,6 +128,8 @@ class Past:
         self._cells: dict[tuple[int, int], pl.DataFrame] = {}
         self._chains: dict[tuple[int, int], Chain] = {}
         self._by_user: pl.DataFrame | None = None
+        self.taught = no_counts()
+        """What a person said is to be expected of users (`COUNT_SCHEMA`): it speaks against them no more."""
         for period in periods:
             self.add(period)
 

@@ -43,6 +43,8 @@ class History:
         self.learned: dict[date, Counts] = {}
         self.judged: dict[date, Counts] = {}
         self.figures: dict[date, Figures] = {}
+        self.taught: dict[int, Counts] = {}
+        """By the verdict that said so, what is to be expected of users."""
         self._pasts: defaultdict[str, Past] = defaultdict(Past)
         self._within: list[tuple[bool, date]] = []
 
@@ -54,6 +56,8 @@ class History:
         recent = [(True, then) for then in self.learned if day - WINDOW <= then <= day]
         recent += [(False, then) for then in self.judged if day - WINDOW <= then < day]
         self._move(recent or [(True, then) for then in self.learned])
+        for family, past in self._pasts.items():
+            past.taught = merge([counts[family] for counts in self.taught.values()])
         return self._pasts
 
     def figures_before(self, day: date) -> list[Figures]:
@@ -63,13 +67,18 @@ class History:
 
     def add(self, day: date, counts: Counts, figures: Figures | None = None) -> Counts:
         """Take counts of a day, more of them if there are some; all of that day."""
-        if (False, day) in self._within:
-            self._leave(self._within.index((False, day)))
         before = self.judged.get(day)
-        self.judged[day] = counts if before is None else {name: merge([before[name], counts[name]]) for name in counts}
         if figures is not None:
             self.figures[day] = figures
-        return self.judged[day]
+        sums = counts if before is None else {name: merge([before[name], more]) for name, more in counts.items()}
+        return self.put(day, sums)
+
+    def put(self, day: date, counts: Counts) -> Counts:
+        """Take counts as those of a day, whatever there was."""
+        if (False, day) in self._within:
+            self._leave(self._within.index((False, day)))
+        self.judged[day] = counts
+        return counts
 
     def forget(self, day: date) -> list[date]:
         """Let go of days that are too old to judge that day or later ones; which."""

@@ -11,26 +11,28 @@ What makes the outcome depend on the events alone, and not on how they arrive in
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss import evidence
 from amiss.alerts import Alert
 from amiss.decide import Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Reason
-from amiss.engine import History, Panel
+from amiss.detect import Detector, Memory
+from amiss.engine import Counts, History, Panel
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Standing
 from amiss.recent import Recent
 from amiss.sessions import MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
 from amiss.spool import EPOCH
-from amiss.tally import Tally
+from amiss.tally import Tally, summaries
 from amiss.vocabulary import Vocabulary
 
 DAY: Final = timedelta(days=1) // MICROSECOND
@@ -77,6 +79,8 @@ class Period:
     events: int = 0
     alarms: dict[int, Alert] = field(default_factory=dict)
     """The latest notice of each user told of."""
+    disowned: set[int] = field(default_factory=set)
+    """Users of whom nothing of the day is to be learned."""
 
     @property
     def start(self) -> int:
@@ -153,6 +157,7 @@ class Live:
         self.previous: Period | None = None
         self.held: list[pl.DataFrame] = []
         self.late: dict[date, Tally] = {}
+        self.removed: dict[int, tuple[date, Counts]] = {}
         self.risks: dict[int, tuple[float, int]] = {}
         self._judging = True
 
@@ -166,7 +171,7 @@ class Live:
     def name_of(self, state: int) -> str:
         """A state in words."""
         action, outcome = action_of(state)
-        text = str(self.actions.decode([action])[0])
+        text = self.actions.text(action)
         return f"{text} (failed)" if outcome == "failure" else text
 
     def _run(self, part: pl.DataFrame, taken: Taken) -> None:
@@ -203,14 +208,16 @@ class Live:
         if period.panel is not None and self._judging:
             self._judge(period, period.panel, events, groups.arrived(0, len(groups.first) - 1), taken)
 
-    def _judge(self, period: Period, panel: Panel, events: Events, arrived: np.ndarray, taken: Taken) -> None:
+    def _judge(
+        self, period: Period, panel: Panel, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken
+    ) -> None:
         """Follow the evidence about users; tell of those who reach a level."""
         users = events.users
         bits = [scores.bits for scores in panel.score(events, period.memories)]
         followed = period.standing.follow(users, events.first, bits, period.levels)
         for number in np.argsort(arrived[followed.events], kind="stable").tolist():
             event, level = int(followed.events[number]), int(followed.levels[number])
-            alert = self._alert(period, panel, events, event, float(followed.running[event]), level)
+            alert = self._alert(period, panel, events, event, level)
             period.alarms[int(events.user[event])] = alert
             taken.alerts.append(alert)
         if period.alarms:
@@ -228,42 +235,124 @@ class Live:
             time = _time(int(events.time[events.first[at + 1] - 1]))
             taken.touched[alert.story] = Touched(alert, time, float(now), float(peak), int(count))
 
-    def _alert(self, period: Period, panel: Panel, events: Events, event: int, bits: float, level: int) -> Alert:
+    def _alert(self, period: Period, panel: Panel, events: Events, event: int, level: int) -> Alert:
         """The notice that an event gives, for the evidence behind it."""
-        user = int(events.user[event])
-        behind = int(events.first[np.searchsorted(events.first, event, side="right")]) - 1 - event
-        told = period.recent.of(user)
-        told = group(told[: len(told) - behind], Last(period.before), session_gap=self.session_gap, by_time=False)
+        user, now = int(events.user[event]), int(events.time[event])
+        told = self._told(
+            period, user, int(events.first[np.searchsorted(events.first, event, side="right")]) - 1 - event
+        )
         standing = Standing(len(self.detectors))
         standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
-        by_detector = dict(
-            zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
-        )
-        name = str(self.users.decode([user])[0])
+        by_detector = zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
+        bits, users = float(standing.of(told.users, "now")[0]), period.threshold.users
+        name, before = self.users.text(user), period.alarms.get(user)
         story = story_id(period.day, name)
-        before = period.alarms.get(user)
-        users = period.threshold.users
         return Alert(
             alert_id=f"{story}-{level}",
             story=story,
-            time=_time(int(events.time[event])),
+            time=_time(now),
             user=name,
             bits=bits,
             severity=evidence.severity(bits, users),
-            detectors={name: float(value) for name, value in by_detector.items()},
-            reasons=[_plain(reason) for reason in panel.reasons(told, self.name_of).get(user, [])],
+            detectors={detector: float(value) for detector, value in by_detector},
+            reasons=[asdict(reason) for reason in panel.reasons(told, self.name_of).get(user, [])],
             period=period.day,
             events=len(told),
             chance=evidence.once_in(bits, users),
-            risk=self.risk(user, int(events.time[event]), bits),
+            risk=self.risk(user, now, bits),
             escalated_from=before.severity if before is not None else None,
         )
+
+    def _told(self, period: Period, user: int, behind: int) -> Events:
+        """What a user did on a day, without the last events `behind` the one to tell of."""
+        rows = period.recent.of(user)
+        return group(rows[: len(rows) - behind], Last(period.before), session_gap=self.session_gap, by_time=False)
 
     def risk(self, user: int, now: int, bits: float = 0.0) -> int:
         """0 to 100: how much speaks against a user at a time in microseconds, what is past counting less and less."""
         past, then = self.risks.get(user, (0.0, now))
-        total = max(bits, 0.0) + past * 2.0 ** (-max(now - then, 0) / RISK_HALF_LIFE)
-        return round(100.0 * (1.0 - 2.0 ** (-total / RISK_BITS)))
+        total = max(bits, 0.0) + past * math.exp2(-max(now - then, 0) / RISK_HALF_LIFE)
+        return round(100.0 - 100.0 * math.exp2(-total / RISK_BITS))
+
+    def teach(self, verdict: int, said: str, user: str, day: date) -> dict[date, Counts]:
+        """Take a person's word about a user's day; the counts of closed days that change by it.
+
+        What is expected, or was a false alarm, speaks against the user no more from now on. What is confirmed is
+        taken out of what later days are judged by.
+        """
+        code = self.users.find(user)
+        if code is None:
+            return {}
+        if said == "confirmed":
+            return self._disown(verdict, code, day)
+        self.history.taught[verdict] = self._did(code, day)
+        self._judge_anew()
+        return {}
+
+    def unteach(self, verdict: int, user: str, day: date) -> dict[date, Counts]:
+        """Take back what :meth:`teach` did; the counts of closed days that change by it."""
+        code = self.users.find(user)
+        for period in (self.current, self.previous):
+            if period is not None and period.day == day and code is not None:
+                period.disowned.discard(code)
+        if self.history.taught.pop(verdict, None) is not None:
+            self._judge_anew()
+        then, counts = self.removed.pop(verdict, (day, {}))
+        changed = {then: self.history.add(then, counts)} if counts and then in self.history.judged else {}
+        self._judge_anew()
+        return changed
+
+    def rows(self, user: str, day: date, most: int) -> pl.DataFrame | None:
+        """The latest events of a user on an open day, as a coded frame; None of other days."""
+        code = self.users.find(user)
+        for period in (self.current, self.previous):
+            if period is not None and period.day == day and code is not None:
+                return period.recent.of(code, most)
+        return None
+
+    def cost(self, rows: pl.DataFrame, expected: Mapping[int, Counts] | None = None) -> float:
+        """The most evidence that events of a user would give now, in bits; if what is `expected` were, too."""
+        if self.current is None or self.current.panel is None or rows.is_empty():
+            return 0.0
+        said = self.history.taught
+        self.history.taught = said | dict(expected or {})
+        panel = Panel.of(self.detectors, self.history.before(self.current.day))
+        self.history.taught = said
+        self.history.before(self.current.day)
+        events = group(rows, session_gap=self.session_gap, by_time=False)
+        bits = [scores.bits for scores in panel.score(events)]
+        return float(evidence.running(events.first, *bits).max())
+
+    def did(self, rows: pl.DataFrame) -> Counts:
+        """What events would add to baselines."""
+        return summaries(self.detectors, group(rows, session_gap=self.session_gap, by_time=False))
+
+    def _did(self, user: int, day: date) -> Counts:
+        """The counts of what a user did on a day."""
+        for period in (self.current, self.previous):
+            if period is not None and period.day == day and len(rows := period.recent.of(user)):
+                events = group(rows, Last(period.before), session_gap=self.session_gap, by_time=False)
+                return summaries(self.detectors, events)
+        return _split(self.history.judged.get(day, {}), {user})[1]
+
+    def _disown(self, verdict: int, user: int, day: date) -> dict[date, Counts]:
+        """Learn nothing of what a user did on a day."""
+        if self.current is not None and self.current.day == day:
+            self.current.disowned.add(user)
+            return {}
+        kept, removed = _split(self.history.judged.get(day, {}), {user})
+        if not _users(removed):
+            return {}
+        self.removed[verdict] = (day, removed)
+        self.history.put(day, kept)
+        self._judge_anew()
+        return {day: kept}
+
+    def _judge_anew(self) -> None:
+        """Let open days be judged by what was taught meanwhile."""
+        for period in (self.previous, self.current):
+            if period is not None and period.panel is not None:
+                period.panel = Panel.of(self.detectors, self.history.before(period.day))
 
     def _opened(self, day: date) -> Period:
         """A day at its beginning."""
@@ -296,11 +385,12 @@ class Live:
         total = period.tally.total()
         peaks = period.standing.frame()["peak"].to_numpy()
         figures = Figures.of(peaks) if len(peaks) else Figures(_users(total))
+        total, _ = _split(total, period.disowned)
         counts[period.day] = self.history.add(period.day, total, figures)
         for user, alert in period.alarms.items():
             bits = float(period.standing.of(np.array([user]), "now")[0])
             past, then = self.risks.get(user, (0.0, period.end))
-            faded = past * 2.0 ** (-max(period.end - then, 0) / RISK_HALF_LIFE)
+            faded = past * math.exp2(-max(period.end - then, 0) / RISK_HALF_LIFE)
             self.risks[user] = (faded + max(bits, alert.bits, 0.0), period.end)
         period.tally, self.late = Tally(self.detectors), {}
         taken.closed.append(Closed(period, figures, counts, self.history.forget(following)))
@@ -317,6 +407,10 @@ class Live:
         }
         for each in open_days:
             tables |= {f"{each.day}/{name}": table for name, table in self._period_tables(each).items()}
+        for verdict, counts in self.history.taught.items():
+            tables |= {f"taught/{verdict}/{family}": table for family, table in counts.items()}
+        for verdict, (day, counts) in self.removed.items():
+            tables |= {f"removed/{verdict}/{day}/{family}": table for family, table in counts.items()}
         for day, tally in self.late.items():
             tables |= {f"{day}/late/{family}": counts for family, counts in tally.total().items()}
         return tables
@@ -331,6 +425,7 @@ class Live:
         self.last = Last(tables["last"])
         self.held = [tables["held"]] if len(tables["held"]) else []
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
+        self._restore_verdicts(tables)
         periods = [self._restored(row, tables) for row in tables["periods"].iter_rows(named=True)]
         self.current = periods[-1] if periods else None
         self.previous = periods[-2] if len(periods) > 1 else None
@@ -343,6 +438,15 @@ class Live:
         for day in {name.partition("/")[0] for name in tables if "/late/" in name}:
             begun = {family: tables[f"{day}/late/{family}"] for family in families}
             self.late[date.fromisoformat(day)] = Tally(self.detectors, begun)
+
+    def _restore_verdicts(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Take up what people said."""
+        for name, table in tables.items():
+            match name.split("/"):
+                case ["taught", verdict, family]:
+                    self.history.taught.setdefault(int(verdict), {})[family] = table
+                case ["removed", verdict, day, family]:
+                    self.removed.setdefault(int(verdict), (date.fromisoformat(day), {}))[1][family] = table
 
     def remind(self, alerts: Sequence[Alert]) -> None:
         """Take up the notices that users have had, oldest first."""
@@ -361,7 +465,11 @@ class Live:
         """What is known of an open day."""
         memories = zip(self.detectors, period.memories, strict=True)
         return (
-            {"before": period.before, "standing": period.standing.frame()}
+            {
+                "before": period.before,
+                "standing": period.standing.frame(),
+                "disowned": pl.DataFrame({"user": sorted(period.disowned)}, schema={"user": pl.UInt32()}),
+            }
             | {f"memory/{detector.name}": memory.frame() for detector, memory in memories}
             | {f"counts/{family}": counts for family, counts in period.tally.total().items()}
         )
@@ -381,6 +489,7 @@ class Live:
             standing=Standing(len(self.detectors), tables[f"{day}/standing"]),
             tally=Tally(self.detectors, begun),
             events=row["events"],
+            disowned=set(tables[f"{day}/disowned"]["user"]),
         )
 
 
@@ -394,11 +503,6 @@ def story_id(day: date, user: str) -> str:
     """
     digest = hashlib.blake2s(user.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{day:%Y%m%d}-{digest}"
-
-
-def _plain(reason: Reason) -> dict[str, Any]:
-    """A reason as a dictionary."""
-    return asdict(reason)
 
 
 def _time(microseconds: int) -> datetime:
@@ -418,6 +522,13 @@ def _by_day(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     for low, high in pairwise(edges):
         if high > low:
             yield frame[low:high]
+
+
+def _split(counts: Mapping[str, pl.DataFrame], users: Collection[int]) -> tuple[Counts, Counts]:
+    """Counts without those of some users, and those."""
+    theirs = pl.col("user").is_in(list(users))
+    rest = {family: table.filter(~theirs) if users else table for family, table in counts.items()}
+    return rest, {family: table.filter(theirs) for family, table in counts.items()}
 
 
 def _users(counts: Mapping[str, pl.DataFrame]) -> int:

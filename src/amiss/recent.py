@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class Recent:
 
     def __init__(self, most: int = KEPT) -> None:
         self._most = most
-        self._ring = _room(0)
+        self._ring: tuple[npt.NDArray[Any], ...] = _room(0)
         self._head: Ints = np.zeros(0, dtype=np.int64)
         self._written = 0
 
@@ -79,9 +79,7 @@ class Recent:
         """Make room for so many events, up to the most that are kept, and for the codes below `users`."""
         there = len(self._ring[0])
         if events > there and there < self._most:
-            ring = _room(min(max(events, 2 * there, _FIRST), self._most))
-            old: npt.NDArray[np.generic]
-            new: npt.NDArray[np.generic]
+            ring: tuple[npt.NDArray[Any], ...] = _room(min(max(events, 2 * there, _FIRST), self._most))
             for old, new in zip(self._ring, ring, strict=True):
                 new[:there] = old
             self._ring = ring

@@ -88,6 +88,34 @@ class Vocabulary:
             raise IndexError(message)
         return self.texts().gather(wanted)
 
+    def text(self, code: int) -> str:
+        """The text of one code, without looking at others.
+
+        Raises
+        ------
+        IndexError
+            If the code was never given.
+
+        Examples
+        --------
+        >>> Vocabulary(["ann", "bob"]).text(1)
+        'bob'
+        """
+        if not 0 <= code < self._size:
+            message = f"code {code} is not among the {self._size:,} of this vocabulary"
+            raise IndexError(message)
+        return str(self._categories[code])
+
+    def since(self, code: int) -> list[str]:
+        """The texts from a code on, in order.
+
+        Examples
+        --------
+        >>> Vocabulary(["ann", "bob", "cat"]).since(1)
+        ['bob', 'cat']
+        """
+        return [str(self._categories[each]) for each in range(code, self._size)]
+
     def texts(self) -> pl.Series:
         """All texts, in the order of their codes."""
         if len(self._texts) != self._size:

@@ -200,6 +200,25 @@ def compare(feature: Feature, past: kernel.Owned, chain: Chain, least: int) -> S
     return scores
 
 
+def excuse(scores: Scores, feature: Feature, users: Users, taught: Counted) -> Scores:
+    """The scores, but nothing that users were taught to be expected of them speaks against them."""
+    own = taught.of(users)
+    for user in np.flatnonzero(own.last > own.first).tolist():
+        known, events = (
+            slice(int(own.first[user]), int(own.last[user])),
+            slice(*feature.first[user : user + 2].tolist()),
+        )
+        pairs = _key(own.given[known], own.value[known])
+        expected = np.isin(_key(feature.given[events], feature.value[events]), pairs)
+        scores.bits[events] = np.where(expected, np.minimum(scores.bits[events], 0.0), scores.bits[events])
+    return scores
+
+
+def _key(given: Codes, value: Codes) -> Ints:
+    """A number for each pair."""
+    return (given.astype(np.int64) << 32) + value
+
+
 def nothing(feature: Feature) -> Scores:
     """No bits for any event."""
     return Scores(np.zeros(len(feature.value)), np.zeros(len(feature.value)))

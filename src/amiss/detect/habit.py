@@ -9,7 +9,19 @@ import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap
 from amiss.detect import Forgetful, Reason, Scores
-from amiss.detect.sequence import ACTION, GAP, NameOf, Pair, Sequence, beside, by_user, features, sentence, worst
+from amiss.detect.sequence import (
+    ACTION,
+    GAP,
+    NameOf,
+    Pair,
+    Sequence,
+    beside,
+    by_user,
+    features,
+    sentence,
+    taught,
+    worst,
+)
 from amiss.sessions import Events
 
 if TYPE_CHECKING:
@@ -24,6 +36,7 @@ class HabitBaseline:
     gap: Chain
     past: pl.DataFrame
     own: tuple[Counted, ...]
+    taught: tuple[Counted, ...] = ()
 
     def of(self, feature: int) -> Chain:
         """The chain of a feature."""
@@ -95,7 +108,8 @@ class Habit:
         earlier = Past() if leave_out else past
         action, gap = (earlier.chain(feature, self.cap) for feature in (ACTION, GAP))
         counts = earlier.by_user()
-        return HabitBaseline(action, gap, counts, tuple(Counted(counts, feature) for feature in (ACTION, GAP)))
+        own = tuple(Counted(counts, feature) for feature in (ACTION, GAP))
+        return HabitBaseline(action, gap, counts, own, taught(past))
 
     def memory(self, state: pl.DataFrame | None = None) -> Forgetful:  # noqa: ARG002 - there is nothing to recall
         """Nothing is remembered while a period runs."""
@@ -123,7 +137,8 @@ class Habit:
         code, feature = found
         if baseline.past.is_empty():
             return chain.nothing(feature)
-        return chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
+        scores = chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
+        return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
     def _reason(self, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""

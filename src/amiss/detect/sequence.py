@@ -78,12 +78,14 @@ class Pair:
 class SequenceBaseline:
     """What is normal: the chain of states, the chain of gaps before each state, and what of them is whose.
 
-    `own` holds the counts of each feature by user where each user's share is to be taken out, else nothing.
+    `own` holds the counts of each feature by user where each user's share is to be taken out, else nothing; `taught`
+    what a person said is to be expected of users.
     """
 
     action: Chain
     gap: Chain
     own: tuple[Counted, ...] = ()
+    taught: tuple[Counted, ...] = ()
 
     def of(self, feature: int) -> Chain:
         """The chain of a feature."""
@@ -150,7 +152,7 @@ class Sequence:
         from amiss.detect.chain import Counted
 
         own = tuple(Counted(past.by_user(), feature) for feature in (ACTION, GAP)) if leave_out else ()
-        return SequenceBaseline(past.chain(ACTION, self.cap), past.chain(GAP, self.cap), own)
+        return SequenceBaseline(past.chain(ACTION, self.cap), past.chain(GAP, self.cap), own, taught(past))
 
     def memory(self, state: pl.DataFrame | None = None) -> SequenceMemory:
         """What is remembered of users while a period runs."""
@@ -180,8 +182,10 @@ class Sequence:
         if baseline.own:
             return chain.score_left_out(feature, baseline.own[code].of(events.users), baseline.of(code), self.cap)
         if memory is None:
-            return chain.score_alone(feature, baseline.of(code))
-        return memory.own[code].score(feature, events.users, baseline.of(code))
+            scores = chain.score_alone(feature, baseline.of(code))
+        else:
+            scores = memory.own[code].score(feature, events.users, baseline.of(code))
+        return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
     def _reason(self, baseline: SequenceBaseline, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
         """The reason that a pair gives, with the counts of others, without the user's `own`, beside it."""
@@ -189,6 +193,13 @@ class Sequence:
         others_count, others_of = seen[0] - own[0], seen[1] - own[1]
         text = f"{sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
+
+
+def taught(past: Past) -> tuple[Counted, ...]:
+    """What a person said is to be expected of users, by feature; nothing where nobody said anything."""
+    from amiss.detect.chain import Counted
+
+    return tuple(Counted(past.taught, feature) for feature in (ACTION, GAP)) if len(past.taught) else ()
 
 
 class SequenceMemory:

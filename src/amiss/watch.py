@@ -1,0 +1,451 @@
+"""A service that one can leave alone: source → live → store → sinks, with one commit for each batch.
+
+Each batch of events is one transaction of the store: the events, the source's cursor behind them, the alerts that they
+gave, and where those wait to be delivered. Whatever happens between two commits, happens again after a restart, with
+the same outcome, since what is judged depends on the events alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from amiss.decide import Budget, Figures
+from amiss.detect import Detector
+from amiss.errors import StateError
+from amiss.live import Closed, Live, Taken, Touched
+from amiss.outbox import Courier
+from amiss.sessions import SESSION_GAP
+from amiss.sources import Cursor, LiveSource
+from amiss.store import Delta, PeriodRecord, Store, Story, Verdict
+from amiss.suppress import first_that_hides
+from amiss.vocabulary import Vocabulary
+
+BATCH: Final = 10_000
+EVERY: Final = timedelta(seconds=1)
+
+SNAPSHOT_EVENTS: Final = 5_000_000
+"""Events after which the whole state is written, so that a restart need not judge more of them again."""
+
+RECENT_EVENTS: Final = 10_000_000
+"""Events that the store keeps for what open days must tell."""
+
+AHEAD: Final = timedelta(days=1)
+"""An event whose time lies further in the future is none: it would close the days before it."""
+
+FLUSH: Final = timedelta(seconds=30)
+"""How long alerts are waited for at the end of input."""
+
+STORY_EVENTS: Final = 1_000
+"""Events of a user that are kept with a story, the latest."""
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a stream is judged; a state is made with some of it and keeps to that.
+
+    Parameters
+    ----------
+    detectors
+        What looks at events.
+    session_gap
+        A longer pause starts a new session.
+    budget
+        False alarms to allow.
+    lateness
+        How long after its end a day waits for late events.
+    learning
+        Days that are learned before anybody is told of.
+    """
+
+    detectors: Sequence[Detector[Any]]
+    session_gap: timedelta = SESSION_GAP
+    budget: Budget = field(default_factory=Budget)
+    lateness: timedelta = timedelta(0)
+    learning: int = 1
+
+    def binding(self) -> dict[str, str]:
+        """What must be the same as when a state was begun."""
+        return {
+            "detectors": ", ".join(sorted(map(repr, self.detectors))),
+            "session gap": str(self.session_gap),
+        }
+
+
+def recall(store: Store, settings: Settings) -> Live:
+    """What a store knows, ready to go on.
+
+    Raises
+    ------
+    StateError
+        If the state was begun with other detectors or sessions.
+    """
+    _bind(store, settings)
+    users, actions = (Vocabulary(texts) for texts in store.texts())
+    live = Live(
+        settings.detectors,
+        users,
+        actions,
+        budget=settings.budget,
+        session_gap=settings.session_gap,
+        lateness=settings.lateness,
+        learning=settings.learning,
+    )
+    _recall_history(store, live)
+    seq, tables = store.restore()
+    live.restore(tables, (delta.events for _, delta in store.covered()))
+    live.remind([stored.alert for stored in store.alerts() if stored.seq <= seq])
+    judge = store.settings().get("mode") != "learn"
+    for _, delta in store.deltas():
+        live.take(delta.events, judge=judge)
+    return live
+
+
+def _bind(store: Store, settings: Settings) -> None:
+    """Hold a state to what it was begun with."""
+    begun = store.settings().get("judging")
+    if begun is None:
+        store.remember("judging", settings.binding())
+        return
+    for name, value in settings.binding().items():
+        if isinstance(begun, Mapping) and begun.get(name) != value:
+            raise StateError(
+                f"this state was begun with {name} {begun.get(name)}; found {value}. Use the same, or begin a new "
+                "state from the log: amiss learn SOURCE --state NEW"
+            )
+
+
+def _recall_history(store: Store, live: Live) -> None:
+    """Take up the counts and figures of closed days."""
+    for day, family, counts in store.counts():
+        live.history.judged.setdefault(day, {})[family] = counts
+    for record in store.periods():
+        peaks = None if record.peaks is None else record.peaks["peak"].to_numpy()
+        if record.day in live.history.judged:
+            live.history.figures[record.day] = Figures(record.users, peaks)
+
+
+class Given(NamedTuple):
+    """A frame of a source, and what was known behind it."""
+
+    events: pl.DataFrame
+    cursor: str
+    users: int
+    actions: int
+    rejected: Mapping[str, int]
+    skipped: Mapping[str, int]
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    events: int = 0
+    alerts: int = 0
+    hidden: int = 0
+    rejected: int = 0
+    skipped: int = 0
+    too_late: int = 0
+    closed: int = 0
+
+
+class Watch:
+    """Watches a source, keeping everything in a store.
+
+    Parameters
+    ----------
+    source, store, settings
+        Where events come from, where everything is kept, how it is judged.
+    courier
+        Delivers alerts; without one they are kept in the store only.
+    sinks
+        The names of sinks that get alerts.
+    batch, every
+        A batch has so many events at most, and comes at the latest so long after its first event.
+    judge
+        Whether users are judged, or only learned from.
+    until_eof
+        End when all that is there now was read.
+    now
+        The time.
+    told
+        Is called with each batch that was committed.
+
+    Raises
+    ------
+    StateError
+        If the state was begun with other settings.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        store: Store,
+        settings: Settings,
+        *,
+        courier: Courier | None = None,
+        sinks: Sequence[str] = (),
+        batch: int = BATCH,
+        every: timedelta = EVERY,
+        judge: bool = True,
+        until_eof: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        told: Callable[[Given, Taken, float], None] = lambda *_: None,
+    ) -> None:
+        self._source, self._store, self._courier, self._sinks = source, store, courier, list(sinks)
+        self._batch, self._every, self._until_eof = batch, every, until_eof
+        self._judge, self._now, self._told = judge, now, told
+        self.live = recall(store, settings)
+        self.report = Report()
+        progress = store.progress()
+        self._seq, self._since_snapshot = progress.seq, 0
+        self._users, self._actions = progress.users, progress.actions
+        self._recent = [(seq, len(delta.events)) for seq, delta in (*store.covered(), *store.deltas())]
+        self._days: list[int] = list(store.settings().get("days") or [])  # type: ignore[call-overload]  # JSON
+        self._rejected: dict[str, int] = {}
+        self._skipped: dict[str, int] = {}
+        self._after = self._resumed()
+
+    def run(self, stop: threading.Event) -> Report:
+        """Watch until `stop` is set, or the input ends."""
+        if self._courier is not None:
+            self._courier.start()
+        try:
+            for given in _ahead(self._given(stop), stop):
+                self._take(given)
+            if self._until_eof and self._courier is not None and not stop.is_set():
+                self._courier.flush(FLUSH)
+        finally:
+            if self._courier is not None:
+                self._courier.stop()
+        return self.report
+
+    def _resumed(self) -> Cursor | None:
+        """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
+        mode, source = ("watch" if self._judge else "learn"), self._source.url
+        cursor = self._store.progress().cursor
+        last = json.loads(cursor) if cursor is not None else {}
+        cursors: Any = dict(self._store.settings().get("cursors") or {})  # type: ignore[call-overload]  # JSON
+        if last:
+            cursors[last["source"]] = last["token"]
+        with self._store.begin():
+            if self._store.settings().get("mode") not in {mode, None}:
+                self._snapshot()
+            self._store.remember("mode", mode)
+            self._store.remember("cursors", cursors)
+        return Cursor(cursors[source]) if source in cursors else None
+
+    def _given(self, stop: threading.Event) -> Iterator[Given]:
+        """The frames of the source, with what was known behind each."""
+        live, source = self.live, self._source
+        for frame, cursor in source.follow(
+            live.users,
+            live.actions,
+            self._after,
+            batch=self._batch,
+            every=self._every,
+            stop=stop,
+            until_eof=self._until_eof,
+        ):
+            known = len(live.users), len(live.actions)
+            skipped = dict(getattr(source, "skipped", {}))
+            yield Given(frame, cursor.token, *known, dict(source.quarantine.reasons), skipped)
+
+    def _take(self, given: Given) -> None:
+        """Judge a frame, and commit what came of it."""
+        began = time.perf_counter()
+        given = self._without_future(given)
+        rejected, skipped = _more(self._rejected, given.rejected), _more(self._skipped, given.skipped)
+        if not len(given.events) and not rejected and not skipped and not self._store.unapplied():
+            return
+        taken = self.live.take(given.events, judge=self._judge)
+        delta = Delta(
+            given.events,
+            self.live.users.since(self._users)[: given.users - self._users],
+            self.live.actions.since(self._actions)[: given.actions - self._actions],
+            json.dumps({"source": self._source.url, "token": given.cursor}, separators=(",", ":")),
+            rejected,
+            skipped,
+        )
+        self._commit(delta, taken)
+        self._users, self._actions = max(self._users, given.users), max(self._actions, given.actions)
+        self._rejected, self._skipped = dict(given.rejected), dict(given.skipped)
+        self._count(taken, len(given.events), sum(rejected.values()), sum(skipped.values()))
+        self._told(given, taken, time.perf_counter() - began)
+        if taken.alerts and self._courier is not None:
+            self._courier.wake()
+
+    def _without_future(self, given: Given) -> Given:
+        """The frame without events whose time lies in the future, which count as rejected."""
+        limit = self._now() + AHEAD
+        ahead = given.events.filter(pl.col("time") > limit)
+        if ahead.is_empty():
+            return given
+        reason = "the time lies more than a day in the future"
+        self._source.quarantine.add(self._source.url, int(ahead["position"][0]), reason, "", count=len(ahead))
+        rejected = dict(self._source.quarantine.reasons)
+        return given._replace(events=given.events.filter(pl.col("time") <= limit), rejected=rejected)
+
+    def _commit(self, delta: Delta, taken: Taken) -> None:
+        """Write a batch and all that came of it, or nothing."""
+        store = self._store
+        with store.begin():
+            verdicts = store.unapplied()
+            applied = [each.id for each in verdicts if each.undone_time is None]
+            undone = [each.id for each in verdicts if each.undone_time is not None]
+            self._seq = store.append(replace(delta, applied=applied, undone=undone))
+            for closed in taken.closed:
+                self._put_closed(closed)
+            self._put_alerts(taken)
+            for verdict in verdicts:
+                self._heed(verdict)
+            self._recent.append((self._seq, len(delta.events)))
+            self._since_snapshot += len(delta.events)
+            if taken.closed or verdicts or self._since_snapshot >= SNAPSHOT_EVENTS:
+                self._snapshot(closes=bool(taken.closed))
+
+    def _heed(self, verdict: Verdict) -> None:
+        """Let what a person said, or took back, take effect; the state is written with it, never judged over it."""
+        story = self._store.story(verdict.story)
+        if story is None:
+            return
+        if verdict.undone_time is None:
+            changed = self.live.teach(verdict.id, verdict.verdict, story.user, story.period)
+        else:
+            changed = self.live.unteach(verdict.id, story.user, story.period)
+        for day, counts in changed.items():
+            for family, table in counts.items():
+                self._store.put_counts(day, family, table)
+
+    def _snapshot(self, *, closes: bool = False) -> None:
+        """Write the whole state, and let go of events that open days need no more."""
+        if closes:
+            self._days = [self._days[-1] if self._days else self._seq, self._seq]
+            self._store.remember("days", self._days)
+        first, events = self._days[0] if self._days else 0, 0
+        for place in range(len(self._recent) - 1, -1, -1):
+            seq, count = self._recent[place]
+            events += count
+            if events > RECENT_EVENTS or seq < first:
+                self._recent = self._recent[place + 1 :]
+                break
+        keep = self._recent[0][0] - 1 if self._recent else self._seq
+        self._store.snapshot(self._seq, self.live.tables(), keep=keep)
+        self._since_snapshot = 0
+
+    def _put_closed(self, closed: Closed) -> None:
+        """Write the counts and figures of a day that has closed."""
+        for day, counts in closed.counts.items():
+            for family, table in counts.items():
+                self._store.put_counts(day, family, table)
+        for day in closed.forgotten:
+            for family in {each.counts for each in self.live.detectors}:
+                self._store.put_counts(day, family, None)
+        period, figures = closed.period, closed.figures
+        peaks = None if figures.peaks is None else pl.DataFrame({"peak": figures.peaks})
+        limit = period.threshold
+        record = PeriodRecord(
+            day=period.day,
+            users=figures.users,
+            events=period.events,
+            threshold=limit.bits,
+            expected=limit.expected,
+            alarms=len(period.alarms),
+            detectors={},
+            peaks=peaks,
+        )
+        self._store.put_period(record)
+
+    def _put_alerts(self, taken: Taken) -> None:
+        """Write stories as they stand, new alerts, and whom to send them to."""
+        rules = self._store.suppressions() if taken.alerts else []
+        for alert in taken.alerts:
+            touched = Touched(alert, alert.time, alert.bits, alert.bits, alert.events)
+            hidden = first_that_hides(rules, alert, {}, alert.time)
+            hidden_by = hidden.id if hidden is not None else None
+            rows = self.live.rows(alert.user, alert.period, STORY_EVENTS)
+            self._store.put_story(_story(touched, hidden_by), rows)
+            self._store.add_alert(alert, seq=self._seq, sinks=self._sinks, hidden_by=hidden_by)
+            self.report.hidden += hidden is not None
+        for touched in taken.touched.values():
+            self._store.put_story(_story(touched, None))
+
+    def _count(self, taken: Taken, events: int, rejected: int, skipped: int) -> None:
+        """Add a batch to the report."""
+        self.report.events += events
+        self.report.alerts += len(taken.alerts)
+        self.report.rejected += rejected
+        self.report.skipped += skipped
+        self.report.too_late += taken.too_late
+        self.report.closed += len(taken.closed)
+
+
+def _story(touched: Touched, hidden_by: int | None) -> Story:
+    """A story as it stands."""
+    alert = touched.alert
+    return Story(
+        story=alert.story,
+        user=alert.user,
+        period=alert.period,
+        opened=alert.time,
+        last=touched.last,
+        bits=touched.bits,
+        peak=touched.peak,
+        severity=alert.severity,
+        events=touched.events,
+        detectors=alert.detectors,
+        reasons=alert.reasons,
+        alerts=1,
+        hidden_by=hidden_by,
+    )
+
+
+def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
+    """By how much counts grew."""
+    grown = {name: count - before.get(name, 0) for name, count in now.items()}
+    return {name: count for name, count in grown.items() if count}
+
+
+def _ahead(given: Iterator[Given], stop: threading.Event) -> Iterator[Given]:
+    """The same, read in a thread of its own while the last one is judged."""
+    ready: queue.Queue[Given | BaseException | None] = queue.Queue(maxsize=4)
+
+    def read() -> None:
+        try:
+            for each in given:
+                ready.put(each)
+            ready.put(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the frames are taken
+            ready.put(error)
+
+    thread = threading.Thread(target=read, name="amiss-read", daemon=True)
+    thread.start()
+    try:
+        while (each := ready.get()) is not None:
+            if isinstance(each, BaseException):
+                raise each
+            yield each
+        thread.join()
+    finally:
+        _stop_reading(stop, ready, thread)
+
+
+def _stop_reading(stop: threading.Event, ready: queue.Queue[Any], thread: threading.Thread) -> None:
+    """Let the reading thread end, where it has not."""
+    while thread.is_alive():
+        stop.set()
+        try:
+            ready.get(timeout=0.05)
+        except queue.Empty:
+            thread.join(0.05)
