@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Ints
+from amiss.baseline import COUNT_SCHEMA, HIGHEST_CAP, OWN_SCHEMA, Chain, Floats, Ints
 from amiss.blocks import frozen
 from amiss.detect import Scores
 from amiss.detect import chain_kernel as kernel
@@ -76,6 +76,15 @@ class Counted:
 
     def __len__(self) -> int:
         return len(self._count)
+
+    def seen(self, user: int, given: int, value: int, *, cap: int = HIGHEST_CAP) -> tuple[int, int]:
+        """How often the user showed `value` after `given`, of how many, a pair counting up to `cap`."""
+        if user + 1 >= len(self._bounds):
+            return 0, 0
+        mine = slice(int(self._bounds[user]), int(self._bounds[user + 1]))
+        row = self._given[mine] == given
+        counts = np.minimum(self._count[mine][row], cap)
+        return int(counts[self._value[mine][row] == value].sum()), int(counts.sum())
 
     def of(self, users: Users) -> kernel.Owned:
         """The counts of these users, none for those without."""

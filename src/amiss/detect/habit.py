@@ -15,8 +15,6 @@ from amiss.detect.sequence import (
     NameOf,
     Pair,
     Sequence,
-    beside,
-    by_user,
     features,
     sentence,
     taught,
@@ -127,8 +125,8 @@ class Habit:
             return {}
         found = features(events)
         bits = [self._compare(each, events, baseline).bits for each in found]
-        told = beside(worst(events.user, found, bits), baseline.past)
-        return by_user(told, lambda pair, own: self._reason(name_of, pair, own))
+        users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
+        return {user: [self._reason(baseline, name_of, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
     def _compare(self, found: tuple[int, Feature], events: Events, baseline: HabitBaseline) -> Scores:
         """What one feature says."""
@@ -140,8 +138,8 @@ class Habit:
         scores = chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
         return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
-    def _reason(self, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
+    def _reason(self, baseline: HabitBaseline, name_of: NameOf, user: int, pair: Pair) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""
-        before, of = own
+        before, of = baseline.own[pair.feature].seen(user, pair.given, pair.value)
         text = f"{sentence(pair, name_of)}; the user's own past {before:,} of {of:,}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Past, check_cap, no_counts
+from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Ints, Past, check_cap
 from amiss.blocks import frozen
 from amiss.detect import Reason, Scores
 from amiss.sessions import START, Events
@@ -168,9 +168,8 @@ class Sequence:
         """The pairs of (previous, state) and (state, gap) that speak against users most, since they began to."""
         found = features(events)
         bits = [self._score(each, events, baseline, None).bits for each in found]
-        own = self.summarise(events) if baseline.own else no_counts()
-        told = beside(worst(events.user, found, bits), own.with_columns(pl.col("count").clip(0, self.cap)))
-        return by_user(told, lambda pair, own: self._reason(baseline, name_of, pair, own))
+        users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
+        return {user: [self._reason(baseline, name_of, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
     def _score(
         self, found: tuple[int, Feature], events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None
@@ -187,12 +186,14 @@ class Sequence:
             scores = memory.own[code].score(feature, events.users, baseline.of(code))
         return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
-    def _reason(self, baseline: SequenceBaseline, name_of: NameOf, pair: Pair, own: tuple[int, int]) -> Reason:
-        """The reason that a pair gives, with the counts of others, without the user's `own`, beside it."""
-        seen = baseline.of(pair.feature).seen(pair.given, pair.value)
-        others_count, others_of = seen[0] - own[0], seen[1] - own[1]
-        text = f"{sentence(pair, name_of)}; {_elsewhere(others_count, others_of)}"
-        return Reason(self.name, pair.bits, text, pair.count, pair.of, others_count, others_of)
+    def _reason(self, baseline: SequenceBaseline, name_of: NameOf, user: int, pair: Pair) -> Reason:
+        """The reason that a pair gives, with the counts of others, without the user's own, beside it."""
+        others = baseline.of(pair.feature).seen(pair.given, pair.value)
+        if baseline.own:
+            own = baseline.own[pair.feature].seen(user, pair.given, pair.value, cap=self.cap)
+            others = others[0] - own[0], others[1] - own[1]
+        text = f"{sentence(pair, name_of)}; {_elsewhere(*others)}"
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, *others)
 
 
 def taught(past: Past) -> tuple[Counted, ...]:
@@ -225,49 +226,39 @@ def features(events: Events) -> list[tuple[int, Feature]]:
     ]
 
 
-def worst(user: npt.NDArray[np.uint32], found: list[tuple[int, Feature]], bits: list[Floats]) -> pl.DataFrame:
-    """The pairs with most bits of each user, from the event on since which all the user's bits add up to most.
+def worst(first: Ints, found: list[tuple[int, Feature]], bits: list[Floats]) -> list[list[Pair]]:
+    """For each user the pairs with most bits, from the event on since which all the user's bits add up to most.
 
-    Columns `user` and those of :class:`Pair`; ordered by user, most bits first.
+    Parameters
+    ----------
+    first : (u + 1,)
+        Where the events of each user begin.
+    found, bits
+        Features of the events, and the bits (n,) that each gives.
     """
-    total = pl.DataFrame({"user": user, "bits": np.sum(bits, axis=0)})
-    before = (pl.col("bits").cum_sum() - pl.col("bits")).over("user")
-    at = pl.int_range(pl.len()).over("user")
-    counts = total.select((at >= before.arg_min().over("user")).alias("counts"))["counts"]
-    pairs = [_pairs(user, code, feature, more, counts) for (code, feature), more in zip(found, bits, strict=True)]
-    against = pl.concat(pairs).filter(pl.col("bits") > 0)
-    ordered = against.sort("user", "bits", "feature", "given", "value", descending=[False, True, False, False, False])
-    return ordered.group_by("user", maintain_order=True).head(REASONS)
+    total = np.sum(bits, axis=0)
+    pairs = []
+    for low, high in pairwise(first.tolist()):
+        before = np.cumsum(total[low:high]) - total[low:high]
+        since = slice(low + int(np.argmin(before)) if high > low else low, high)
+        each = [_pairs(code, feature, more, since) for (code, feature), more in zip(found, bits, strict=True)]
+        against = [pair for some in each for pair in some if pair.bits > 0]
+        against.sort(key=lambda pair: (-pair.bits, pair.feature, pair.given, pair.value))
+        pairs.append(against[:REASONS])
+    return pairs
 
 
-def _pairs(user: npt.NDArray[np.uint32], code: int, feature: Feature, bits: Floats, counts: pl.Series) -> pl.DataFrame:
-    """Each pair of a feature among the events that count: its bits, how often, of how many with the same given."""
-    frame = pl.DataFrame({"user": user, "given": feature.given, "value": feature.value, "bits": bits})
-    shown = frame.filter(counts).filter(pl.col("value") != NO_GAP)
-    sums = shown.group_by("user", "given", "value").agg(pl.sum("bits"), count=pl.len())
-    of = pl.sum("count").over("user", "given").alias("of")
-    return sums.select("user", pl.lit(code, pl.UInt8).alias("feature"), "given", "value", "bits", "count", of)
-
-
-def beside(pairs: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
-    """Pairs with the users' own counts beside them: `own` of the pair, `own_of` of all with the same given."""
-    keys = ["user", "feature", "given"]
-    counts = counts.filter(pl.col("user").is_in(pairs["user"].unique().implode()))
-    rows = counts.group_by(keys).agg(own_of=pl.sum("count"))
-    cells = counts.rename({"count": "own"})
-    joined = pairs.join(cells, on=[*keys, "value"], how="left", maintain_order="left")
-    return joined.join(rows, on=keys, how="left", maintain_order="left").with_columns(
-        pl.col("own", "own_of").fill_null(0)
-    )
-
-
-def by_user(told: pl.DataFrame, reason: Callable[[Pair, tuple[int, int]], Reason]) -> dict[int, list[Reason]]:
-    """The reasons of each user, from pairs with the user's own counts beside them."""
-    reasons: dict[int, list[Reason]] = {}
-    for row in told.iter_rows(named=True):
-        user, own = row.pop("user"), (row.pop("own"), row.pop("own_of"))
-        reasons.setdefault(user, []).append(reason(Pair(**row), own))
-    return reasons
+def _pairs(code: int, feature: Feature, bits: Floats, since: slice) -> Iterator[Pair]:
+    """Each pair of a feature among some events: its bits, how often, of how many with the same given."""
+    shown = feature.value[since] != NO_GAP
+    given, value = feature.given[since][shown].astype(np.int64), feature.value[since][shown]
+    keys, at, count = np.unique((given << 32) | value, return_inverse=True, return_counts=True)
+    sums = np.bincount(at, weights=bits[since][shown], minlength=len(keys))
+    rows, row = np.unique(keys >> 32, return_inverse=True)
+    of = np.bincount(row, weights=count, minlength=len(rows))[row]
+    columns = (keys >> 32, keys & 0xFFFFFFFF, sums, count, of.astype(np.int64))
+    for pair in zip(*(column.tolist() for column in columns), strict=True):
+        yield Pair(code, *pair)
 
 
 def sentence(pair: Pair, name_of: NameOf) -> str:
