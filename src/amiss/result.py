@@ -33,6 +33,7 @@ REASON_SCHEMA: Final = pl.Struct(
         "of": pl.Int64(),
         "others_count": pl.Int64(),
         "others_of": pl.Int64(),
+        "action": pl.String(),
     }
 )
 

@@ -102,7 +102,7 @@ class Rule:
     user
         The name, in which `*` stands for any characters and `?` for one.
     action
-        As `user`; one of the actions behind the reasons must be like it.
+        As `user`; all actions behind the reasons must be like it, or one that is would hide another that is not.
     address
         All addresses of the user's events in the story must lie in it.
     country
@@ -211,9 +211,9 @@ class Rule:
         return any(part is not None for part in (self.hours, self.weekdays, self.since, self.until))
 
     def _has_action(self, alert: Alert, seen: Seen) -> bool:
-        """Whether an action behind the reasons is like that of the rule."""
-        told = [reason["action"] for reason in alert.reasons if "action" in reason]
-        return any(like(str(action), self.action or "") for action in (*told, *seen.get("action", ())))
+        """Whether all actions behind the reasons are like that of the rule."""
+        told = [str(reason["action"]) for reason in alert.reasons if "action" in reason]
+        return _all((*told, *seen.get("action", ())), lambda action: like(action, self.action or ""))
 
     def _has_address(self, text: str) -> bool:
         """Whether an address lies in the network; IPv4 written as IPv6 counts as IPv4."""

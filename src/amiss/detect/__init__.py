@@ -30,7 +30,8 @@ Baseline = TypeVar("Baseline")
 class Reason:
     """One thing that speaks against a user: how many bits, in words, and the counts behind it.
 
-    `count` of `of` is what the user did; `others_count` of `others_of` what the baseline holds of it.
+    `count` of `of` is what the user did; `others_count` of `others_of` what the baseline holds of it;
+    `action` is what it is about, "login (failed)" for one that failed.
     """
 
     detector: str
@@ -40,6 +41,7 @@ class Reason:
     of: int
     others_count: int
     others_of: int
+    action: str = ""
 
 
 class Scores(NamedTuple):

@@ -15,6 +15,7 @@ from amiss.detect.sequence import (
     NameOf,
     Pair,
     Sequence,
+    about,
     features,
     sentence,
     taught,
@@ -142,4 +143,4 @@ class Habit:
         """The reason that a pair gives, with the user's own past beside it."""
         before, of = baseline.own[pair.feature].seen(user, pair.given, pair.value)
         text = f"{sentence(pair, name_of)}; the user's own past {before:,} of {of:,}"
-        return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of)
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of, about(pair, name_of))

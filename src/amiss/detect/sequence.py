@@ -193,7 +193,7 @@ class Sequence:
             own = baseline.own[pair.feature].seen(user, pair.given, pair.value, cap=self.cap)
             others = others[0] - own[0], others[1] - own[1]
         text = f"{sentence(pair, name_of)}; {_elsewhere(*others)}"
-        return Reason(self.name, pair.bits, text, pair.count, pair.of, *others)
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, *others, action=about(pair, name_of))
 
 
 def taught(past: Past) -> tuple[Counted, ...]:
@@ -259,6 +259,11 @@ def _pairs(code: int, feature: Feature, bits: Floats, since: slice) -> Iterator[
     columns = (keys >> 32, keys & 0xFFFFFFFF, sums, count, of.astype(np.int64))
     for pair in zip(*(column.tolist() for column in columns), strict=True):
         yield Pair(code, *pair)
+
+
+def about(pair: Pair, name_of: NameOf) -> str:
+    """The action that a pair is about."""
+    return name_of(pair.given if pair.feature == GAP else pair.value)
 
 
 def sentence(pair: Pair, name_of: NameOf) -> str:
