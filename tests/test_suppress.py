@@ -97,9 +97,8 @@ def test_actions_may_be_told_beside_the_alert():
     """Where reasons hold no action, those that are seen count."""
     alert = replace(ALERT, reasons=[{"detector": "habit", "bits": 9.5, "text": "export came after login"}])
     rule = Rule.parse({"action": "export"})
-    assert [rule.hides(alert, seen) for seen in ({}, {"action": ["login"]}, {"action": ["login", "export"]})] == [
-        False, False, True,
-    ]  # fmt: skip
+    told = [[], ["login"], ["login", "export"], ["export", "export"]]
+    assert [rule.hides(alert, {"action": actions}) for actions in told] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(
