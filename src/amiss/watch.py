@@ -13,20 +13,23 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from ipaddress import ip_address
+from typing import Any, Final, NamedTuple, NoReturn
 
 import polars as pl
 
+from amiss.alerts import Alert
 from amiss.decide import Budget, Figures
-from amiss.detect import Detector
-from amiss.errors import StateError
+from amiss.detect import Detector, detector
+from amiss.errors import SourceError, StateError, UsageError
 from amiss.live import Closed, Live, Taken, Touched
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Cursor, LiveSource
 from amiss.store import Delta, PeriodRecord, Store, Story, Verdict
+from amiss.store.rows import to_json
 from amiss.suppress import first_that_hides
 from amiss.vocabulary import Vocabulary
 
@@ -75,31 +78,58 @@ class Settings:
     lateness: timedelta = timedelta(0)
     learning: int = 1
 
-    def binding(self) -> dict[str, str]:
-        """What must be the same as when a state was begun."""
+    def binding(self) -> dict[str, Any]:
+        """What must be the same as when a state was begun, as JSON holds it."""
         return {
-            "detectors": ", ".join(sorted(map(repr, self.detectors))),
-            "session gap": str(self.session_gap),
+            "detectors": [{"name": each.name, "parameters": _parameters(each)} for each in self.detectors],
+            "session_gap_seconds": self.session_gap.total_seconds(),
         }
+
+
+def remembered(store: Store) -> Settings | None:
+    """How a state was begun, and is judged from then on; None of one that nothing is known of.
+
+    Raises
+    ------
+    StateError
+        If it was begun with a detector that is not installed.
+    """
+    begun: Any = store.settings().get("judging")
+    if begun is None:
+        return None
+    try:
+        detectors = [detector(each["name"], **each["parameters"]) for each in begun["detectors"]]
+    except (UsageError, TypeError) as error:
+        raise StateError(f"{store.path} was begun with a detector that is not here: {error}") from error
+    return Settings(detectors, timedelta(seconds=begun["session_gap_seconds"]))
 
 
 def recall(store: Store, settings: Settings) -> Live:
     """What a store knows, ready to go on.
+
+    A store that was opened to be read stays as it is, so that this works while a watch runs.
 
     Raises
     ------
     StateError
         If the state was begun with other detectors or sessions.
     """
-    _bind(store, settings)
+    with store.view():
+        return _recalled(store, settings)
+
+
+def _recalled(store: Store, settings: Settings) -> Live:
+    """What a store knows at one moment."""
+    detectors = _bound(store, settings)
+    lateness: Any = store.settings().get("lateness_seconds")
     users, actions = (Vocabulary(texts) for texts in store.texts())
     live = Live(
-        settings.detectors,
+        detectors,
         users,
         actions,
         budget=settings.budget,
         session_gap=settings.session_gap,
-        lateness=settings.lateness,
+        lateness=settings.lateness if lateness is None else timedelta(seconds=lateness),
         learning=settings.learning,
     )
     _recall_history(store, live)
@@ -112,18 +142,31 @@ def recall(store: Store, settings: Settings) -> Live:
     return live
 
 
-def _bind(store: Store, settings: Settings) -> None:
-    """Hold a state to what it was begun with."""
-    begun = store.settings().get("judging")
+def _bound(store: Store, settings: Settings) -> Sequence[Detector[Any]]:
+    """The detectors in the order in which the state was begun with them; it is held to what that was."""
+    begun, wanted = remembered(store), settings.binding()
     if begun is None:
-        store.remember("judging", settings.binding())
-        return
-    for name, value in settings.binding().items():
-        if isinstance(begun, Mapping) and begun.get(name) != value:
-            raise StateError(
-                f"this state was begun with {name} {begun.get(name)}; found {value}. Use the same, or begin a new "
-                "state from the log: amiss learn SOURCE --state NEW"
-            )
+        return settings.detectors
+    if begun.session_gap != settings.session_gap:
+        _refuse("a session gap of", str(begun.session_gap), str(settings.session_gap))
+    order = [to_json(each) for each in begun.binding()["detectors"]]
+    found = [to_json(each) for each in wanted["detectors"]]
+    if sorted(order) != sorted(found):
+        _refuse("the detectors", *(", ".join(map(repr, each.detectors)) for each in (begun, settings)))
+    return begun.detectors
+
+
+def _refuse(what: str, begun: str, found: str) -> NoReturn:
+    """Say that a state goes on as it was begun."""
+    raise StateError(
+        f"this state was begun with {what} {begun}; found {found}. Leave the option out, or begin a new state from the "
+        "log: amiss learn SOURCE --state NEW"
+    )
+
+
+def _parameters(detector: Any) -> dict[str, Any]:  # noqa: ANN401 - the protocol cannot say that it is a dataclass
+    """The parameters of a detector by name."""
+    return asdict(detector) if is_dataclass(detector) and not isinstance(detector, type) else {}
 
 
 def _recall_history(store: Store, live: Live) -> None:
@@ -180,7 +223,8 @@ class Watch:
     now
         The time.
     told
-        Is called with each batch that was committed.
+        Is called with each batch that was committed, and at idle with an empty one; what was rejected and skipped is
+        that of the batch.
 
     Raises
     ------
@@ -215,7 +259,7 @@ class Watch:
         self._days: list[int] = list(store.settings().get("days") or [])  # type: ignore[call-overload]  # JSON
         self._rejected: dict[str, int] = {}
         self._skipped: dict[str, int] = {}
-        self._after = self._resumed()
+        self._after = self._resumed(settings)
 
     def run(self, stop: threading.Event) -> Report:
         """Watch until `stop` is set, or the input ends."""
@@ -231,32 +275,48 @@ class Watch:
                 self._courier.stop()
         return self.report
 
-    def _resumed(self) -> Cursor | None:
+    def _resumed(self, settings: Settings) -> Cursor | None:
         """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
         mode, source = ("watch" if self._judge else "learn"), self._source.url
-        cursor = self._store.progress().cursor
+        cursor, known = self._store.progress().cursor, self._store.settings()
         last = json.loads(cursor) if cursor is not None else {}
-        cursors: Any = dict(self._store.settings().get("cursors") or {})  # type: ignore[call-overload]  # JSON
+        cursors: Any = dict(known.get("cursors") or {})  # type: ignore[call-overload]  # JSON
         if last:
             cursors[last["source"]] = last["token"]
+        lateness = settings.lateness.total_seconds()
         with self._store.begin():
-            if self._store.settings().get("mode") not in {mode, None}:
+            if known.get("mode") not in {mode, None} or known.get("lateness_seconds") not in {lateness, None}:
                 self._snapshot()
-            self._store.remember("mode", mode)
-            self._store.remember("cursors", cursors)
+            if "judging" not in known:
+                self._store.remember("judging", settings.binding())
+            for name, value in {"mode": mode, "cursors": cursors, "lateness_seconds": lateness}.items():
+                self._store.remember(name, value)
+        self.live.lateness = settings.lateness
         return Cursor(cursors[source]) if source in cursors else None
 
     def _given(self, stop: threading.Event) -> Iterator[Given]:
-        """The frames of the source, with what was known behind each."""
+        """The frames of the source, with what was known behind each; trouble that passes is waited for."""
+        after, said = self._after, ""
+        while True:
+            try:
+                for given in self._followed(after, stop):
+                    after, said = Cursor(given.cursor), ""
+                    yield given
+            except SourceError as error:
+                if error.retry_after is None or self._until_eof:
+                    raise
+                if str(error) != said:
+                    _LOG.warning("%s; trying again every %.0f s", error, error.retry_after)
+                said = str(error)
+                if not stop.wait(error.retry_after):
+                    continue
+            return
+
+    def _followed(self, after: Cursor | None, stop: threading.Event) -> Iterator[Given]:
+        """The frames of the source behind a cursor."""
         live, source = self.live, self._source
         for frame, cursor in source.follow(
-            live.users,
-            live.actions,
-            self._after,
-            batch=self._batch,
-            every=self._every,
-            stop=stop,
-            until_eof=self._until_eof,
+            live.users, live.actions, after, batch=self._batch, every=self._every, stop=stop, until_eof=self._until_eof
         ):
             known = len(live.users), len(live.actions)
             skipped = dict(getattr(source, "skipped", {}))
@@ -268,6 +328,7 @@ class Watch:
         given = self._without_future(given)
         rejected, skipped = _more(self._rejected, given.rejected), _more(self._skipped, given.skipped)
         if not len(given.events) and not rejected and not skipped and not self._store.unapplied():
+            self._told(given._replace(rejected={}, skipped={}), Taken(), 0.0)
             return
         taken = self.live.take(given.events, judge=self._judge)
         delta = Delta(
@@ -282,7 +343,9 @@ class Watch:
         self._users, self._actions = max(self._users, given.users), max(self._actions, given.actions)
         self._rejected, self._skipped = dict(given.rejected), dict(given.skipped)
         self._count(taken, len(given.events), sum(rejected.values()), sum(skipped.values()))
-        self._told(given, taken, time.perf_counter() - began)
+        if acknowledge := getattr(self._source, "acknowledge", None):
+            acknowledge(Cursor(given.cursor))
+        self._told(given._replace(rejected=rejected, skipped=skipped), taken, time.perf_counter() - began)
         if taken.alerts and self._courier is not None:
             self._courier.wake()
 
@@ -372,7 +435,8 @@ class Watch:
         rules = self._store.suppressions() if taken.alerts else []
         for alert in taken.alerts:
             touched = Touched(alert, alert.time, alert.bits, alert.bits, alert.events)
-            hidden = first_that_hides(rules, alert, {}, alert.time)
+            threshold = self.live.threshold(alert.period)
+            hidden = first_that_hides(rules, alert, seen(alert), self._now(), threshold=threshold)
             hidden_by = hidden.id if hidden is not None else None
             rows = self.live.rows(alert.user, alert.period, STORY_EVENTS)
             self._store.put_story(_story(touched, hidden_by), rows)
@@ -389,6 +453,14 @@ class Watch:
         self.report.skipped += skipped
         self.report.too_late += taken.too_late
         self.report.closed += len(taken.closed)
+
+
+def seen(alert: Alert) -> dict[str, list[str]]:
+    """What rules may know of the events behind an alert: the address, where users are addresses."""
+    try:
+        return {"ip": [str(ip_address(alert.user))]}
+    except ValueError:
+        return {}
 
 
 def _story(touched: Touched, hidden_by: int | None) -> Story:
