@@ -1,6 +1,6 @@
 """Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
 
-Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]` and one
+Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]`, `[watch]` and one
 `[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
 """
 
@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
@@ -54,6 +54,18 @@ def seconds(duration: str) -> float:
             f'duration "{duration}" is not understood. Give a number and s, m, h or d, such as "30m", at most 36500d'
         )
     return length
+
+
+def delay(duration: str) -> float:
+    """Seconds as :func:`seconds`, which may also be none.
+
+    Examples
+    --------
+    >>> delay("0s"), delay("5m")
+    (0.0, 300.0)
+    """
+    found = _DURATION.fullmatch(duration.lower())
+    return 0.0 if found and float(found[1]) == 0.0 else seconds(duration)
 
 
 def _understood(read: Callable[[str], object]) -> Callable[[str], str]:
@@ -112,18 +124,39 @@ class ScanSettings(_Section):
     fail_on: Severity | None = None
 
 
+class WatchSettings(_Section):
+    """`[watch]`: where the state is, what to judge by, whom to tell."""
+
+    state: str | None = None
+    alert: list[str] = []
+    digest: Annotated[str, AfterValidator(_understood(seconds))] | None = None
+    budget: Annotated[str, AfterValidator(_understood(Budget.parse))] = "1/day"
+    learn_days: PositiveInt = 1
+    lateness: Annotated[str, AfterValidator(_understood(delay))] = "0s"
+    detectors: list[str] = []
+    session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
+    cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
+    every: Annotated[str, AfterValidator(_understood(seconds))] = "1s"
+    batch: PositiveInt = 10_000
+    metrics: str | None = None
+    log_format: Literal["text", "json"] = "text"
+    strict: bool = False
+
+
 class _File(_Section):
     fields: dict[str, Any] = {}
     scan: ScanSettings = ScanSettings()
+    watch: WatchSettings = WatchSettings()
     detector: dict[str, dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings of a run: `fields`, `scan`, and per detector the parameters that differ from its defaults."""
+    """All settings of a run: `fields`, `scan`, `watch`, and per detector the parameters that differ from its defaults."""
 
     fields: FieldSettings = dataclasses.field(default_factory=ROLES_AND_TIMES)
     scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
+    watch: WatchSettings = dataclasses.field(default_factory=WatchSettings)
     detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -176,7 +209,7 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
     mistakes += [*_field_mistakes(whole.fields), *_detectors_mistakes(whole)]
     if mistakes:
         raise _error(mistakes, text, file)
-    return Settings(ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.detector)
+    return Settings(ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detector)
 
 
 def detectors(
@@ -264,13 +297,14 @@ def _field_mistakes(values: dict[str, Any]) -> Iterator[_Mistake]:
 
 def _detectors_mistakes(whole: _File) -> Iterator[_Mistake]:
     known = registry()
-    yield from (_Mistake(("scan", "detectors"), _unknown(name)) for name in whole.scan.detectors if name not in known)
+    for section, names in (("scan", whole.scan.detectors), ("watch", whole.watch.detectors)):
+        yield from (_Mistake((section, "detectors"), _unknown(name)) for name in names if name not in known)
     for name, values in whole.detector.items():
-        section = ("detector", name)
+        place = ("detector", name)
         if name in known:
-            yield from _parameter_mistakes(known[name], values, section)
+            yield from _parameter_mistakes(known[name], values, place)
         else:
-            yield _Mistake(section, _unknown(name))
+            yield _Mistake(place, _unknown(name))
 
 
 def _parameter_mistakes(kind: type[Any], values: dict[str, Any], section: tuple[str, ...]) -> Iterator[_Mistake]:

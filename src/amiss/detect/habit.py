@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap
@@ -128,6 +130,13 @@ class Habit:
         bits = [self._compare(each, events, baseline).bits for each in found]
         users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
         return {user: [self._reason(baseline, name_of, user, pair) for pair in pairs] for user, pairs in users if pairs}
+
+    def readiness(self, baseline: HabitBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
+        """For each user what is missing until this detector has habits to go by, or nothing."""
+        seen = baseline.past.filter(pl.col("feature") == ACTION, pl.col("user").is_in(users.tolist()))
+        events = dict(seen.group_by("user").agg(pl.col("count").sum()).iter_rows())
+        counts = [events.get(user, 0) for user in users.tolist()]
+        return ["" if count >= self.least else f"{count:,} of {self.least:,} events" for count in counts]
 
     def _compare(self, found: tuple[int, Feature], events: Events, baseline: HabitBaseline) -> Scores:
         """What one feature says."""
