@@ -255,6 +255,19 @@ def severity(bits: float, users: float) -> Severity:
     return SEVERITIES[sum(steps)]
 
 
+def severities(bits: Floats, users: Floats) -> pl.Series:
+    """The :func:`severity` of each of (n,) bits, among (n,) users.
+
+    Examples
+    --------
+    >>> severities(np.array([5.0, 25.0]), np.array([1000.0, 1000.0])).to_list()
+    ['info', 'critical']
+    """
+    expected = users * np.exp2(-bits)
+    steps = sum((expected < limit).astype(np.int64) for limit in (1.0, 0.1, 0.01, 0.001))
+    return pl.Series("severity", SEVERITIES, dtype=pl.String).gather(np.asarray(steps))
+
+
 def once_in(bits: float, users: float, period_days: float = 1.0) -> str:
     """How often chance gives `bits` to some user here, in words.
 

@@ -251,7 +251,7 @@ def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     return rows.select(
         pl.Series("user", scanned.users.decode(rows["user"])),
         "events", "first_time", "last_time", "period", "bits",
-        _severities(rows),
+        evidence.severities(rows["bits"].to_numpy(), rows["among"].to_numpy()),
         "alert", "surprisal", "surprisal_z",
         _by_detector(rows["detectors"]),
         _top_reasons(scanned, rows, len(rows) if top is None else top),
@@ -263,12 +263,6 @@ def _said(used: Detector[Any], bits: pl.Series) -> str:
     if not (bits.struct.field(used.name).abs() > ROUNDING).any():
         return "silent, no user has enough of a past"
     return (inspect.getdoc(used) or used.name).partition("\n")[0]
-
-
-def _severities(rows: pl.DataFrame) -> pl.Series:
-    """The severity of each, among the users of its day."""
-    found = [evidence.severity(bits, users) for bits, users in rows.select("bits", "among").iter_rows()]
-    return pl.Series("severity", found, dtype=pl.String)
 
 
 def _by_detector(bits: pl.Series) -> pl.Series:

@@ -114,13 +114,18 @@ class Vocabulary:
         >>> Vocabulary(["ann", "bob", "cat"]).since(1)
         ['bob', 'cat']
         """
-        return [str(self._categories[each]) for each in range(code, self._size)]
+        return self._decoded(code).to_list()
 
     def texts(self) -> pl.Series:
         """All texts, in the order of their codes."""
         if len(self._texts) != self._size:
-            self._texts = self._categories.to_series().cast(pl.String()).alias("")
+            self._texts = self._decoded(0)
         return self._texts
+
+    def _decoded(self, code: int) -> pl.Series:
+        """The texts from a code on."""
+        codes = pl.int_range(code, max(self._size, code), dtype=pl.UInt32(), eager=True)
+        return codes.cat.to(self._dtype).cast(pl.String()).alias("")
 
 
 def encode_events(frame: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
