@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from tests import naive
 
 from amiss.baseline import Past
+from amiss.detect.chain_kernel import MOST_PAIRS
 from amiss.detect.sequence import ACTION, GAP, Sequence, bin_bounds, gap_bins
 from amiss.events import CODED_SCHEMA
-from amiss.sessions import Events, group
+from amiss.sessions import Events, Last, group
 
 SECOND = 1_000_000
 PAUSES = [0, 0, 15_624, 15_625, SECOND, 90 * SECOND, 1_800 * SECOND, 1_800 * SECOND + 1, 20_000 * SECOND]
@@ -189,3 +191,45 @@ def test_the_session_gap_is_not_the_detectors_business():
     assert Sequence().summarise(group(events))["given"].to_list() == [-1, -1]
     longer = group(events, session_gap=timedelta(hours=2))
     assert Sequence().summarise(longer)["given"].to_list() == [-1, 0, 3]
+
+
+def test_a_memory_that_grows_scores_as_one_pass_does():
+    """Forty users come and go over batches, so that their pairs are moved again and again."""
+    rows = [((i * 7) % 11 * SECOND, (i * i) % 40, (i * 13) % 17, i % 3) for i in range(3_000)]
+    now = coded(in_order(rows))
+    detector = Sequence()
+    baseline = detector.baseline(Past([detector.summarise(group(now[:500]))]))
+    memory, last, bits = detector.memory(), Last(), {}
+    for start in range(0, len(now), 37):
+        events = group(now[start : start + 37], last)
+        bits |= dict(zip(events.position.tolist(), detector.score(events, baseline, memory).bits.tolist(), strict=True))
+    whole = group(now)
+    alone = detector.score(whole, baseline)
+    assert bits == dict(zip(whole.position.tolist(), alone.bits.tolist(), strict=True))
+
+
+def test_of_a_user_a_thousand_pairs_are_remembered():
+    """Whoever tries 3,000 different actions fills what is kept of one user, and goes on giving evidence."""
+    now = coded(in_order([(SECOND, 0, i, 0) for i in range(3_000)]))
+    detector = Sequence()
+    baseline = detector.baseline(Past([detector.summarise(group(now[:9]))]))
+    memory = detector.memory()
+    scores = detector.score(group(now), baseline, memory)
+    kept = memory.frame().filter(feature=ACTION)["count"].list.len().to_list()
+    assert kept == [MOST_PAIRS]
+    assert np.isfinite(scores.bits).all()
+    assert detector.score(group(now), baseline).bits.tolist() == scores.bits.tolist()
+
+
+def test_what_a_person_expects_of_a_user_speaks_against_that_user_no_more():
+    """The pairs that were taught give no bits to the one, and still do to another."""
+    detector = Sequence()
+    past = Past([detector.summarise(group(coded(planted())))])
+    odd = [naive.Event((500 + i) * SECOND, user, 7, 1) for i in range(8) for user in (99, 98)]
+    events = group(coded(sorted(odd)))
+    before = detector.score(events, detector.baseline(past)).bits
+    past.taught = detector.summarise(Events.of(events.frame().filter(user=99)))
+    after = detector.score(events, detector.baseline(past)).bits
+    assert (before > 0).any()
+    assert (after[events.user == 99] <= 0).all()
+    assert after[events.user == 98].tolist() == before[events.user == 98].tolist()
