@@ -304,7 +304,16 @@ def test_records_hold_plain_values():
     ]  # fmt: skip
     assert (record["user"], record["first_time"]) == ("u3", "2026-01-05T00:30:00Z")
     assert record["detectors"]["sequence"] == record["bits"]
-    assert set(record["reasons"][0]) == {"detector", "bits", "text", "count", "of", "others_count", "others_of", "action"}
+    assert set(record["reasons"][0]) == {
+        "detector",
+        "bits",
+        "text",
+        "count",
+        "of",
+        "others_count",
+        "others_of",
+        "action",
+    }
     assert len(result.records()) == 20
 
 
