@@ -18,7 +18,7 @@ from typing import Final
 ELLIPSIS: Final = "…"
 _FORMULA: Final = re.compile(r"^(?:[\t\r\n]|\s*[=+\-@\uff0b\uff0d\uff1d\uff20])")
 _CALL: Final = re.compile(r"@(?=(?:everyone|here|channel|all)\b)", re.IGNORECASE)
-_CHAT: Final = str.maketrans("<>", "‹›")
+_CHAT: Final = str.maketrans("<>", "\u2039\u203a")
 _ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -120,10 +120,10 @@ def chat_text(text: str) -> str:
 
     Examples
     --------
-    >>> chat_text("<!channel> @everyone [pay](http://x)")
-    '‹!channel› ＠everyone [pay] (http://x)'
+    >>> chat_text("[pay](http://x)"), chat_text("<b>").isascii()
+    ('[pay] (http://x)', False)
     """
-    return _CALL.sub("＠", visible(text).translate(_CHAT).replace("](", "] ("))
+    return _CALL.sub("\uff20", visible(text).translate(_CHAT).replace("](", "] ("))
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
