@@ -24,6 +24,7 @@ import polars as pl
 
 from amiss import evidence
 from amiss.alerts import Alert
+from amiss.baseline import merge
 from amiss.decide import Budget, Figures, Threshold, threshold
 from amiss.detect import Detector, Memory
 from amiss.engine import Counts, History, Panel
@@ -50,6 +51,7 @@ _PERIOD_SCHEMA: Final = {
     "users": pl.Float64(),
     "by_chance": pl.Float64(),
 }
+_DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
 
 
@@ -61,8 +63,8 @@ class Period:
     ----------
     panel
         The detectors with what is normal; none while everything is learning.
-    before
-        The last events of users before the day.
+    before, last
+        The last events of users before the day, and by now; events of other days leave them as they are.
     levels
         The bits at which users are told of; none where nobody is to be.
     """
@@ -71,6 +73,7 @@ class Period:
     panel: Panel | None
     threshold: Threshold
     before: pl.DataFrame
+    last: Last
     memories: Sequence[Memory]
     standing: Standing
     tally: Tally
@@ -79,8 +82,8 @@ class Period:
     events: int = 0
     alarms: dict[int, Alert] = field(default_factory=dict)
     """The latest notice of each user told of."""
-    disowned: set[int] = field(default_factory=set)
-    """Users of whom nothing of the day is to be learned."""
+    disowned: dict[int, int] = field(default_factory=dict)
+    """Users of whom nothing of the day is to be learned, each with the verdict that says so."""
 
     @property
     def start(self) -> int:
@@ -94,9 +97,14 @@ class Period:
 
 
 class Closed(NamedTuple):
-    """A day that has closed: its figures, and the counts that are new or have changed, of it or of days before."""
+    """A day that has closed: its figures, and the counts that are new or have changed, of it or of days before.
+
+    `events` and `alarms` are those until then: what comes late goes into the period only.
+    """
 
     period: Period
+    events: int
+    alarms: int
     figures: Figures
     counts: Mapping[date, Mapping[str, pl.DataFrame]]
     forgotten: Sequence[date]
@@ -113,11 +121,19 @@ class Touched(NamedTuple):
     events: int
 
 
+class Told(NamedTuple):
+    """What was told of: the user's events on the day up to the notice, and the bits that the first notice took."""
+
+    events: pl.DataFrame
+    threshold: float
+
+
 @dataclass
 class Taken:
-    """What came of a batch."""
+    """What came of a batch; `told` is by alert_id, `touched` by story."""
 
     alerts: list[Alert] = field(default_factory=list)
+    told: dict[str, Told] = field(default_factory=dict)
     touched: dict[str, Touched] = field(default_factory=dict)
     closed: list[Closed] = field(default_factory=list)
     too_late: int = 0
@@ -152,7 +168,8 @@ class Live:
         self.budget = budget or Budget()
         self.session_gap, self.lateness, self.learning = session_gap, lateness, learning
         self.history = History()
-        self.last = Last()
+        self.stray = Last()
+        """The last events of users on days that no longer are judged."""
         self.current: Period | None = None
         self.previous: Period | None = None
         self.held: list[pl.DataFrame] = []
@@ -196,8 +213,9 @@ class Live:
         """Take events of a day that is open, or has been."""
         period = next((each for each in (self.current, self.previous) if each is not None and each.day == day), None)
         groups = Groups(part, session_gap=self.session_gap, by_time=False)
-        self.last.grow(groups.highest + 1)
-        events = groups.block(0, len(groups.first) - 1, self.last)
+        last = self.stray if period is None else period.last
+        last.grow(groups.highest + 1)
+        events = groups.block(0, len(groups.first) - 1, last)
         if period is None:
             taken.too_late += len(part)
             self.late.setdefault(day, Tally(self.detectors)).add(events)
@@ -217,9 +235,11 @@ class Live:
         followed = period.standing.follow(users, events.first, bits, period.levels)
         for number in np.argsort(arrived[followed.events], kind="stable").tolist():
             event, level = int(followed.events[number]), int(followed.levels[number])
-            alert = self._alert(period, panel, events, event, level)
+            rows = _until(period, events, event)
+            alert = self._alert(period, panel, rows, level)
             period.alarms[int(events.user[event])] = alert
             taken.alerts.append(alert)
+            taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
         if period.alarms:
             self._touch(period, events, taken)
 
@@ -235,12 +255,10 @@ class Live:
             time = _time(int(events.time[events.first[at + 1] - 1]))
             taken.touched[alert.story] = Touched(alert, time, float(now), float(peak), int(count))
 
-    def _alert(self, period: Period, panel: Panel, events: Events, event: int, level: int) -> Alert:
-        """The notice that an event gives, for the evidence behind it."""
-        user, now = int(events.user[event]), int(events.time[event])
-        told = self._told(
-            period, user, int(events.first[np.searchsorted(events.first, event, side="right")]) - 1 - event
-        )
+    def _alert(self, period: Period, panel: Panel, rows: pl.DataFrame, level: int) -> Alert:
+        """The notice that the last of a user's events on a day gives, for the evidence behind it."""
+        told = group(rows, Last(period.before), session_gap=self.session_gap, by_time=False)
+        user, now = int(told.user[-1]), int(told.time[-1])
         standing = Standing(len(self.detectors))
         standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
         by_detector = zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
@@ -263,38 +281,39 @@ class Live:
             escalated_from=before.severity if before is not None else None,
         )
 
-    def _told(self, period: Period, user: int, behind: int) -> Events:
-        """What a user did on a day, without the last events `behind` the one to tell of."""
-        rows = period.recent.of(user)
-        return group(rows[: len(rows) - behind], Last(period.before), session_gap=self.session_gap, by_time=False)
-
     def risk(self, user: int, now: int, bits: float = 0.0) -> int:
         """0 to 100: how much speaks against a user at a time in microseconds, what is past counting less and less."""
         past, then = self.risks.get(user, (0.0, now))
         total = max(bits, 0.0) + past * math.exp2(-max(now - then, 0) / RISK_HALF_LIFE)
         return round(100.0 - 100.0 * math.exp2(-total / RISK_BITS))
 
-    def teach(self, verdict: int, said: str, user: str, day: date) -> dict[date, Counts]:
+    def teach(
+        self, verdict: int, said: str, user: str, day: date, rows: pl.DataFrame | None = None
+    ) -> dict[date, Counts]:
         """Take a person's word about a user's day; the counts of closed days that change by it.
 
         What is expected, or was a false alarm, speaks against the user no more from now on. What is confirmed is
-        taken out of what later days are judged by.
+        taken out of what later days are judged by. Of a day that is forgotten, what is known are the `rows` told of.
         """
         code = self.users.find(user)
         if code is None:
             return {}
         if said == "confirmed":
             return self._disown(verdict, code, day)
-        self.history.taught[verdict] = self._did(code, day)
-        self._judge_anew()
+        did = self._did(code, day)
+        if not _users(did) and rows is not None:
+            did = self.did(rows)
+        if _users(did):
+            self.history.taught[verdict] = did
+            self._judge_anew()
         return {}
 
     def unteach(self, verdict: int, user: str, day: date) -> dict[date, Counts]:
         """Take back what :meth:`teach` did; the counts of closed days that change by it."""
         code = self.users.find(user)
         for period in (self.current, self.previous):
-            if period is not None and period.day == day and code is not None:
-                period.disowned.discard(code)
+            if period is not None and code is not None and period.disowned.get(code) == verdict:
+                del period.disowned[code]
         if self.history.taught.pop(verdict, None) is not None:
             self._judge_anew()
         then, counts = self.removed.pop(verdict, (day, {}))
@@ -317,13 +336,23 @@ class Live:
 
     def cost(self, rows: pl.DataFrame, expected: Mapping[int, Counts] | None = None) -> float:
         """The most evidence that events of a user would give now, in bits; if what is `expected` were, too."""
-        if self.current is None or self.current.panel is None or rows.is_empty():
-            return 0.0
+        return self.costs([rows], {**self.history.taught, **(expected or {})})[0]
+
+    def costs(self, stories: Sequence[pl.DataFrame], taught: Mapping[int, Counts]) -> list[float]:
+        """The most evidence that each of some users' events would give now, if just that had been `taught`."""
+        if self.current is None or self.current.panel is None:
+            return [0.0] * len(stories)
         said = self.history.taught
-        self.history.taught = said | dict(expected or {})
+        self.history.taught = dict(taught)
         panel = Panel.of(self.detectors, self.history.before(self.current.day))
         self.history.taught = said
         self.history.before(self.current.day)
+        return [self._peak(panel, rows) for rows in stories]
+
+    def _peak(self, panel: Panel, rows: pl.DataFrame) -> float:
+        """The most evidence that events of one user give."""
+        if rows.is_empty():
+            return 0.0
         events = group(rows, session_gap=self.session_gap, by_time=False)
         bits = [scores.bits for scores in panel.score(events)]
         return float(evidence.running(events.first, *bits).max())
@@ -342,9 +371,9 @@ class Live:
 
     def _disown(self, verdict: int, user: int, day: date) -> dict[date, Counts]:
         """Learn nothing of what a user did on a day."""
-        if self.current is not None and self.current.day == day:
-            self.current.disowned.add(user)
-            return {}
+        for period in (self.current, self.previous):
+            if period is not None and period.day == day:
+                period.disowned[user] = verdict
         kept, removed = _split(self.history.judged.get(day, {}), {user})
         if not _users(removed):
             return {}
@@ -356,22 +385,27 @@ class Live:
     def _judge_anew(self) -> None:
         """Let open days be judged by what was taught meanwhile."""
         for period in (self.previous, self.current):
-            if period is not None and period.panel is not None:
-                period.panel = Panel.of(self.detectors, self.history.before(period.day))
+            if period is not None:
+                period.panel = self._panel(period.day)
+
+    def _panel(self, day: date) -> Panel | None:
+        """What judges a day; nothing where nothing is known."""
+        pasts = self.history.before(day)
+        return Panel.of(self.detectors, pasts) if any(len(past) for past in pasts.values()) else None
 
     def _opened(self, day: date) -> Period:
         """A day at its beginning."""
-        pasts = self.history.before(day)
-        knows = any(len(past) for past in pasts.values())
         figures = self.history.figures_before(day)
         limit = threshold(self.budget, figures)
         levels = limit.levels() if len(figures) >= self.learning else []
-        start = (day - EPOCH) // MICROSECOND
+        last = self.current.last if self.current is not None else Last()
+        before = last.frame(since=(day - EPOCH) // MICROSECOND - self._gap)
         return Period(
             day,
-            Panel.of(self.detectors, pasts) if knows else None,
+            self._panel(day),
             limit,
-            self.last.frame(since=start - self.session_gap // MICROSECOND),
+            before,
+            Last(before),
             [each.memory() for each in self.detectors],
             Standing(len(self.detectors)),
             Tally(self.detectors),
@@ -383,30 +417,51 @@ class Live:
         """Close the day, and open the one that follows."""
         period = self.current
         assert period is not None, "only an open day closes"
-        late = {day: tally.total() for day, tally in self.late.items()}
-        if self.previous is not None:
-            late[self.previous.day] = self.previous.tally.total()
-        counts = {day: self.history.add(day, more) for day, more in late.items() if _users(more)}
+        counts = {day: self.history.add(day, more) for day, more in self._late().items() if _users(more)}
+        if counts:
+            period.panel = self._panel(period.day)
         total = period.tally.total()
         peaks = period.standing.frame()["peak"].to_numpy()
         figures = Figures.of(peaks) if len(peaks) else Figures(_users(total))
-        total, _ = _split(total, period.disowned)
-        counts[period.day] = self.history.add(period.day, total, figures)
+        counts[period.day] = self.history.add(period.day, self._owned(period, total), figures)
         for user, alert in period.alarms.items():
             bits = float(period.standing.of(np.array([user]), "now")[0])
             past, then = self.risks.get(user, (0.0, period.end))
             faded = past * math.exp2(-max(period.end - then, 0) / RISK_HALF_LIFE)
             self.risks[user] = (faded + max(bits, alert.bits, 0.0), period.end)
         period.tally, self.late = Tally(self.detectors), {}
-        taken.closed.append(Closed(period, figures, counts, self.history.forget(following)))
+        forgotten = self.history.forget(period.day)
+        self.removed = {verdict: each for verdict, each in self.removed.items() if each[0] not in forgotten}
+        taken.closed.append(Closed(period, period.events, len(period.alarms), figures, counts, forgotten))
         self.previous, self.current = period, self._opened(following)
+
+    def _late(self) -> dict[date, Counts]:
+        """The counts of what came for days that had closed."""
+        late = {day: tally.total() for day, tally in self.late.items()}
+        if self.previous is not None:
+            late[self.previous.day] = self._owned(self.previous, self.previous.tally.total())
+        return late
+
+    def _owned(self, period: Period, counts: Counts) -> Counts:
+        """Counts of a day without those of users who are disowned; these are kept for whoever takes that back."""
+        for user, verdict in period.disowned.items():
+            _, before = self.removed.get(verdict, (period.day, {}))
+            theirs = _split(counts, {user})[1]
+            sums = {family: merge([before[family], more]) for family, more in theirs.items()} if before else theirs
+            self.removed[verdict] = (period.day, sums)
+        return _split(counts, period.disowned)[0]
+
+    def start(self) -> datetime:
+        """When the earliest open day begins."""
+        open_days = [each for each in (self.previous, self.current) if each is not None]
+        return _time(min((each.start for each in open_days), default=0))
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that is not in the history, as tables: with the history, :meth:`restore` goes on from there."""
         open_days = [each for each in (self.previous, self.current) if each is not None]
         tables = {
             "periods": pl.DataFrame([_period_row(each) for each in open_days], schema=_PERIOD_SCHEMA, orient="row"),
-            "last": self.last.frame(since=min((each.start for each in open_days), default=0) - self._gap),
+            "stray": self.stray.frame(),
             "held": pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held]),
             "risks": pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row"),
         }
@@ -427,7 +482,7 @@ class Live:
         """
         if not tables:
             return
-        self.last = Last(tables["last"])
+        self.stray = Last(tables["stray"])
         self.held = [tables["held"]] if len(tables["held"]) else []
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
         self._restore_verdicts(tables)
@@ -454,12 +509,12 @@ class Live:
                     self.removed.setdefault(int(verdict), (date.fromisoformat(day), {}))[1][family] = table
 
     def remind(self, alerts: Sequence[Alert]) -> None:
-        """Take up the notices that users have had, oldest first."""
-        for period in (self.previous, self.current):
-            for alert in alerts if period is not None else ():
-                code = self.users.find(alert.user)
-                if period is not None and alert.period == period.day and code is not None:
-                    period.alarms[code] = alert
+        """Take up the notices that users have had, in any order."""
+        open_days = {each.day: each for each in (self.previous, self.current) if each is not None}
+        for alert in sorted(alerts, key=lambda alert: alert.events):
+            code = self.users.find(alert.user)
+            if alert.period in open_days and code is not None:
+                open_days[alert.period].alarms[code] = alert
 
     @property
     def _gap(self) -> int:
@@ -472,8 +527,9 @@ class Live:
         return (
             {
                 "before": period.before,
+                "last": period.last.frame(),
                 "standing": period.standing.frame(),
-                "disowned": pl.DataFrame({"user": sorted(period.disowned)}, schema={"user": pl.UInt32()}),
+                "disowned": pl.DataFrame(sorted(period.disowned.items()), schema=_DISOWNED_SCHEMA, orient="row"),
             }
             | {f"memory/{detector.name}": memory.frame() for detector, memory in memories}
             | {f"counts/{family}": counts for family, counts in period.tally.total().items()}
@@ -490,11 +546,12 @@ class Live:
             threshold=limit,
             levels=limit.levels() if fresh.levels else [],
             before=tables[f"{day}/before"],
+            last=Last(tables[f"{day}/last"]),
             memories=[each.memory(tables[f"{day}/memory/{each.name}"]) for each in self.detectors],
             standing=Standing(len(self.detectors), tables[f"{day}/standing"]),
             tally=Tally(self.detectors, begun),
             events=row["events"],
-            disowned=set(tables[f"{day}/disowned"]["user"]),
+            disowned=dict(tables[f"{day}/disowned"].iter_rows()),
         )
 
 
@@ -513,6 +570,13 @@ def story_id(day: date, user: str) -> str:
 def _time(microseconds: int) -> datetime:
     """A time as people write it."""
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
+
+
+def _until(period: Period, events: Events, event: int) -> pl.DataFrame:
+    """What a user did on a day, up to one of the latest grouped events."""
+    end = int(events.first[np.searchsorted(events.first, event, side="right")])
+    rows = period.recent.of(int(events.user[event]))
+    return rows[: len(rows) - (end - 1 - event)]
 
 
 def _day(part: pl.DataFrame) -> date:

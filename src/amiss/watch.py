@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import accumulate, takewhile
 from typing import Any, Final, NamedTuple, NoReturn
 
 import polars as pl
@@ -24,7 +25,7 @@ from amiss.alerts import Alert
 from amiss.decide import Budget, Figures
 from amiss.detect import Detector, detector
 from amiss.errors import SourceError, StateError, UsageError
-from amiss.live import Closed, Live, Taken, Touched
+from amiss.live import Closed, Live, Taken
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Cursor, LiveSource
@@ -44,6 +45,10 @@ RECENT_EVENTS: Final = 10_000_000
 
 AHEAD: Final = timedelta(days=1)
 """An event whose time lies further in the future is none: it would close the days before it."""
+
+BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+
+TOO_EARLY: Final = "the time lies more than a day in the future"
 
 FLUSH: Final = timedelta(seconds=30)
 """How long alerts are waited for at the end of input."""
@@ -218,6 +223,8 @@ class Watch:
         A batch has so many events at most, and comes at the latest so long after its first event.
     judge
         Whether users are judged, or only learned from.
+    snapshot_events
+        Events after which the whole state is written.
     until_eof
         End when all that is there now was read.
     now
@@ -242,6 +249,7 @@ class Watch:
         sinks: Sequence[str] = (),
         batch: int = BATCH,
         every: timedelta = EVERY,
+        snapshot_events: int = SNAPSHOT_EVENTS,
         judge: bool = True,
         until_eof: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -249,14 +257,16 @@ class Watch:
     ) -> None:
         self._source, self._store, self._courier, self._sinks = source, store, courier, list(sinks)
         self._batch, self._every, self._until_eof = batch, every, until_eof
+        self._snapshot_events = snapshot_events
         self._judge, self._now, self._told = judge, now, told
         self.live = recall(store, settings)
         self.report = Report()
         progress = store.progress()
         self._seq, self._since_snapshot = progress.seq, 0
         self._users, self._actions = progress.users, progress.actions
-        self._recent = [(seq, len(delta.events)) for seq, delta in (*store.covered(), *store.deltas())]
-        self._days: list[int] = list(store.settings().get("days") or [])  # type: ignore[call-overload]  # JSON
+        self._recent = [_extent(seq, delta.events) for seq, delta in (*store.covered(), *store.deltas())]
+        self._newest = max((each.newest for each in self._recent), default=BEGINNING)
+        self._ahead = 0
         self._rejected: dict[str, int] = {}
         self._skipped: dict[str, int] = {}
         self._after = self._resumed(settings)
@@ -352,13 +362,14 @@ class Watch:
     def _without_future(self, given: Given) -> Given:
         """The frame without events whose time lies in the future, which count as rejected."""
         limit = self._now() + AHEAD
-        ahead = given.events.filter(pl.col("time") > limit)
-        if ahead.is_empty():
-            return given
-        reason = "the time lies more than a day in the future"
-        self._source.quarantine.add(self._source.url, int(ahead["position"][0]), reason, "", count=len(ahead))
-        rejected = dict(self._source.quarantine.reasons)
-        return given._replace(events=given.events.filter(pl.col("time") <= limit), rejected=rejected)
+        if self._newest > limit:  # the clock was set back
+            limit = self._newest + AHEAD
+        ahead = int((given.events["time"] > limit).sum())
+        if ahead:
+            _LOG.warning("%d events are left out: %s", ahead, TOO_EARLY)
+            given = given._replace(events=given.events.filter(pl.col("time") <= limit))
+        self._ahead += ahead
+        return given._replace(rejected={**given.rejected, TOO_EARLY: self._ahead}) if self._ahead else given
 
     def _commit(self, delta: Delta, taken: Taken) -> None:
         """Write a batch and all that came of it, or nothing."""
@@ -373,10 +384,11 @@ class Watch:
             self._put_alerts(taken)
             for verdict in verdicts:
                 self._heed(verdict)
-            self._recent.append((self._seq, len(delta.events)))
+            self._recent.append(_extent(self._seq, delta.events))
+            self._newest = max(self._newest, self._recent[-1].newest)
             self._since_snapshot += len(delta.events)
-            if taken.closed or verdicts or self._since_snapshot >= SNAPSHOT_EVENTS:
-                self._snapshot(closes=bool(taken.closed))
+            if taken.closed or verdicts or self._since_snapshot >= self._snapshot_events:
+                self._snapshot()
 
     def _heed(self, verdict: Verdict) -> None:
         """Let what a person said, or took back, take effect; the state is written with it, never judged over it."""
@@ -384,26 +396,21 @@ class Watch:
         if story is None:
             return
         if verdict.undone_time is None:
-            changed = self.live.teach(verdict.id, verdict.verdict, story.user, story.period)
+            changed = self.live.teach(
+                verdict.id, verdict.verdict, story.user, story.period, self._store.story_events(story.story)
+            )
         else:
             changed = self.live.unteach(verdict.id, story.user, story.period)
         for day, counts in changed.items():
             for family, table in counts.items():
                 self._store.put_counts(day, family, table)
 
-    def _snapshot(self, *, closes: bool = False) -> None:
+    def _snapshot(self) -> None:
         """Write the whole state, and let go of events that open days need no more."""
-        if closes:
-            self._days = [self._days[-1] if self._days else self._seq, self._seq]
-            self._store.remember("days", self._days)
-        first, events = self._days[0] if self._days else 0, 0
-        for place in range(len(self._recent) - 1, -1, -1):
-            seq, count = self._recent[place]
-            events += count
-            if events > RECENT_EVENTS or seq < first:
-                self._recent = self._recent[place + 1 :]
-                break
-        keep = self._recent[0][0] - 1 if self._recent else self._seq
+        start = self.live.start()
+        needed = next((at for at, each in enumerate(self._recent) if each.newest >= start), len(self._recent))
+        self._recent = _latest(self._recent[needed:], RECENT_EVENTS)
+        keep = self._recent[0].seq - 1 if self._recent else self._seq
         self._store.snapshot(self._seq, self.live.tables(), keep=keep)
         self._since_snapshot = 0
 
@@ -421,10 +428,10 @@ class Watch:
         record = PeriodRecord(
             day=period.day,
             users=figures.users,
-            events=period.events,
+            events=closed.events,
             threshold=limit.bits,
             expected=limit.expected,
-            alarms=len(period.alarms),
+            alarms=closed.alarms,
             detectors={},
             peaks=peaks,
         )
@@ -434,16 +441,17 @@ class Watch:
         """Write stories as they stand, new alerts, and whom to send them to."""
         rules = self._store.suppressions() if taken.alerts else []
         for alert in taken.alerts:
-            touched = Touched(alert, alert.time, alert.bits, alert.bits, alert.events)
-            threshold = self.live.threshold(alert.period)
-            hidden = first_that_hides(rules, alert, seen(alert), self._now(), threshold=threshold)
+            told = taken.told[alert.alert_id]
+            hidden = first_that_hides(rules, alert, seen(alert), self._now(), threshold=told.threshold)
             hidden_by = hidden.id if hidden is not None else None
-            rows = self.live.rows(alert.user, alert.period, STORY_EVENTS)
-            self._store.put_story(_story(touched, hidden_by), rows)
+            story = _story(alert, self._store.story(alert.story), hidden_by)
+            self._store.put_story(story, told.events.tail(STORY_EVENTS))
             self._store.add_alert(alert, seq=self._seq, sinks=self._sinks, hidden_by=hidden_by)
             self.report.hidden += hidden is not None
-        for touched in taken.touched.values():
-            self._store.put_story(_story(touched, None))
+        for name, touched in taken.touched.items():
+            if stands := self._store.story(name):
+                _, last, bits, peak, events = touched
+                self._store.put_story(replace(stands, last=last, bits=bits, peak=peak, events=events))
 
     def _count(self, taken: Taken, events: int, rejected: int, skipped: int) -> None:
         """Add a batch to the report."""
@@ -463,24 +471,44 @@ def seen(alert: Alert) -> dict[str, list[str]]:
         return {}
 
 
-def _story(touched: Touched, hidden_by: int | None) -> Story:
-    """A story as it stands."""
-    alert = touched.alert
+def _story(alert: Alert, before: Story | None, hidden_by: int | None) -> Story:
+    """A story as it stands with a notice, which may have been told of before."""
     return Story(
         story=alert.story,
         user=alert.user,
         period=alert.period,
-        opened=alert.time,
-        last=touched.last,
-        bits=touched.bits,
-        peak=touched.peak,
+        opened=alert.time if before is None else before.opened,
+        last=alert.time,
+        bits=alert.bits,
+        peak=alert.bits,
         severity=alert.severity,
-        events=touched.events,
+        events=alert.events,
         detectors=alert.detectors,
         reasons=alert.reasons,
-        alerts=1,
+        alerts=1 if before is None else before.alerts + 1,
         hidden_by=hidden_by,
     )
+
+
+class Extent(NamedTuple):
+    """A delta that is kept: how many events it has, and the time of the newest."""
+
+    seq: int
+    events: int
+    newest: datetime
+
+
+def _extent(seq: int, events: pl.DataFrame) -> Extent:
+    """What a delta with these events covers."""
+    newest: Any = events["time"].max()
+    return Extent(seq, len(events), newest or BEGINNING)
+
+
+def _latest(extents: Sequence[Extent], most: int) -> list[Extent]:
+    """The last deltas that together have so many events at most."""
+    behind = accumulate(each.events for each in reversed(extents))
+    count = sum(1 for _ in takewhile(lambda events: events <= most, behind))
+    return list(extents[len(extents) - count :])
 
 
 def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
