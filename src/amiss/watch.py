@@ -263,7 +263,6 @@ class Watch:
         self.report = Report()
         progress = store.progress()
         self._seq, self._since_snapshot = progress.seq, 0
-        self._users, self._actions = progress.users, progress.actions
         self._recent = [_extent(seq, delta.events) for seq, delta in (*store.covered(), *store.deltas())]
         self._newest = max((each.newest for each in self._recent), default=BEGINNING)
         self._ahead = 0
@@ -341,23 +340,33 @@ class Watch:
             self._told(given._replace(rejected={}, skipped={}), Taken(), 0.0)
             return
         taken = self.live.take(given.events, judge=self._judge)
-        delta = Delta(
-            given.events,
-            self.live.users.since(self._users)[: given.users - self._users],
-            self.live.actions.since(self._actions)[: given.actions - self._actions],
-            json.dumps({"source": self._source.url, "token": given.cursor}, separators=(",", ":")),
-            rejected,
-            skipped,
-        )
-        self._commit(delta, taken)
-        self._users, self._actions = max(self._users, given.users), max(self._actions, given.actions)
-        self._rejected, self._skipped = dict(given.rejected), dict(given.skipped)
-        self._count(taken, len(given.events), sum(rejected.values()), sum(skipped.values()))
+        self.keep(given, taken)
         if acknowledge := getattr(self._source, "acknowledge", None):
             acknowledge(Cursor(given.cursor))
         self._told(given._replace(rejected=rejected, skipped=skipped), taken, time.perf_counter() - began)
         if taken.alerts and self._courier is not None:
             self._courier.wake()
+
+    def keep(self, given: Given, taken: Taken) -> None:
+        """Commit a frame, with what came of it."""
+        rejected, skipped = _more(self._rejected, given.rejected), _more(self._skipped, given.skipped)
+        known = self._store.progress()
+        delta = Delta(
+            given.events,
+            self.live.users.since(known.users)[: given.users - known.users],
+            self.live.actions.since(known.actions)[: given.actions - known.actions],
+            json.dumps({"source": self._source.url, "token": given.cursor}, separators=(",", ":")),
+            rejected,
+            skipped,
+        )
+        self._commit(delta, taken)
+        self._rejected, self._skipped = dict(given.rejected), dict(given.skipped)
+        self._count(taken, len(given.events), sum(rejected.values()), sum(skipped.values()))
+
+    def needs_all(self, events: int, taken: Taken) -> bool:
+        """Whether a commit of so many events writes, or changes, more of what is known than they do."""
+        due = self._since_snapshot + events >= self._snapshot_events
+        return due or bool(taken.closed) or bool(self._store.unapplied())
 
     def _without_future(self, given: Given) -> Given:
         """The frame without events whose time lies in the future, which count as rejected."""
