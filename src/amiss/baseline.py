@@ -6,9 +6,10 @@ Every feature that amiss judges is a **chain**: a categorical `value` (an action
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -75,13 +76,31 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """
     from amiss import baseline_kernel as kernel
 
-    sums = _arrays(no_counts())
-    for frame in counts:
-        more = _arrays(frame)
-        if not kernel.is_ordered(more):
-            more = _arrays(frame.sort(COUNT_KEYS))
-        sums = kernel.added(sums, more) if len(sums.count_) else more
-    return pl.DataFrame(dict(zip(COUNT_SCHEMA, sums, strict=True)), schema=COUNT_SCHEMA)
+    apart = _arrays(pl.concat([no_counts(), *_by_feature(counts)]))
+    if kernel.is_ordered(apart) and 0 not in apart.count_:
+        return _frame(apart)
+    sums = [
+        rows if kernel.is_ordered(rows) else _arrays(_frame(rows).sort(COUNT_KEYS)) for rows in map(_arrays, counts)
+    ]
+    while len(sums) > 1:
+        pairs = zip_longest(sums[::2], sums[1::2])
+        sums = [kernel.added(one, other) if other is not None else one for one, other in pairs]
+    return _frame(kernel.added(sums[0], _arrays(no_counts()))) if sums else no_counts()
+
+
+def _by_feature(counts: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The counts of each feature in turn: those of users who come one after another are in order then."""
+    features = sorted({feature for frame in counts for feature in frame["feature"].unique()})
+    for feature in features:
+        for frame in counts:
+            yield frame.filter(pl.col("feature") == feature).select(
+                pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items()
+            )
+
+
+def _frame(rows: Rows) -> pl.DataFrame:
+    """Arrays as counts."""
+    return pl.DataFrame(dict(zip(COUNT_SCHEMA, rows, strict=True)), schema=COUNT_SCHEMA)
 
 
 def check_cap(cap: int) -> None:

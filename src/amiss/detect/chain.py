@@ -234,14 +234,18 @@ def nothing(feature: Feature) -> Scores:
 
 
 def together(parts: Sequence[Scores]) -> Scores:
-    """What features say together; they must not tell the same twice.
+    """What features say together, in the arrays of the first; they must not tell the same twice.
 
     Examples
     --------
     >>> together([Scores(np.array([1.0]), np.array([2.0])), Scores(np.array([0.5]), np.array([3.0]))])
     Scores(bits=array([1.5]), surprisal=array([5.]))
     """
-    return Scores(*(sum(rest, first) for first, *rest in zip(*parts, strict=True)))
+    first, *rest = parts
+    for more in rest:
+        np.add(first.bits, more.bits, out=first.bits)
+        np.add(first.surprisal, more.surprisal, out=first.surprisal)
+    return first
 
 
 def count(feature: Feature, users: Users, code: int) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -216,8 +217,9 @@ class SequenceMemory:
         return pl.concat([own.frame() for own in self.own])
 
 
+@lru_cache(maxsize=8)
 def features(events: Events) -> list[tuple[int, Feature]]:
-    """The two features of grouped events."""
+    """The two features of grouped events, kept for those who ask next: they are counted, scored and compared."""
     from amiss.detect.chain import Feature
 
     return [
