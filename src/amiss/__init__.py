@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from amiss.result import Result, Summary
+    from amiss.sinks import open_sink
     from amiss.sources import open_source
 
     __version__: str
@@ -39,6 +40,7 @@ __all__ = [
     "Summary",
     "UsageError",
     "__version__",
+    "open_sink",
     "open_source",
     "scan",
 ]
@@ -47,6 +49,7 @@ _HOMES: Final = {
     "amiss.app": ("scan",),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.result": ("Result", "Summary"),
+    "amiss.sinks": ("open_sink",),
     "amiss.sources": ("open_source",),
 }
 _HOME: Final = {name: module for module, names in _HOMES.items() for name in names}

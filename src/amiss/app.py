@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from amiss.result import Result
     from amiss.sources.files import FileSource
+    from amiss.sources.kafka import KafkaSource
 
     Datum = str | Path | IntoFrame
     Data = Datum | Sequence[Datum]
@@ -153,7 +154,7 @@ class Reader:
             raise UsageError("nothing to read: expected at least one path, address or frame")
         return [self._source(part) for part in parts]
 
-    def file(self, url: str | Path) -> FileSource:
+    def file(self, url: str | Path) -> FileSource | KafkaSource:
         """The source at an address."""
         return open_source(str(url), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
 

@@ -31,7 +31,7 @@ from amiss.engine import Counts, History, Panel
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Standing
 from amiss.recent import Recent
-from amiss.sessions import MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
+from amiss.sessions import MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, following, group, state_of
 from amiss.spool import EPOCH
 from amiss.tally import Tally, summaries
 from amiss.vocabulary import Vocabulary
@@ -51,6 +51,7 @@ _PERIOD_SCHEMA: Final = {
     "users": pl.Float64(),
     "by_chance": pl.Float64(),
 }
+_FIRST: Final = np.zeros(1, dtype=np.uint32)
 _DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
 
@@ -185,6 +186,25 @@ class Live:
             self._run(part, taken)
         return taken
 
+    def take_one(self, position: int, time: int, user: int, action: int, outcome: int, *, judge: bool = True) -> Taken:
+        """The same for one event, given by the values of a coded frame's row; `time` in microseconds."""
+        period = self.current
+        if period is None or not 0 <= time - period.start < DAY:
+            row = pl.DataFrame([(position, time, user, action, outcome)], schema=CODED_SCHEMA, orient="row")
+            return self.take(row, judge=judge)
+        taken, self._judging = Taken(), judge
+        period.last.grow(user + 1)
+        state = state_of(action, outcome)
+        events = following(period.last, position, time, user, state, session_gap=self._gap)
+        period.recent.add_arrays(events.time, events.position, events.user, events.state)
+        self._enter(period, events, _FIRST, taken)
+        return taken
+
+    def open_day(self, time: int) -> Period | None:
+        """The day of a time in microseconds, while events of it may come."""
+        open_days = (each for each in (self.current, self.previous) if each is not None)
+        return next((each for each in open_days if 0 <= time - each.start < DAY), None)
+
     def name_of(self, state: int) -> str:
         """A state in words."""
         action, outcome = action_of(state)
@@ -220,11 +240,15 @@ class Live:
             taken.too_late += len(part)
             self.late.setdefault(day, Tally(self.detectors)).add(events)
             return
-        period.events += len(part)
-        period.tally.add(events)
         period.recent.add(part)
+        self._enter(period, events, groups.arrived(0, len(groups.first) - 1), taken)
+
+    def _enter(self, period: Period, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken) -> None:
+        """Count events of an open day, and judge them."""
+        period.events += len(events)
+        period.tally.add(events)
         if period.panel is not None and self._judging:
-            self._judge(period, period.panel, events, groups.arrived(0, len(groups.first) - 1), taken)
+            self._judge(period, period.panel, events, arrived, taken)
 
     def _judge(
         self, period: Period, panel: Panel, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken

@@ -15,6 +15,8 @@ from amiss.severity import Severity
 READING: Final = "What to read"
 JUDGING: Final = "How to judge"
 SHOWING: Final = "What to show"
+TELLING: Final = "Whom to tell"
+RUNNING: Final = "How to run"
 
 SourcesArgument = Annotated[
     list[str],
@@ -32,6 +34,14 @@ OutputOption = Annotated[
 ]
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress bar, no messages.", rich_help_panel=SHOWING)
+]
+
+
+StateOption = Annotated[
+    Path | None, typer.Option("--state", metavar="FILE", help="The state, one file. (default: state in amiss.toml)")
+]
+AuthorOption = Annotated[
+    str | None, typer.Option("--author", metavar="NAME", help="Who says so. (default your login name)")
 ]
 
 
@@ -103,6 +113,76 @@ class Deciding:
             rich_help_panel=SHOWING,
         ),
     ] = None
+
+
+def _running(metavar: str, text: str) -> object:
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=RUNNING)
+
+
+@dataclasses.dataclass(frozen=True)
+class Streaming:
+    """How events are judged as they come. None leaves it to the settings, or to the state."""
+
+    budget: Annotated[str | None, _judging("N/PERIOD", 'False alarms to allow: "3/day", "5/week". (default 1/day)')] = (
+        None
+    )
+    learn_days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Days to learn before anybody is alerted. (default 1)", rich_help_panel=JUDGING
+        ),
+    ] = None
+    lateness: Annotated[str | None, _judging("TIME", "How long a day waits for late events. (default 0s)")] = None
+    detectors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector", metavar="NAME", help="Run only this detector; may be repeated.", rich_help_panel=JUDGING
+        ),
+    ] = None
+    session_gap: Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")] = None
+    cap: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="The most that one user adds to a count. (default 5)", rich_help_panel=JUDGING
+        ),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling:
+    """Who gets alerts, and how. None leaves it to the settings."""
+
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alert",
+            metavar="SINK",
+            help="File, URL or mailto: that gets alerts; may be repeated. (default stdout)",
+            rich_help_panel=TELLING,
+        ),
+    ] = None
+    digest: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Collect alerts for so long, then send all.", rich_help_panel=TELLING),
+    ] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """How a watch runs. None leaves it to the settings."""
+
+    every: Annotated[str | None, _running("TIME", "Commit what has come so often. (default 1s)")] = None
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, metavar="N", help="Commit after so many events. (default 10000)",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None  # fmt: skip
+    metrics: Annotated[str | None, _running("HOST:PORT", "Serve figures there for Prometheus.")] = None
+    log_format: Annotated[Literal["text", "json"] | None, _running("text|json", "Form of messages. (default text)")] = (
+        None
+    )
 
 
 def override(settings: Iterable[tuple[str, Any]] | Mapping[str, Any], *flags: object) -> dict[str, Any]:

@@ -52,13 +52,13 @@ def print_scan(result: Result, console: Console, top: int | None = 20) -> None:
         Users to list; all of them when None.
     """
     users = result.users if top is None else result.users.head(top)
-    _print_wrapped(Text(_headline(result), style="bold"), console)
-    _print(console)
+    print_wrapped(Text(_headline(result), style="bold"), console)
+    print_line(console)
     _print_ranking(users.to_dicts(), console)
     if users.height < result.users.height:
-        _print(console, Text(f"and {story.plural(result.users.height - users.height, 'user')} below", style="dim"))
-    _print(console)
-    _print_pairs(_totals(result.summary), console)
+        print_line(console, Text(f"and {story.plural(result.users.height - users.height, 'user')} below", style="dim"))
+    print_line(console)
+    print_pairs(_totals(result.summary), console)
 
 
 def _headline(result: Result) -> str:
@@ -76,7 +76,7 @@ def _print_ranking(rows: Sequence[Mapping[str, object]], console: Console) -> No
     users = [escape.label(str(row["user"]), max(12, room)) for row in rows]
     widest = max([4, *map(escape.cells, users)])
     if rows and console.width >= NARROW:
-        _print(console, Text(f"{'severity':<8}  {'bits':>7}  {_left('user', widest)}  why", style="dim"))
+        print_line(console, Text(f"{'severity':<8}  {'bits':>7}  {left('user', widest)}  why", style="dim"))
     for row, user in zip(rows, users, strict=True):
         _print_ranked(row, user, widest, console)
 
@@ -85,16 +85,16 @@ def _print_ranked(row: Mapping[str, object], user: str, widest: int, console: Co
     """One user: a line, and the reason beside it or, on a narrow terminal, below it."""
     severity = str(row["severity"])
     line = Text.assemble((f"{severity:<8}", STYLES.get(severity, "")), f"  {row['bits']:>7,.1f}  ")
-    line.append(_left(user, widest), style="bold" if row["alert"] else "")
+    line.append(left(user, widest), style="bold" if row["alert"] else "")
     why = Text(story.why(row["reasons"]) or "—")  # type: ignore[arg-type] # a list of reasons, as in Result.users
     if console.width < NARROW:
-        _print(console, line)
-        _print_wrapped(why, console, INDENT)
+        print_line(console, line)
+        print_wrapped(why, console, INDENT)
         return
     line.append("  ")
     beside = why.wrap(console, max(10, console.width - line.cell_len))
     for index, part in enumerate(beside):
-        _print(console, Text.assemble(line if index == 0 else " " * line.cell_len, part))
+        print_line(console, Text.assemble(line if index == 0 else " " * line.cell_len, part))
 
 
 def _totals(summary: Summary) -> Iterator[tuple[str, str]]:
@@ -138,21 +138,21 @@ def print_story(result: Result, user: str, console: Console) -> None:
         Where to print.
     """
     told = result.story(user)
-    _print_wrapped(Text(escape.visible(result.explain(user))), console)
+    print_wrapped(Text(escape.visible(result.explain(user))), console)
     when = story.span(told["time"][0], told["time"][-1])
-    _print(console, Text(f"{story.plural(told.height, 'event')}, {when}", style="dim"))
-    _print(console)
+    print_line(console, Text(f"{story.plural(told.height, 'event')}, {when}", style="dim"))
+    print_line(console)
     width = max([8, *(escape.cells(_action(text, console)) for text in told["action"].unique())])
     highest = max([1.0, *told["evidence"]])
-    _print(
+    print_line(
         console,
-        Text(f"{'time':<8}  {'after':>8}  {_left('action', width)}    {_figures()}", "dim"),
+        Text(f"{'time':<8}  {'after':>8}  {left('action', width)}    {_figures()}", "dim"),
     )
     alert = story.crossing(told, result.summary.threshold_bits)
     for part in story.abridge(told, keep=alert):
-        _print(console, _told(part, width, highest, alert, console))
-    _print(console)
-    _print_wrapped(Text(_LEGEND, style="dim"), console)
+        print_line(console, _told(part, width, highest, alert, console))
+    print_line(console)
+    print_wrapped(Text(_LEGEND, style="dim"), console)
 
 
 _LEGEND: Final = (
@@ -183,7 +183,7 @@ def _step(step: Step, width: int, highest: float, console: Console) -> Text:
     """When, how long after the last event, what, and its figures."""
     failed = "✗" if step.outcome == "failure" else " "
     line = Text(f"{step.time:%H:%M:%S}  {story.duration(step.gap_seconds):>8}  ")
-    line.append(_left(_action(step.action, console), width))
+    line.append(left(_action(step.action, console), width))
     line.append(f" {failed}", style="red")
     line.append(f" {step.surprisal:>9.1f}  ")
     line.append(f"{step.bits:>+6.1f}", style="red" if step.bits >= 1 else "dim" if step.bits < 0 else "")
@@ -202,18 +202,18 @@ def print_schema(fields: Fields, console: Console) -> None:
     console
         Where to print.
     """
-    _print(console, Text(f"The log looks like: {escape.label(fields.preset)}", style="bold"))
-    _print(console)
+    print_line(console, Text(f"The log looks like: {escape.label(fields.preset)}", style="bold"))
+    print_line(console)
     roles = {role: escape.label(role, 12) for role in fields.roles}
     columns = {role: escape.label(guess.column, 24) for role, guess in fields.roles.items()}
     widths = [max(6, *map(escape.cells, texts.values())) if texts else 6 for texts in (roles, columns)]
-    _print(console, Text(f"{_left('role', widths[0])}  {_left('column', widths[1])}  sure  values", "dim"))
+    print_line(console, Text(f"{left('role', widths[0])}  {left('column', widths[1])}  sure  values", "dim"))
     for role, guess in fields.roles.items():
-        line = Text(f"{_left(roles[role], widths[0])}  {_left(columns[role], widths[1])}  ")
+        line = Text(f"{left(roles[role], widths[0])}  {left(columns[role], widths[1])}  ")
         line.append(f"{guess.confidence:>4.0%}", style="" if guess.confidence >= 0.8 else "yellow")
         known = f"  ({guess.time_format.kind})" if guess.time_format else ""
         line.append(f"  {_values(guess.samples, console.width - line.cell_len - 2 - len(known))}{known}")
-        _print(console, line)
+        print_line(console, line)
 
 
 def _values(samples: Sequence[object], width: int) -> str:
@@ -237,14 +237,14 @@ def print_surprisal(frame: pl.DataFrame, console: Console) -> None:
     actions = max([6, *(escape.cells(action) for action, _ in names)])
     before = max([5, *(escape.cells(previous) for _, previous in names)])
     figures = f"{'success':>8}  {'bits':>5}  {'failure':>8}  {'bits':>5}  entropy"
-    _print(
+    print_line(
         console,
-        Text(f"{_left('action', actions)}  {_left('after', before)}  {figures}", style="dim"),
+        Text(f"{left('action', actions)}  {left('after', before)}  {figures}", style="dim"),
     )
     for (action, previous), row in zip(names, frame.iter_rows(named=True), strict=True):
         counts = f"{row['success']:>8,}  {row['bits_success']:>5.1f}  {row['failure']:>8,}  {row['bits_failure']:>5.1f}"
-        line = f"{_left(action, actions)}  {_left(previous, before)}  {counts}  {abs(row['entropy']):>7.3f}"
-        _print(console, Text(line))
+        line = f"{left(action, actions)}  {left(previous, before)}  {counts}  {abs(row['entropy']):>7.3f}"
+        print_line(console, Text(line))
 
 
 def write_records(records: Iterable[Mapping[str, object]], shape: str, stream: TextIO) -> None:
@@ -304,23 +304,24 @@ def _cell(value: object) -> object:
     return escape.csv_cell(plain) if isinstance(plain, str) else plain
 
 
-def _print_pairs(pairs: Iterable[tuple[str, str]], console: Console) -> None:
-    """Names in a column, what there is to say beside them."""
+def print_pairs(pairs: Iterable[tuple[str, str]], console: Console) -> None:
+    """Print names in a column, what there is to say beside them; an empty name continues the one above."""
     last = ""
     for name, said in pairs:
         lines = Text(said).wrap(console, max(20, console.width - 10))
         for index, line in enumerate(lines):
             shown = name if index == 0 and name != last else ""
-            _print(console, Text.assemble((f"{shown:<8}  ", "dim"), line))
+            print_line(console, Text.assemble((f"{shown:<8}  ", "dim"), line))
         last = name
 
 
-def _print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
+def print_wrapped(text: Text, console: Console, indent: int = 0) -> None:
+    """Print a text on as many lines as it takes."""
     for line in text.wrap(console, max(20, console.width - indent)):
-        _print(console, Text.assemble(" " * indent, line))
+        print_line(console, Text.assemble(" " * indent, line))
 
 
-def _print(console: Console, line: Text | None = None) -> None:
+def print_line(console: Console, line: Text | None = None) -> None:
     """Print one line, cut at the edge; where the terminal has no Unicode, in ASCII."""
     if line is None:
         console.print()
@@ -333,6 +334,6 @@ def _print(console: Console, line: Text | None = None) -> None:
     console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
 
 
-def _left(text: str, width: int) -> str:
+def left(text: str, width: int) -> str:
     """The text padded on the right to `width` cells."""
     return text + " " * (width - escape.cells(text))

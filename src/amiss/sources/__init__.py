@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypedDict, runtime_checkable
 
 import polars as pl
 
@@ -19,7 +19,10 @@ from amiss.events import Quarantine
 if TYPE_CHECKING:
     from amiss.fields import FieldChoice
     from amiss.sources.files import FileSource
+    from amiss.sources.kafka import KafkaSource
 from amiss.vocabulary import Vocabulary
+
+KAFKA: Final = "kafka://"
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,11 @@ def open_source(
     timezone: str = "UTC",
     year: int | None = None,
     strict: bool = False,
-) -> FileSource:
-    """The source at an address: a path, a directory, a pattern, a `file://` address, or `-` for standard input.
+) -> FileSource | KafkaSource:
+    """The source at an address: a path, a directory, a pattern, `file://`, `kafka://`, or `-` for standard input.
 
-    The format is found by content. Opening looks at the first rows and settles which column plays which role.
+    The format is found by content. Opening looks at the first rows and settles which column plays which role. Of Kafka
+    all is read that its topics hold now.
 
     Parameters
     ----------
@@ -123,10 +127,17 @@ def open_source(
         If there is nothing to read there, or nothing that is understood.
     EventError
         If no column can be the time, the user or the action; lists what was found.
+    MissingExtraError
+        If what the address needs is not installed.
     """
+    settings: _Settings = {"fields": fields, "timezone": timezone, "year": year, "strict": strict}
+    if url.lower().startswith(KAFKA):
+        from amiss.sources.kafka import KafkaSource
+
+        return KafkaSource(url, **settings)
     from amiss.sources.files import FileSource
 
-    return FileSource(url, fields=fields, timezone=timezone, year=year, strict=strict)
+    return FileSource(url, **settings)
 
 
 def open_live_source(
@@ -160,7 +171,7 @@ def open_live_source(
     'app.log'
     """
     settings: _Settings = {"fields": fields, "timezone": timezone, "year": year, "strict": strict}
-    if url.lower().startswith("kafka://"):
+    if url.lower().startswith(KAFKA):
         from amiss.sources.kafka import KafkaSource
 
         return KafkaSource(url, **settings)

@@ -177,6 +177,13 @@ class Notices(History):
         sql = "SELECT * FROM outbox WHERE :sink IS NULL OR sink = :sink ORDER BY id"
         return [OUTBOX.unpack(row) for row in self._rows(sql, {"sink": sink})]
 
+    def deliveries(self) -> dict[str, dict[str, int]]:
+        """How many alerts each sink was given, still waits for, or lost: by sink, then by state."""
+        found: dict[str, dict[str, int]] = {}
+        for row in self._rows("SELECT sink, state, count(*) AS count FROM outbox GROUP BY 1, 2 ORDER BY 1, 2"):
+            found.setdefault(row["sink"], {})[row["state"]] = row["count"]
+        return found
+
     def suppress(
         self, rule: Mapping[str, Any], *, author: str, reason: str, time: datetime, expires: datetime | None = None
     ) -> Suppression:

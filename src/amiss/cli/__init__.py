@@ -5,20 +5,21 @@ Exit status: 0 clean, 1 error, 2 wrong usage, 3 alerts at or above `--fail-on`, 
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO
 
 import typer
 
-from amiss.errors import AmissError, SinkError, UsageError, nearest
+from amiss.cli import answers, checking, looking, watching
+from amiss.cli.given import reader, settings_of
+from amiss.cli.output import close_stdout, console, flush, say, stream_to, write_text
+from amiss.errors import AmissError, UsageError, nearest
 from amiss.options import (
     SHOWING,
     ConfigOption,
@@ -31,15 +32,12 @@ from amiss.options import (
     SourceArgument,
     SourcesArgument,
     grouped,
-    override,
 )
 from amiss.severity import SEVERITIES, Severity
 
 if TYPE_CHECKING:
     from polars import DataFrame
-    from rich.console import Console
 
-    from amiss.app import Reader
     from amiss.config import Settings
     from amiss.result import Result
 
@@ -59,6 +57,14 @@ app = typer.Typer(
 )
 simulate = typer.Typer(help="Make labelled logs to try amiss on.", no_args_is_help=True)
 app.add_typer(simulate, name="simulate")
+app.command()(watching.watch)
+app.command()(watching.learn)
+app.command()(answers.feedback)
+app.add_typer(answers.suppress, name="suppress")
+app.command()(looking.alerts)
+app.command()(looking.users)
+app.add_typer(looking.state, name="state")
+app.command()(checking.check)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -68,43 +74,23 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=[word for word in words if word != "--debug"], prog_name="amiss", standalone_mode=True)
     except BrokenPipeError:
-        _close_stdout()
+        close_stdout()
         sys.exit(FAILED)
     except SystemExit:
-        _flush()
+        flush()
         raise
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
         sys.exit(_complain(error, debug=debug))
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _close_stdout()
-
-
-def _close_stdout() -> None:
-    """Send what is still buffered nowhere: the reader of the pipe has gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     elif isinstance(error, AmissError | OSError):
-        _say(f"amiss: {error}")
+        say(f"amiss: {error}")
     else:
-        _say(f"amiss: unexpected {type(error).__name__}: {error}\nRun again with --debug to see where.")
+        say(f"amiss: unexpected {type(error).__name__}: {error}\nRun again with --debug to see where.")
     return WRONG_USAGE if isinstance(error, UsageError) else FAILED
-
-
-def _say(text: str) -> None:
-    """Print a message to stderr, with nothing in it that could steer a terminal."""
-    from amiss.escape import visible
-
-    _flush()
-    typer.echo("\n".join(map(visible, text.split("\n"))), err=True)
 
 
 def _version(*, wanted: bool) -> None:
@@ -150,10 +136,10 @@ def scan(
 
     Without --learn each user is judged against all others of the same log, and each day against the days before it.
     """
-    settings = _settings(config, reading, judging, deciding)
+    settings = settings_of(config, reading, judging, deciding)
     shown = None if deciding.everyone else settings.scan.top
     result = _scan(sources, settings, top=shown, quiet=quiet)
-    with _stream(output, shape) as stream:
+    with stream_to(output, shape) as stream:
         _write_ranking(result, shape, stream, shown)
     if report is not None:
         _write_report(result, report, settings.scan.top, quiet=quiet)
@@ -175,9 +161,9 @@ def explain(
     config: ConfigOption = None,
 ) -> None:
     """Tell the story of one user: each event, its bits, and where the evidence stood after it."""
-    settings = _settings(config, reading, judging)
+    settings = settings_of(config, reading, judging)
     result = _scan(sources, settings, top=settings.scan.top, quiet=quiet)
-    with _stream(output, shape) as stream:
+    with stream_to(output, shape) as stream:
         _write_story(result, name, shape, stream)
 
 
@@ -198,8 +184,8 @@ def surprisal(
 
     Columns are found by themselves, or as pinned in amiss.toml (see amiss schema).
     """
-    table = _surprisal(sources, _settings(config), action, after)
-    with _stream(output, shape) as stream:
+    table = _surprisal(sources, settings_of(config), action, after)
+    with stream_to(output, shape) as stream:
         _write_surprisal(table, shape, stream)
 
 
@@ -217,11 +203,11 @@ def schema(
     """Show which column plays which role, how sure that is, and three values of each."""
     from amiss import fields, terminal
 
-    found = _reader(_settings(config, reading)).file(source).fields
-    terminal.print_schema(found, _console(sys.stdout))
+    found = reader(settings_of(config, reading)).file(source).fields
+    terminal.print_schema(found, console(sys.stdout))
     if output is not None:
-        _write_text(output, fields.to_toml(found))
-        _say(f"Pinned in {output}; commands read it when it is called amiss.toml, or with --config")
+        write_text(output, fields.to_toml(found))
+        say(f"Pinned in {output}; commands read it when it is called amiss.toml, or with --config")
 
 
 @simulate.command()
@@ -284,7 +270,7 @@ def marketplace(
         truth=truth,
     )
     if not quiet:
-        _say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
+        say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
 
 
 def _refuse_with_live(names: list[str]) -> None:
@@ -298,55 +284,16 @@ def _until_stopped(write: Callable[[], object]) -> None:
     try:
         write()
     except KeyboardInterrupt:
-        _flush()
+        flush()
     except BrokenPipeError:
-        _close_stdout()
-
-
-@app.command()
-@grouped
-def check(
-    sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]", help="Sources to try.", show_default=False)
-    ] = None,
-    config: ConfigOption = None,
-) -> None:
-    """Check the settings, and that sources can be read; say what was found in each.
-
-    All problems are listed; the exit status is 1 if there are any.
-    """
-    from amiss.escape import visible
-
-    settings = _settings(config)
-    typer.echo(f"ok: settings of {config or 'amiss.toml or the defaults'}")
-    tried = [_tried(source, settings) for source in sources or ()]
-    for line in tried:
-        typer.echo(visible(line))
-    if any(line.startswith("problem: ") for line in tried):
-        raise typer.Exit(FAILED)
-
-
-def _settings(file: Path | None, *flags: object) -> Settings:
-    """The settings of the file, or of amiss.toml if it is here, under those that flags give."""
-    from amiss.config import Settings, load
-
-    settings = load(file)
-    fields = settings.fields.model_copy(update=override(settings.fields, *flags))
-    return Settings(fields, settings.scan.model_copy(update=override(settings.scan, *flags)), settings.detector)
-
-
-def _reader(settings: Settings) -> Reader:
-    from amiss.app import Reader
-
-    fields = settings.fields
-    return Reader(fields.choice(), timezone=fields.timezone, year=fields.year, strict=settings.scan.strict)
+        close_stdout()
 
 
 def _surprisal(sources: list[str], settings: Settings, action: str | None, after: str | None) -> DataFrame:
     """The rows of the surprisal table that were asked for."""
     from amiss.app import transitions
 
-    table = transitions(_reader(settings).open(sources))
+    table = transitions(reader(settings).open(sources))
     wanted = {column: text for column, text in (("action", action), ("previous", after)) if text is not None}
     for column, text in wanted.items():
         if text not in table[column]:
@@ -365,19 +312,6 @@ def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: boo
         return python.scan(sources, **choices, top=top, progress=progress)
 
 
-def _tried(source: str, settings: Settings) -> str:
-    """What was found in a source, or what is wrong with it: its first events are read."""
-    try:
-        opened = _reader(settings).file(source)
-        frame, _ = next(opened.read())
-    except AmissError as error:
-        return f"problem: {error}"
-    except StopIteration:
-        return f"problem: {source}: no events"
-    roles = ", ".join(f"{role} from {guess.column}" for role, guess in opened.fields.roles.items())
-    return f"ok: {source}: first {frame.height:,} events read, {opened.quarantine.total:,} rows not ({roles})"
-
-
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[int], None] | None]:
     """A bar with the events read so far, on stderr when that is a terminal."""
@@ -387,45 +321,16 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int], None] | None]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.completed:,.0f} events read"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=_console(sys.stderr), transient=True) as bar:
+    with Progress(*columns, console=console(sys.stderr), transient=True) as bar:
         task = bar.add_task("events", total=None)
         yield lambda events: bar.update(task, completed=events)
-
-
-@contextmanager
-def _stream(output: Path | None, shape: str = "text") -> Iterator[TextIO]:
-    """Stdout, or the file to write instead; what programs read is in UTF-8 whatever the terminal's encoding."""
-    if output is None or str(output) == "-":
-        if shape != "text" and isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")
-        yield sys.stdout
-        return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise SinkError(f"{output} cannot be written: {error.strerror}") from error
-
-
-def _write_text(file: Path, text: str) -> None:
-    with _stream(file) as stream:
-        stream.write(text)
-
-
-def _console(stream: TextIO) -> Console:
-    from rich.console import Console
-
-    console = Console(file=stream, highlight=False, soft_wrap=False)
-    if console.width < 1:
-        console.width = 80
-    return console
 
 
 def _write_ranking(result: Result, shape: str, stream: TextIO, top: int | None) -> None:
     from amiss import terminal
 
     if shape == "text":
-        terminal.print_scan(result, _console(stream), top)
+        terminal.print_scan(result, console(stream), top)
     else:
         terminal.write_records(result.records(top), shape, stream)
 
@@ -434,7 +339,7 @@ def _write_story(result: Result, user: str, shape: str, stream: TextIO) -> None:
     from amiss import terminal
 
     if shape == "text":
-        terminal.print_story(result, user, _console(stream))
+        terminal.print_story(result, user, console(stream))
     else:
         terminal.write_records(result.story(user).to_dicts(), shape, stream)
 
@@ -443,7 +348,7 @@ def _write_surprisal(table: DataFrame, shape: str, stream: TextIO) -> None:
     from amiss import terminal
 
     if shape == "text":
-        terminal.print_surprisal(table, _console(stream))
+        terminal.print_surprisal(table, console(stream))
     else:
         terminal.write_records(table.to_dicts(), shape, stream)
 
@@ -451,7 +356,7 @@ def _write_surprisal(table: DataFrame, shape: str, stream: TextIO) -> None:
 def _write_report(result: Result, file: Path, top: int, *, quiet: bool) -> None:
     result.report(file, top=top)
     if not quiet:
-        _say(f"Report: {file}")
+        say(f"Report: {file}")
 
 
 def _alerts(result: Result, level: Severity | None) -> bool:
