@@ -124,6 +124,11 @@ class Standing:
         values: npt.NDArray[Any] = self._columns[name][users]
         return values
 
+    def now(self, user: int) -> float:
+        """The evidence about one user; 0 of one who did nothing yet."""
+        column = self._columns["now"]
+        return float(column[user]) if user < len(column) else 0.0
+
     def frame(self) -> pl.DataFrame:
         """A row for each user who did anything: `user`, `events`, `now`, `peak`, and what it takes to go on."""
         users = np.flatnonzero(self._columns["events"]).astype(np.uint32)
