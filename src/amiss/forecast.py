@@ -90,7 +90,8 @@ def _seconds(detectors: Sequence[Detector[Any]], sample: pl.DataFrame, users: Vo
     """How long judging a sample takes that comes the day after it was learned."""
     live = Live(detectors, users, actions)
     live.take(sample)
-    days = (sample["time"].max() - sample["time"].min()).days + 1  # type: ignore[operator]  # both are times
+    first, last = sample.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
+    days = (last - first).days + 1
     began = time.perf_counter()
     live.take(sample.with_columns(pl.col("time") + timedelta(days=days)))
     return time.perf_counter() - began
@@ -118,7 +119,7 @@ def state_found(state: Path) -> Iterator[str]:
         with Store.open(state, write=False) as store:
             info = store.info()
             users = info.users
-            yield f"ok: {state}: {info.events:,} events of {users:,} users, {info.periods:,} days"
+            yield f"ok: {state}: {info.events:,} events of {users:,} users, {info.periods:,} closed days"
             yield from (f"problem: {each}" for each in unreadable(store.suppressions(datetime.now(UTC))))
     except AmissError as error:
         yield f"problem: {error}"

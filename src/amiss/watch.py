@@ -25,6 +25,7 @@ from amiss.alerts import Alert
 from amiss.decide import Budget, Figures
 from amiss.detect import Detector, detector
 from amiss.errors import SourceError, StateError, UsageError
+from amiss.events import CODED_SCHEMA
 from amiss.live import Closed, Live, Taken
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
@@ -275,6 +276,7 @@ class Watch:
         if self._courier is not None:
             self._courier.start()
         try:
+            self._heed_all()
             for given in _ahead(self._given(stop), stop):
                 self._take(given)
             if self._until_eof and self._courier is not None and not stop.is_set():
@@ -283,6 +285,12 @@ class Watch:
             if self._courier is not None:
                 self._courier.stop()
         return self.report
+
+    def _heed_all(self) -> None:
+        """Let what people said while nobody watched take effect."""
+        if self._after is not None and self._store.unapplied():
+            none = pl.DataFrame(schema=CODED_SCHEMA)
+            self._take(Given(none, self._after.token, self._users, self._actions, {}, {}))
 
     def _resumed(self, settings: Settings) -> Cursor | None:
         """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
