@@ -269,7 +269,8 @@ class Watch:
         self._ahead = 0
         self._rejected: dict[str, int] = {}
         self._skipped: dict[str, int] = {}
-        self._after = self._resumed(settings)
+        self.after = self._resumed(settings)
+        """Where reading goes on."""
 
     def run(self, stop: threading.Event) -> Report:
         """Watch until `stop` is set, or the input ends."""
@@ -290,7 +291,8 @@ class Watch:
         """Let what people said while nobody watched take effect."""
         if self._after is not None and self._store.unapplied():
             none = pl.DataFrame(schema=CODED_SCHEMA)
-            self._take(Given(none, self._after.token, self._users, self._actions, {}, {}))
+            known = self._store.progress()
+            self._take(Given(none, self._after.token, known.users, known.actions, {}, {}))
 
     def _resumed(self, settings: Settings) -> Cursor | None:
         """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
@@ -313,7 +315,7 @@ class Watch:
 
     def _given(self, stop: threading.Event) -> Iterator[Given]:
         """The frames of the source, with what was known behind each; trouble that passes is waited for."""
-        after, said = self._after, ""
+        after, said = self.after, ""
         while True:
             try:
                 for given in self._followed(after, stop):
