@@ -20,23 +20,26 @@ from amiss.store import Store
 from amiss.suppress import unreadable
 from amiss.vocabulary import Vocabulary, encode_events
 
-BASE_BYTES: Final = 300_000_000
+BASE_BYTES: Final = 220_000_000
 """What the program itself takes, with its libraries and compiled code."""
 
-USER_BYTES: Final = 400
+USER_BYTES: Final = 500
 """For each user: the name, where they stand, the last event, and room to grow."""
 
-PAIR_BYTES: Final = 60
-"""For each different pair of actions, or of an action and a gap, that a user showed: counts of the days kept."""
+EVENT_BYTES: Final = 40
+"""For each event of today and of yesterday."""
 
-EVENT_BYTES: Final = 36
-"""For each event of the days that are open."""
+PAIR_BYTES: Final = 100
+"""For each pair (an action after another, or after a gap) of a user: today's, yesterday's, and the different ones of
+all days that are kept."""
 
-MOST_OPEN_EVENTS: Final = 20_000_000
-"""Events that are kept of the open day and the one before; see :data:`amiss.recent.KEPT`."""
+DAY_BYTES: Final = 20
+"""For each pair of a user in each closed day."""
 
-PAIRS_PER_ACTION: Final = 3.0
-"""Different pairs, with the action before and with the gap, for each different action of a user."""
+MONTH: Final = 3.0
+"""Different pairs of a user in 30 days, for each of one day."""
+
+DAYS: Final = 30
 
 TRIED: Final = 20_000
 """Events that are judged to see how fast."""
@@ -79,22 +82,25 @@ def measured(frame: pl.DataFrame, users: int | None = None) -> Forecast:
     names, actions = Vocabulary(), Vocabulary()
     sample = encode_events(frame.head(TRIED), names, actions)
     found = config.detectors(BY_DEFAULT, {})
-    seconds = min(_seconds(found, sample, names, actions) for _ in range(2))
-    pairs = sample.select("user", "action").n_unique() * PAIRS_PER_ACTION / max(len(names), 1)
-    events = sample.height / max(len(names), 1)
-    each = USER_BYTES + PAIR_BYTES * pairs + EVENT_BYTES * min(events, MOST_OPEN_EVENTS / max(users or 1, 1))
+    tries = [_tried(found, sample, names, actions) for _ in range(2)]
+    among, seconds = max(len(names), 1), min(taken for taken, _ in tries)
+    pairs = PAIR_BYTES * (2.0 + MONTH) + DAY_BYTES * DAYS
+    each = USER_BYTES + 2 * EVENT_BYTES * sample.height / among + pairs * tries[0][1] / among
     return Forecast(sample.height / max(seconds, 1e-9), users or len(names), each)
 
 
-def _seconds(detectors: Sequence[Detector[Any]], sample: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> float:
-    """How long judging a sample takes that comes the day after it was learned."""
-    live = Live(detectors, users, actions)
+def _tried(
+    detectors: Sequence[Detector[Any]], sample: pl.DataFrame, users: Vocabulary, actions: Vocabulary
+) -> tuple[float, int]:
+    """How long judging a sample takes that comes the day after it was learned, and how many pairs of users it has."""
+    live = Live(detectors, users, actions, learning=2)
     live.take(sample)
     first, last = sample.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    days = (last - first).days + 1
     began = time.perf_counter()
-    live.take(sample.with_columns(pl.col("time") + timedelta(days=days)))
-    return time.perf_counter() - began
+    live.take(sample.with_columns(pl.col("time") + timedelta(days=(last - first).days + 1)))
+    seconds = time.perf_counter() - began
+    counts = live.current.tally.total() if live.current is not None else {}
+    return seconds, max((len(table) for table in counts.values()), default=0)
 
 
 def sentence(forecast: Forecast) -> str:
@@ -103,11 +109,14 @@ def sentence(forecast: Forecast) -> str:
     Examples
     --------
     >>> sentence(Forecast(412_000.0, 100_000, 2_600.0))
-    'a watch of 100,000 users takes about 0.56 GB, and judges 410,000 events/s'
+    '100,000 users take about 0.48 GB if each day is like this, and are judged at 410,000 events/s'
     """
     speed = float(f"{forecast.events_per_second:.2g}")
     memory = float(f"{forecast.memory_bytes / 1e9:.2g}")
-    return f"a watch of {forecast.users:,} users takes about {memory:g} GB, and judges {speed:,.0f} events/s"
+    return (
+        f"{forecast.users:,} users take about {memory:g} GB if each day is like this, and are judged at "
+        f"{speed:,.0f} events/s"
+    )
 
 
 def state_found(state: Path) -> Iterator[str]:

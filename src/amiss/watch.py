@@ -289,10 +289,10 @@ class Watch:
 
     def _heed_all(self) -> None:
         """Let what people said while nobody watched take effect."""
-        if self._after is not None and self._store.unapplied():
+        if self.after is not None and self._store.unapplied():
             none = pl.DataFrame(schema=CODED_SCHEMA)
             known = self._store.progress()
-            self._take(Given(none, self._after.token, known.users, known.actions, {}, {}))
+            self._take(Given(none, self.after.token, known.users, known.actions, {}, {}))
 
     def _resumed(self, settings: Settings) -> Cursor | None:
         """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
