@@ -56,6 +56,20 @@ def _blocks(first: Ints, size: int) -> Iterator[tuple[int, int]]:
         low = high
 
 
+def places(codes: npt.NDArray[np.uint32]) -> slice | npt.NDArray[np.uint32]:
+    """Where rows of codes that differ stand in an array: one as a slice, which takes less time and copies nothing.
+
+    Examples
+    --------
+    >>> places(np.array([7], dtype=np.uint32))
+    slice(7, 8, None)
+    """
+    if len(codes) != 1:
+        return codes
+    first = int(codes[0])
+    return slice(first, first + 1)
+
+
 def frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """The array as one that cannot be written to: compiled passes take such, and so are compiled once."""
     view = np.ascontiguousarray(array)[:]

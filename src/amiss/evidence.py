@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.blocks import Ints, frozen
+from amiss.blocks import Ints, frozen, places
 from amiss.severity import SEVERITIES, Severity
 
 Floats = npt.NDArray[np.float64]
@@ -103,13 +103,14 @@ class Standing:
         from amiss import evidence_kernel as kernel
 
         self._grow(int(users.max(initial=0)) + 1)
-        part = {name: column[users] for name, column in self._columns.items()}
+        at = places(users)
+        part = {name: column[at] for name, column in self._columns.items()}
         running = np.empty(int(first[-1]))
         ascended = np.zeros((2, len(users) * len(levels)), dtype=np.int64)
         stood = kernel.Stood(*part.values())
-        found = kernel.follow(frozen(first), frozen(np.stack(bits)), stood, np.asarray(levels), running, ascended)
+        found = kernel.follow(frozen(first), frozen(np.array(bits)), stood, np.asarray(levels), running, ascended)
         for name, column in self._columns.items():
-            column[users] = part[name]
+            column[at] = part[name]
         return Followed(running, ascended[0, :found], ascended[1, :found])
 
     def by_detector(self, users: npt.NDArray[np.uint32]) -> Floats:

@@ -32,7 +32,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, HIGHEST_CAP, OWN_SCHEMA, Chain, Floats, Ints
-from amiss.blocks import frozen
+from amiss.blocks import frozen, places
 from amiss.detect import Scores
 from amiss.detect import chain_kernel as kernel
 
@@ -54,7 +54,7 @@ class Feature:
     @property
     def events(self) -> Ints:
         """How many events each user has: (u,)."""
-        return np.diff(self.first)
+        return self.first[1:] - self.first[:-1]
 
 
 class Counted:
@@ -68,7 +68,7 @@ class Counted:
 
     def __init__(self, counts: pl.DataFrame, feature: int) -> None:
         part = counts.filter(pl.col("feature") == feature)
-        self._bounds = np.append(0, np.cumsum(np.bincount(part["user"].to_numpy(), minlength=1)))
+        self._bounds = frozen(np.append(0, np.cumsum(np.bincount(part["user"].to_numpy(), minlength=1))))
         self._given: Codes = frozen(part["given"].to_numpy())
         self._value: Codes = frozen(part["value"].to_numpy())
         self._count: Ints = frozen(part["count"].to_numpy())
@@ -95,6 +95,9 @@ class Counted:
 def _ranges(bounds: Ints, users: Users) -> tuple[Ints, Ints]:
     """What lies between the bounds of each user; nothing for users beyond them."""
     last = len(bounds) - 1
+    if len(users) == 1:
+        code = min(int(users[0]), last)
+        return bounds[code : code + 1], bounds[min(code + 1, last) :][:1]
     codes = users.astype(np.int64)
     return frozen(bounds[np.minimum(codes, last)]), frozen(bounds[np.minimum(codes + 1, last)])
 
@@ -119,9 +122,10 @@ class Own:
         """Bits and surprisal of a feature's events of `users`, who are remembered with them."""
         self._grow(int(users.max(initial=0)) + 1)
         self._reserve(users, feature.events)
-        begin, size, weights = self._begin[users], self._size[users], self._weights[users]
+        at = places(users)
+        begin, size, weights = self._begin[at], self._size[at], self._weights[at]
         scores = _score(feature, chain, self._pairs, (begin, size, weights))
-        self._size[users], self._weights[users], self._here[users] = size, weights, True
+        self._size[at], self._weights[at], self._here[at] = size, weights, True
         return scores
 
     def frame(self) -> pl.DataFrame:
@@ -161,13 +165,14 @@ class Own:
 
     def _reserve(self, users: Users, events: Ints) -> None:
         """Make room for as many new pairs of users as they have events."""
-        begin, size, room = self._begin[users], self._size[users], self._room[users]
+        at = places(users)
+        begin, size, room = self._begin[at], self._size[at], self._room[at]
         used = kernel.reserve(events, begin, size, room, self._pairs, self._used)
         if used > len(self._pairs.counts):
             self._compact(int(used) - self._used)
-            begin = self._begin[users]
+            begin = self._begin[at]
             used = kernel.reserve(events, begin, size, room, self._pairs, self._used)
-        self._begin[users], self._room[users], self._used = begin, room, int(used)
+        self._begin[at], self._room[at], self._used = begin, room, int(used)
 
     def _compact(self, more: int) -> None:
         """Move all pairs together, into arrays with room for `more` and as many again as there are."""
