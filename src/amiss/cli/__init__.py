@@ -213,14 +213,24 @@ def schema(
 @simulate.command()
 def marketplace(
     *,
-    users: Annotated[int, typer.Option(min=1, metavar="N", help="Users on the first day.")] = 1000,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Users on the first day. (default 1000; with --live as many as make the rate)"
+        ),
+    ] = None,
     days: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Days to simulate. (default 1; no end with --live)")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Where the random numbers begin.")] = 42,
     date: Annotated[
-        datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="The first day.", show_default="2019-01-01")
-    ] = FIRST_DATE,
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="The first day; with --live, events of that day instead of now. (default 2019-01-01)",
+        ),
+    ] = None,
     new_users_per_day: Annotated[int, typer.Option(min=0, metavar="N", help="Users who join on each later day.")] = 0,
     active_users: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="How many of them come each day. (default all)")
@@ -252,17 +262,16 @@ def marketplace(
     if live:
         of_a_log = {"--like-seed": like_seed, "--new-users-per-day": new_users_per_day, "--active-users": active_users}
         _refuse_with_live([name for name, value in of_a_log.items() if value])
-        ends = {"days": days, "events": events}
-        _until_stopped(
-            partial(write_live, target, users=users, rate=rate, seed=seed, profiles=profiles, truth=truth, **ends)
-        )
+        first = date.date() if date is not None else None
+        write = partial(write_live, target, users=users, rate=rate, seed=seed, days=days, events=events, date=first)
+        _until_stopped(partial(write, profiles=profiles, truth=truth))
         return
     report = write_marketplace(
         target,
-        users=users,
+        users=users or 1000,
         days=days or 1,
         seed=seed,
-        date=date.date(),
+        date=(date or FIRST_DATE).date(),
         new_users_per_day=new_users_per_day,
         active_users=active_users,
         profiles=profiles,

@@ -52,7 +52,7 @@ def check(
 
 def _found(sources: list[str], state: Path | None, settings: Settings, users: int | None) -> Iterator[str]:
     """What was found, a line each."""
-    from amiss import forecast
+    from amiss.forecast import state_found
     from amiss.service import tried
 
     for source in sources:
@@ -60,12 +60,12 @@ def _found(sources: list[str], state: Path | None, settings: Settings, users: in
     for sink in settings.watch.alert:
         yield tried(sink, state, settings.watch.digest)
     if state is not None:
-        yield from forecast.state_found(state)
+        yield from state_found(state)
 
 
 def _source(source: str, settings: Settings, users: int | None) -> Iterator[str]:
     """What was found in a source, or what is wrong with it: its first events are read, and judged to see how fast."""
-    from amiss import forecast
+    from amiss.forecast import measured, sentence
 
     try:
         opened = reader(settings).file(source)
@@ -78,4 +78,4 @@ def _source(source: str, settings: Settings, users: int | None) -> Iterator[str]
         return
     roles = ", ".join(f"{role} from {guess.column}" for role, guess in opened.fields.roles.items())
     yield f"ok: {source}: first {frame.height:,} events read, {opened.quarantine.total:,} rows not ({roles})"
-    yield f"estimate: {forecast.sentence(forecast.measured(frame, users))}"
+    yield f"estimate: {sentence(measured(frame, users))}"

@@ -147,7 +147,8 @@ def _run(service: Service, *, quiet: bool) -> Report:
 @contextmanager
 def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """While it lasts, SIGINT and SIGTERM set `stop`; a second one has its usual effect."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     before = {number: signal.getsignal(number) for number in numbers}
 
     def first(_number: int, _frame: FrameType | None) -> None:

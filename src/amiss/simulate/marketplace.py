@@ -13,10 +13,12 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 import sys
 import time
 from bisect import bisect
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,14 @@ LINES_AT_ONCE: Final = 8_192
 FIRST_DATE: Final = Date(2019, 1, 1)
 VISIT_SECONDS: Final = 3_600
 """How long a user of a live marketplace stays at the most."""
+
+SECONDS_PER_EVENT: Final = 93.0
+"""How often a user of a live marketplace does something on average, the time away counted."""
+
+MOST_LIVE_USERS: Final = 1_000_000
+
+BUSY_SECONDS: Final = 300
+"""After which as many users are about as will be."""
 AWAY_SECONDS: Final = 1_800
 """How long such a user is away at the most."""
 AS_FAST_AS_CAN_BE: Final = 100_000
@@ -186,18 +196,19 @@ def write_marketplace(
 def write_live(
     output: Path | Literal["-"],
     *,
-    users: int,
     rate: float,
+    users: int | None = None,
     seed: int = 42,
     days: int | None = None,
     events: int | None = None,
+    date: Date | None = None,
     profiles: Path | None = None,
     truth: Path | None = None,
 ) -> Report:
     """What was written of a marketplace where something goes on all the time: events as they happen, times of now.
 
-    The users' steps are those of :func:`simulate`; they come, leave, and come again after a while. A simulated second
-    takes as long as it must for the rate to be kept.
+    The users' steps are those of :func:`simulate`; they come, leave, and come again after a while. With as many users
+    as it takes for the rate, they keep their pace; with more or fewer, a simulated second takes longer or less long.
 
     Parameters
     ----------
@@ -209,9 +220,13 @@ def write_live(
         second is not caught up with.
     days, events
         When to stop; never when left out.
+    date
+        Write at once what would have happened at this rate from the beginning of that day on, instead of now.
     truth
         A CSV file with the columns user, type, abnormal, and a row per user; written at the beginning.
-    users, seed, profiles
+    users
+        As many as make the rate at their own pace unless given, up to `MOST_LIVE_USERS`.
+    seed, profiles
         As for :func:`write_marketplace`.
 
     Raises
@@ -226,8 +241,11 @@ def write_live(
         If the reader of the standard output has gone.
     """
     began = time.perf_counter()
-    _check(_Plan(users, days or 1, seed, FIRST_DATE, 0, None, like_seed=False))
     _check_live(output, rate, events, truth)
+    if date is not None and days is None and events is None:
+        raise UsageError("the events of a day that is past have no end by themselves: say how many, or how many days")
+    users = users if users is not None else min(math.ceil(rate * SECONDS_PER_EVENT), MOST_LIVE_USERS)
+    _check(_Plan(users, days or 1, seed, FIRST_DATE, 0, None, like_seed=False))
     kinds = load_profiles(profiles)
     random = _generator(f"{seed} live")
     today = _draw_kinds(_generator(f"{seed} users"), kinds, users)
@@ -236,12 +254,14 @@ def write_live(
         _write_truth(truth, kinds, dict(zip(names, today, strict=True)))
     walks = _walks(kinds)
     seconds = float("inf") if days is None else days * float(DAY_SECONDS)
-    pace = _Pace(rate, sys.maxsize if events is None else events, seconds)
+    pace = _Pace(rate, sys.maxsize if events is None else events, seconds, _midnight(date))
     with _opened(output) as file:
         form = _FORMS[str(output).endswith(".csv"), False]
         file.write(form.header.encode())
         stamp = partial(_live_stamp, json_form=not form.header)
-        texts = _live_texts(form, names, walks, _endless_walk(today, walks, random))
+        walk = _endless_walk(today, walks, random)
+        _skip(walk, round(users * BUSY_SECONDS / SECONDS_PER_EVENT))
+        texts = _live_texts(form, names, walks, walk)
         for moments in pace.due():
             file.write("".join(map(add, map(stamp, moments), texts)).encode())
             file.flush()
@@ -266,14 +286,18 @@ def _check_live(output: Path | Literal["-"], rate: float, events: int | None, tr
 class _Pace:
     """When events happen: at a steady rate from now on, until there were enough or the time is up."""
 
-    def __init__(self, rate: float, events: int, seconds: float) -> None:
+    def __init__(self, rate: float, events: int, seconds: float, start: int | None = None) -> None:
         self.done = 0
+        self._start = start
         self._rate = rate
         self._events = events
         self._seconds = seconds
 
     def due(self) -> Iterator[list[int]]:
         """The milliseconds since 1970 of the events that are due, each time some are."""
+        if self._start is not None:
+            yield from self._past(self._start)
+            return
         began = time.monotonic()
         first, before = began, 0
         while self.done < self._events and (now := time.monotonic()) - began < self._seconds:
@@ -292,6 +316,18 @@ class _Pace:
                 yield [int(start + 1000 * number / self._rate) for number in numbers]
             following = first + (self.done - before) / self._rate
             time.sleep(max(following - time.monotonic(), TICK_SECONDS))
+
+    def _past(self, start: int) -> Iterator[list[int]]:
+        """The same from a moment on, without waiting for it."""
+        while self.done < (enough := min(self._events, self._seconds * self._rate)):
+            numbers = range(self.done, min(self.done + LINES_A_TICK, math.ceil(enough)))
+            self.done = numbers.stop
+            yield [int(start + 1000 * number / self._rate) for number in numbers]
+
+
+def _midnight(day: Date | None) -> int | None:
+    """The milliseconds since 1970 at which a day begins."""
+    return None if day is None else int(datetime.combine(day, datetime.min.time(), UTC).timestamp() * 1000)
 
 
 def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random) -> Iterator[tuple[int, int]]:
@@ -323,6 +359,11 @@ def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random) -> Iterat
         states[place] = steps[action]
         heapreplace(heap, turn + ((gap + 1) << USER_BITS))
         yield place, action
+
+
+def _skip(walk: Iterator[tuple[int, int]], events: int) -> None:
+    """Let the first events pass unwritten."""
+    deque(islice(walk, events), maxlen=0)
 
 
 def _live_texts(form: _Form, names: list[str], walks: _Walks, walk: Iterator[tuple[int, int]]) -> Iterator[str]:
