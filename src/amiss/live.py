@@ -269,9 +269,9 @@ class Live:
 
     def _touch(self, period: Period, events: Events, taken: Taken) -> None:
         """Say where the users stand now who were told of."""
-        told = np.fromiter(period.alarms, dtype=np.uint32, count=len(period.alarms))
-        for at in np.flatnonzero(np.isin(events.users, told)).tolist():
-            user = int(events.users[at])
+        for at, user in enumerate(events.users.tolist()):
+            if user not in period.alarms:
+                continue
             alert = period.alarms[user]
             now, peak, count = (
                 period.standing.of(events.users[at : at + 1], name)[0] for name in ("now", "peak", "events")
