@@ -18,7 +18,6 @@ import re
 import sys
 import time
 from bisect import bisect
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,9 +258,8 @@ def write_live(
         form = _FORMS[str(output).endswith(".csv"), False]
         file.write(form.header.encode())
         stamp = partial(_live_stamp, json_form=not form.header)
-        walk = _endless_walk(today, walks, random)
-        _skip(walk, round(users * BUSY_SECONDS / SECONDS_PER_EVENT))
-        texts = _live_texts(form, names, walks, walk)
+        unseen = round(users * BUSY_SECONDS / SECONDS_PER_EVENT)
+        texts = _live_texts(form, names, walks, _endless_walk(today, walks, random, unseen))
         for moments in pace.due():
             file.write("".join(map(add, map(stamp, moments), texts)).encode())
             file.flush()
@@ -330,10 +328,11 @@ def _midnight(day: Date | None) -> int | None:
     return None if day is None else int(datetime.combine(day, datetime.min.time(), UTC).timestamp() * 1000)
 
 
-def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random) -> Iterator[tuple[int, int]]:
+def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random, unseen: int) -> Iterator[tuple[int, int]]:
     """The events of users who come again and again: place of the user, number of the action.
 
-    A user who has come to the end, or has stayed for an hour, is away for up to half an hour.
+    A user who has come to the end, or has stayed for an hour, is away for up to half an hour. The first events are not
+    given: by then as many users are about as will be, each of whom begins anew.
     """
     chance, bits = random.random, random.getrandbits
     heap = [random.randint(1, AWAY_SECONDS) << USER_BITS | place for place in range(len(kinds))]
@@ -358,12 +357,10 @@ def _endless_walk(kinds: Sequence[int], walks: _Walks, random: Random) -> Iterat
             gap = bits(velocity_bits)
         states[place] = steps[action]
         heapreplace(heap, turn + ((gap + 1) << USER_BITS))
-        yield place, action
-
-
-def _skip(walk: Iterator[tuple[int, int]], events: int) -> None:
-    """Let the first events pass unwritten."""
-    deque(islice(walk, events), maxlen=0)
+        if unseen <= 0:
+            yield place, action
+        elif (unseen := unseen - 1) == 0:
+            states, leaves = list(starts), [0] * len(kinds)
 
 
 def _live_texts(form: _Form, names: list[str], walks: _Walks, walk: Iterator[tuple[int, int]]) -> Iterator[str]:
