@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from amiss.result import Result, Summary
+    from amiss.session import Evidence, Session
     from amiss.sinks import open_sink
     from amiss.sources import open_source
 
@@ -32,8 +33,10 @@ __all__ = [
     "AmissError",
     "ConfigError",
     "EventError",
+    "Evidence",
     "MissingExtraError",
     "Result",
+    "Session",
     "SinkError",
     "SourceError",
     "StateError",
@@ -49,6 +52,7 @@ _HOMES: Final = {
     "amiss.app": ("scan",),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.result": ("Result", "Summary"),
+    "amiss.session": ("Evidence", "Session"),
     "amiss.sinks": ("open_sink",),
     "amiss.sources": ("open_source",),
 }

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO
@@ -210,6 +210,16 @@ def schema(
         say(f"Pinned in {output}; commands read it when it is called amiss.toml, or with --config")
 
 
+def _first_day(text: str) -> datetime:
+    """The day that a text names."""
+    if text == "yesterday":
+        return datetime.now(UTC) - timedelta(days=1)
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is not a date such as 2026-03-31.") from None
+
+
 @simulate.command()
 def marketplace(
     *,
@@ -226,9 +236,9 @@ def marketplace(
     date: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d"],
+            parser=_first_day,
             metavar="DATE",
-            help="The first day; with --live, events of that day instead of now. (default 2019-01-01)",
+            help="The first day, or yesterday; with --live, events of that day, not now. (default 2019-01-01)",
         ),
     ] = None,
     new_users_per_day: Annotated[int, typer.Option(min=0, metavar="N", help="Users who join on each later day.")] = 0,
