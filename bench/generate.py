@@ -1,6 +1,7 @@
 """Logs to measure with: events of 100,000 users, a few of them very busy, as NDJSON, CSV and Parquet.
 
-The same number of events always gives the same bytes.
+For streams, quiet days: users come in sessions, do what all do at the pace of all, some more often than others; a
+handful of scripts are among them. The same numbers of events and users always give the same bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ DAYS = 7
 USERS = 100_000
 CHUNK = 1_000_000
 FAILURES = 0.03
+SESSION = 12
+"""Events of a session on quiet days, on average."""
+
+OWN_WAYS = 12.0
+"""How little the users of quiet days differ: what each does after an action is as if drawn so often from all."""
+
+SCRIPTS = 20
+"""Sessions of scripts on quiet days, the first excepted."""
+
 ACTIONS = """login logout view_item search_items add_to_cart remove_from_cart buy_item rate_item write_review
     send_message read_message view_profile edit_profile list_items update_item delete_item upload_image view_orders
     cancel_order request_refund change_password change_email view_help report_user""".split()
 
 
-def steps(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Cumulated chances of each next action: a few likely ones after each, all possible."""
-    chances = rng.dirichlet(np.full(len(ACTIONS), 0.15), len(ACTIONS)) + 1e-4
+def steps(rng: np.random.Generator, spread: float = 0.15) -> npt.NDArray[np.float64]:
+    """Cumulated chances of each next action: a few likely ones after each, more for a larger spread, all possible."""
+    chances = rng.dirichlet(np.full(len(ACTIONS), spread), len(ACTIONS)) + 1e-4
     return np.cumsum(chances / chances.sum(axis=1, keepdims=True), axis=1)
 
 
@@ -76,6 +86,84 @@ def frame(
         "outcome": pl.Series(["success", "failure"]).gather(failed.astype(np.uint32)),
     }
     return pl.DataFrame(columns)
+
+
+@njit(cache=True)
+def chance(user, given, way, purpose):
+    """A number from 0 to 1 that follows from the others."""
+    mixed = np.uint64(0x9E3779B97F4A7C15)
+    for word in (np.uint64(user), np.uint64(given), np.uint64(way), np.uint64(purpose)):
+        mixed = (mixed ^ word) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(32)
+    return np.float64(mixed >> np.uint64(11)) * 2.0**-53
+
+
+@njit(cache=True)
+def habitual(user, given, purpose, draw):
+    """Which of a user's ways a draw picks: few are common, as in a Dirichlet process of weight OWN_WAYS."""
+    left, way = 1.0, 0
+    while way < 60:
+        left *= (1.0 - chance(user, given, way, purpose)) ** (1.0 / OWN_WAYS)
+        if draw < 1.0 - left:
+            break
+        way += 1
+    return way
+
+
+@njit(cache=True)
+def stroll(sessions, draws, cumulated, normals):
+    """Actions, outcomes and gaps of sessions, each beginning anew in a way of its user's; of scripts, by chance."""
+    who, lengths, odd = sessions
+    actions, failed, gaps = np.empty(len(draws), np.uint32), np.empty(len(draws), np.bool_), np.empty(len(draws))
+    at = 0
+    for session in range(len(lengths)):
+        user, given = who[session], 2 * len(cumulated)
+        for _ in range(lengths[session]):
+            row = cumulated[given // 2 % len(cumulated)]
+            way = habitual(user, given, 0, draws[at, 0])
+            actions[at] = min(np.searchsorted(row, chance(user, given, way, 2)), len(row) - 1)
+            failed[at] = chance(user, given, way, 3) < FAILURES
+            given = 2 * np.int64(actions[at]) + np.int64(failed[at])
+            pace = habitual(user, given, 1, draws[at, 1])
+            gaps[at] = np.exp(2.5 + normals[int(chance(user, given, pace, 4) * len(normals))])
+            if odd[session]:
+                actions[at], gaps[at] = int(draws[at, 0] * len(row)), 1.0
+            at += 1
+    return actions, failed, gaps
+
+
+def quiet_day(day: int, events: int, users: int) -> pl.DataFrame:
+    """About so many events of a day by users in sessions, in order of time."""
+    of_all, rng = np.random.default_rng(20260201), np.random.default_rng(20260202 + day)
+    cumulated = steps(of_all, spread=1.0)
+    busy = np.cumsum(of_all.lognormal(0.0, 0.6, users))
+    who = np.searchsorted(busy, rng.random(events // SESSION) * busy[-1]).astype(np.uint32)
+    who[:users] = of_all.permutation(users)[: len(who)]
+    odd = np.zeros(len(who), np.bool_)
+    odd[:SCRIPTS] = day > 0
+    lengths = np.where(odd, 60, 1 + rng.poisson(SESSION - 1, len(who)))
+    total, ends = int(lengths.sum()), np.cumsum(lengths)
+    normals = of_all.standard_normal(1 << 12)
+    actions, failed, gaps = stroll((who, lengths, odd), rng.random((total, 2)), cumulated, normals)
+    since = np.cumsum(gaps)
+    seconds = np.repeat(rng.random(len(who)) * 86_400.0 - since[ends - lengths], lengths) + since
+    order = np.argsort(seconds, kind="stable")
+    order = order[seconds[order] < 86_400.0]
+    names = pl.Series([f"u{code:07d}" for code in range(users)])
+    named = names.gather(np.repeat(who, lengths)[order])
+    return frame(seconds[order].astype(np.int64) + day * 86_400, named, actions[order], failed[order])
+
+
+def quiet_days(events: int, users: int, days: int = 2) -> list[Path]:
+    """Paths of NDJSON logs of days with about so many events each; missing ones are written."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    paths = [OUT / f"quiet_{users}_{events}_{day}.ndjson" for day in range(days)]
+    for day, path in enumerate(paths):
+        if not path.exists():
+            write(list(quiet_day(day, events, users).iter_slices(CHUNK)), path)
+    return paths
 
 
 def write(frames: list[pl.DataFrame], path: Path) -> None:

@@ -44,12 +44,18 @@ SNAPSHOT_EVENTS: Final = 5_000_000
 RECENT_EVENTS: Final = 10_000_000
 """Events that the store keeps for what open days must tell."""
 
+AT_ONCE: Final = 10
+"""Batches that are judged and committed as one where more have come in than were judged."""
+
 AHEAD: Final = timedelta(days=1)
 """An event whose time lies further in the future is none: it would close the days before it."""
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 
 TOO_EARLY: Final = "the time lies more than a day in the future"
+
+SILENCE: Final = timedelta(days=7)
+"""How far the next event may lie behind the newest one, where the clock has been set back and says nothing."""
 
 FLUSH: Final = timedelta(seconds=30)
 """How long alerts are waited for at the end of input."""
@@ -221,7 +227,8 @@ class Watch:
     sinks
         The names of sinks that get alerts.
     batch, every
-        A batch has so many events at most, and comes at the latest so long after its first event.
+        A batch has so many events at most, and comes at the latest so long after its first event; up to `AT_ONCE` of
+        a backlog are taken as one.
     judge
         Whether users are judged, or only learned from.
     snapshot_events
@@ -382,7 +389,7 @@ class Watch:
         """The frame without events whose time lies in the future, which count as rejected."""
         limit = self._now() + AHEAD
         if self._newest > limit:  # the clock was set back
-            limit = self._newest + AHEAD
+            limit = self._newest + SILENCE
         ahead = int((given.events["time"] > limit).sum())
         if ahead:
             _LOG.warning("%d events are left out: %s", ahead, TOO_EARLY)
@@ -538,7 +545,7 @@ def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
 
 def _ahead(given: Iterator[Given], stop: threading.Event) -> Iterator[Given]:
     """The same, read in a thread of its own while the last one is judged."""
-    ready: queue.Queue[Given | BaseException | None] = queue.Queue(maxsize=4)
+    ready: queue.Queue[Given | BaseException | None] = queue.Queue(maxsize=AT_ONCE)
 
     def read() -> None:
         try:
@@ -551,13 +558,25 @@ def _ahead(given: Iterator[Given], stop: threading.Event) -> Iterator[Given]:
     thread = threading.Thread(target=read, name="amiss-read", daemon=True)
     thread.start()
     try:
-        while (each := ready.get()) is not None:
-            if isinstance(each, BaseException):
-                raise each
-            yield each
+        yield from _joined(ready)
         thread.join()
     finally:
         _stop_reading(stop, ready, thread)
+
+
+def _joined(ready: queue.Queue[Given | BaseException | None]) -> Iterator[Given]:
+    """Frames as they are ready, those of a backlog as one; an error where one comes."""
+    while True:
+        came = [ready.get()]
+        while len(came) < AT_ONCE and not ready.empty():
+            came.append(ready.get())
+        last = came[-1]
+        if frames := [each for each in came if isinstance(each, Given)]:
+            yield frames[-1]._replace(events=pl.concat([each.events for each in frames], rechunk=True))
+        if isinstance(last, BaseException):
+            raise last
+        if last is None:
+            return
 
 
 def _stop_reading(stop: threading.Event, ready: queue.Queue[Any], thread: threading.Thread) -> None:
