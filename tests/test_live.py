@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -12,12 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import watching
-from tests.watching import DAY, MONDAY, Judged, busy, coded, coded_rows, disordered, in_order, judged, market, same
+from tests.watching import (
+    DAY,
+    MONDAY,
+    Judged,
+    busy,
+    coded,
+    coded_rows,
+    disordered,
+    in_order,
+    judged,
+    market,
+    same,
+    visit,
+)
 
 from amiss.decide import Budget
 from amiss.engine import Scan
 from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES
 from amiss.live import Live
+from amiss.simulate.marketplace import Event
 from amiss.testing import ListSource
 from amiss.vocabulary import Vocabulary
 
@@ -436,3 +451,48 @@ def test_an_alert_says_what_the_user_did_up_to_it():
 def test_a_quiet_market_is_market():
     """The simulated days that tests call quiet have no user of an abnormal kind."""
     assert {event.type for event in market(60, 4, 7)} == {"buyer", "merchant"}
+
+
+# The budget
+
+
+SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 1 else []) for seed in range(1, 6)]
+DAYS = 30
+
+
+def first_notices(events: Sequence[Event]) -> tuple[list[int], set[tuple[str, date]]]:
+    """How many users were told of on each of thirty days with a budget of one a day; who, and when."""
+    users, actions = Vocabulary(), Vocabulary()
+    taken = watching.live(users, actions, per_day=1.0).take(coded(events, users, actions))
+    told = {(alert.user, alert.period) for alert in taken.alerts}
+    return [sum(day == MONDAY + n * DAY for _, day in told) for n in range(DAYS)], told
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_quiet_month_has_as_many_alarms_as_were_asked_for_at_most(seed):
+    """300 users of whom none is amiss: between none and two alarms a day, one being asked for."""
+    per_day, _ = first_notices(market(300, DAYS, seed))
+    assert per_day[0] == 0
+    assert 0.0 <= sum(per_day) / (DAYS - 1) <= 2.0
+    assert max(per_day) <= 6
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_attackers_are_found_on_their_day(seed):
+    """Every fourth day one of 301 does something amiss, twenty events or more of it: found that day, in the budget."""
+    days = range(5, DAYS, 4)
+    kinds = [["attacker", "bot", "fraudster", "spammer"][(day // 4 + seed) % 4] for day in days]
+    visits = [visit(kind, f"evil{day}", day, seed=seed) for kind, day in zip(kinds, days, strict=True)]
+    per_day, told = first_notices(in_order(market(300, DAYS, seed), *visits))
+    found = [(f"evil{day}", MONDAY + day * DAY) in told for day in days]
+    assert found == [True] * len(visits)
+    assert sum(per_day) / (DAYS - 1) <= 2.0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_everybody_does_from_a_day_on_is_normal_the_day_after(seed):
+    """A release with two new steps behind each login: one day of alarms, and from then on as few as before."""
+    per_day, _ = first_notices(watching.released(market(300, DAYS, seed), day=15, seed=seed))
+    assert per_day[15] > 100
+    assert max(per_day[16:]) <= 3
+    assert sum(per_day[16:]) / (DAYS - 16) <= 1.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -21,7 +22,7 @@ from amiss.live import Live
 from amiss.simulate import simulate
 from amiss.simulate.marketplace import Event
 from amiss.simulate.profiles import load_profiles
-from amiss.sources import open_live_source
+from amiss.sources import Cursor, LiveSource, open_live_source
 from amiss.store import Store
 from amiss.vocabulary import Vocabulary
 from amiss.watch import Settings, Watch
@@ -29,6 +30,7 @@ from amiss.watch import Settings, Watch
 MONDAY = date(2026, 1, 5)
 MIDNIGHT = datetime(2026, 1, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
+LATENESS = timedelta(hours=12)
 LATER = datetime(2026, 3, 1, tzinfo=UTC)
 """A clock at which all events are past."""
 
@@ -82,6 +84,26 @@ def disordered(events: Sequence[Event], seed: int) -> list[Event]:
 
     moved = (event._replace(time=event.time + DAY) if event.time.date() >= silent else event for event in events)
     return sorted(moved, key=arrival)
+
+
+def released(events: Iterable[Event], day: int, seed: int) -> list[Event]:
+    """The same with two new actions behind each login from a day on, which take users a few seconds each."""
+    chance = random.Random(seed)
+    behind: dict[tuple[str, date], timedelta] = {}
+    found = []
+    for event in events:
+        visitor, late = (event.user, event.time.date()), timedelta(0)
+        if event.time.date() >= MONDAY + day * DAY:
+            late = behind.get(visitor, late)
+            found.append(event._replace(time=event.time + late))
+            if (event.path, event.status) == ("login", "success"):
+                for path in ("consent", "dashboard"):
+                    late += timedelta(seconds=chance.randint(1, 10))
+                    found.append(event._replace(path=path, time=event.time + late))
+                behind[visitor] = late
+        else:
+            found.append(event)
+    return in_order(found)
 
 
 def line(event: Event) -> str:
@@ -238,3 +260,40 @@ def watch(log: Path | str, store: Store, given: Settings | None = None, **option
     """A watch of a log, at a time when all its events are past."""
     options = {"until_eof": True, "now": lambda: LATER} | options
     return Watch(open_live_source(str(log)), store, given or settings(), **options)
+
+
+class InStep:
+    """A source that reads a frame only once what came of the last one was committed: no backlog is taken as one."""
+
+    def __init__(self, source: LiveSource, told: Callable[..., None]) -> None:
+        self._source, self._then = source, told
+        self._turn = threading.Semaphore(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def follow(self, *codes: Any, stop: threading.Event, **options: Any) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """The frames of the source."""
+        for pair in self._source.follow(*codes, stop=stop, **options):
+            yield pair
+            while not self._turn.acquire(timeout=0.02):
+                if stop.is_set():
+                    return
+
+    def told(self, *batch: Any) -> None:
+        """Note that a batch was committed."""
+        self._then(*batch)
+        self._turn.release()
+
+
+def watch_in_step(
+    log: Path | str,
+    store: Store,
+    given: Settings | None = None,
+    told: Callable[..., None] = lambda *_: None,
+    **more: Any,
+) -> Watch:
+    """The same with batches of just the size that is asked for."""
+    source = InStep(open_live_source(str(log)), told)
+    options = {"until_eof": True, "now": lambda: LATER} | more
+    return Watch(source, store, given or settings(), told=source.told, **options)
