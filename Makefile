@@ -40,8 +40,9 @@ fix: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Measure a scan against merely parsing the same file (minutes, gigabytes in bench/out)
+bench: $(STAMP)  ## Measure scans against merely parsing, and streams (minutes, gigabytes in bench/out)
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/stream.py
 
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py

@@ -76,8 +76,11 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """
     from amiss import baseline_kernel as kernel
 
-    apart = _arrays(pl.concat([no_counts(), *_by_feature(counts)]))
-    if kernel.is_ordered(apart) and 0 not in apart.count_:
+    some = [frame for frame in counts if len(frame)]
+    if len(some) == 1 and some[0].schema == COUNT_SCHEMA and _is_merged(_arrays(some[0])):
+        return some[0]
+    apart = _arrays(pl.concat([no_counts(), *_by_feature(some)]))
+    if _is_merged(apart):
         return _frame(apart)
     sums = [
         rows if kernel.is_ordered(rows) else _arrays(_frame(rows).sort(COUNT_KEYS)) for rows in map(_arrays, counts)
@@ -86,6 +89,13 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
         pairs = zip_longest(sums[::2], sums[1::2])
         sums = [kernel.added(one, other) if other is not None else one for one, other in pairs]
     return _frame(kernel.added(sums[0], _arrays(no_counts()))) if sums else no_counts()
+
+
+def _is_merged(rows: Rows) -> bool:
+    """Whether rows are in order, each with a count."""
+    from amiss import baseline_kernel as kernel
+
+    return bool(kernel.is_ordered(rows)) and 0 not in rows.count_
 
 
 def _by_feature(counts: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
