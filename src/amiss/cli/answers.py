@@ -40,9 +40,13 @@ def feedback(
 ) -> None:
     """Say what to think of an alert, and see what that changes.
 
-    expected: this is what the user does, so it speaks against them no more. false: a false alarm, which has the same
-    effect. confirmed: it was amiss, so nothing of it is learned. It works while a watch runs, which takes it up with
-    its next batch; take it back with --undo.
+    expected: this is what the user does, so it speaks against them no more.
+
+    false: a false alarm, which has the same effect.
+
+    confirmed: it was amiss, so nothing of it is learned.
+
+    A watch that runs takes it up with its next batch. Take it back with --undo.
     """
     from amiss.store import Store
 

@@ -34,8 +34,9 @@ def check(
 ) -> None:
     """Check the settings, sources, sinks and the state; say what was found in each, and what a watch will need.
 
-    Sources are read as far as needed, sinks are tried without an alert. All problems are listed; the exit status is 1
-    if there are any.
+    The first events of sources are read, sinks are tried without an alert.
+
+    All problems are listed; the exit status is 1 if there are any.
     """
     from amiss.escape import visible
 

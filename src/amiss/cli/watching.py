@@ -50,8 +50,9 @@ def watch(
 ) -> None:
     """Watch a live stream: judge each event as it comes, alert within a budget, lose nothing.
 
-    All that is known lies in one state file; stop and start again at any time. A state that is new learns for a day
-    first; amiss learn makes one from past logs. Options that are left out stay as the state was begun.
+    All that is known lies in one state file; stop and start again at any time.
+
+    A state that is new learns for a day first; amiss learn begins one from past logs.
     """
     settings = settings_of(config, reading, streaming, telling, running)
     place = state_file(state, settings)
