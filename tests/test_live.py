@@ -52,7 +52,7 @@ def cut(frame: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
     return [frame[low:high] for low, high in pairwise(edges)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     rows, st.lists(st.integers(0, 60), max_size=12), st.lists(st.booleans(), max_size=13), st.sampled_from([0, 1, 30])
 )
