@@ -345,19 +345,6 @@ class Live:
         self._judge_anew()
         return changed
 
-    def threshold(self, day: date) -> float:
-        """The bits at which alerts of an open day fire; 0 of other days."""
-        open_days = [each for each in (self.current, self.previous) if each is not None and each.day == day]
-        return open_days[0].threshold.bits if open_days else 0.0
-
-    def rows(self, user: str, day: date, most: int) -> pl.DataFrame | None:
-        """The latest events of a user on an open day, as a coded frame; None of other days."""
-        code = self.users.find(user)
-        for period in (self.current, self.previous):
-            if period is not None and period.day == day and code is not None:
-                return period.recent.of(code, most)
-        return None
-
     def cost(self, rows: pl.DataFrame, expected: Mapping[int, Counts] | None = None) -> float:
         """The most evidence that events of a user would give now, in bits; if what is `expected` were, too."""
         return self.costs([rows], {**self.history.taught, **(expected or {})})[0]
