@@ -57,14 +57,6 @@ app = typer.Typer(
 )
 simulate = typer.Typer(help="Make labelled logs to try amiss on.", no_args_is_help=True)
 app.add_typer(simulate, name="simulate")
-app.command()(watching.watch)
-app.command()(watching.learn)
-app.command()(answers.feedback)
-app.add_typer(answers.suppress, name="suppress")
-app.command()(looking.alerts)
-app.command()(looking.users)
-app.add_typer(looking.state, name="state")
-app.command()(checking.check)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -208,6 +200,16 @@ def schema(
     if output is not None:
         write_text(output, fields.to_toml(found))
         say(f"Pinned in {output}; commands read it when it is called amiss.toml, or with --config")
+
+
+app.command()(watching.watch)
+app.command()(watching.learn)
+app.command()(answers.feedback)
+app.command()(looking.alerts)
+app.command()(looking.users)
+app.add_typer(answers.suppress, name="suppress")
+app.add_typer(looking.state, name="state")
+app.command()(checking.check)
 
 
 def _first_day(text: str) -> datetime:
