@@ -130,7 +130,9 @@ def main() -> None:
     )
     print("## `amiss watch`: NDJSON, both detectors, durable commits\n")
     print("| users in state | events | alerts | seconds | events/s | GiB |\n|--:|--:|--:|--:|--:|--:|")
-    with tempfile.TemporaryDirectory(dir=generate.OUT.parent) as folder:
+    out = generate.OUT
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as folder:
         rates = []
         for users, events in plan:
             found, logs = watched(folder, users, events, options.batch)
