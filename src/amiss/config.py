@@ -152,7 +152,7 @@ class _File(_Section):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings of a run: `fields`, `scan`, `watch`, and the parameters of detectors that differ from the defaults."""
+    """All settings of a run: `fields`, `scan`, `watch`, and the parameters of detectors other than their defaults."""
 
     fields: FieldSettings = dataclasses.field(default_factory=ROLES_AND_TIMES)
     scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
