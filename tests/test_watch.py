@@ -408,7 +408,7 @@ def uninterrupted(log: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any
     return (*found(state), delivered(alerts))
 
 
-KILLS = [pytest.param(500, 6, 300, id="6"), pytest.param(2_050, 200, 250, id="200", marks=pytest.mark.slow)]
+KILLS = [pytest.param(250, 6, 20, id="6"), pytest.param(2_050, 200, 250, id="200", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize(("users", "kills", "batch"), KILLS)
