@@ -6,10 +6,11 @@ Every feature that amiss judges is a **chain**: a categorical `value` (an action
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -56,6 +57,9 @@ CELL_SCHEMA: Final[dict[str, pl.DataType]] = {"given": pl.Int32(), "value": pl.I
 
 HIGHEST_CAP: Final = 1_000_000_000
 
+MANY_ROWS: Final = 200_000
+"""Rows of counts from which on features are added up side by side."""
+
 LARGEST_TABLE: Final = 1 << 17
 """The most values in rows of which the price is kept; that of others is found each time."""
 
@@ -74,21 +78,37 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     >>> merge([one, no_counts(), one]).rows()
     [(0, 7, -1, 3, 4)]
     """
-    from amiss import baseline_kernel as kernel
-
     some = [frame for frame in counts if len(frame)]
     if len(some) == 1 and some[0].schema == COUNT_SCHEMA and _is_merged(_arrays(some[0])):
         return some[0]
-    apart = _arrays(pl.concat([no_counts(), *_by_feature(some)]))
-    if _is_merged(apart):
-        return _frame(apart)
-    sums = [
-        rows if kernel.is_ordered(rows) else _arrays(_frame(rows).sort(COUNT_KEYS)) for rows in map(_arrays, counts)
-    ]
+    features = sorted({feature for frame in some for feature in frame["feature"].unique()})
+    parts = [[frame.filter(pl.col("feature") == feature) for frame in some] for feature in features]
+    if sum(map(len, some)) < MANY_ROWS:
+        return pl.concat([no_counts(), *map(_merged, parts)])
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return pl.concat([no_counts(), *pool.map(_merged, parts)])
+
+
+def _merged(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The sum of counts of one feature, in order."""
+    from amiss import baseline_kernel as kernel
+
+    typed = [frame.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items()) for frame in counts]
+    some = [frame for frame in typed if len(frame)]
+    if _come_in_turn(some) and _is_merged(_arrays(whole := pl.concat([no_counts(), *some]))):
+        return whole
+    sums = [_arrays(no_counts()), *map(_arrays, some)]
+    sums = [rows if kernel.is_ordered(rows) else _arrays(_frame(rows).sort(COUNT_KEYS)) for rows in sums]
     while len(sums) > 1:
         pairs = zip_longest(sums[::2], sums[1::2])
         sums = [kernel.added(one, other) if other is not None else one for one, other in pairs]
-    return _frame(kernel.added(sums[0], _arrays(no_counts()))) if sums else no_counts()
+    return _frame(sums[0])
+
+
+def _come_in_turn(counts: Sequence[pl.DataFrame]) -> bool:
+    """Whether the users of each counts come behind those of the one before."""
+    bounds = [(frame["user"].min(), frame["user"].max()) for frame in counts]
+    return all(one[1] < other[0] for one, other in pairwise(bounds))  # type: ignore[operator]  # codes
 
 
 def _is_merged(rows: Rows) -> bool:
@@ -96,16 +116,6 @@ def _is_merged(rows: Rows) -> bool:
     from amiss import baseline_kernel as kernel
 
     return bool(kernel.is_ordered(rows)) and 0 not in rows.count_
-
-
-def _by_feature(counts: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The counts of each feature in turn: those of users who come one after another are in order then."""
-    features = sorted({feature for frame in counts for feature in frame["feature"].unique()})
-    for feature in features:
-        for frame in counts:
-            yield frame.filter(pl.col("feature") == feature).select(
-                pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items()
-            )
 
 
 def _frame(rows: Rows) -> pl.DataFrame:

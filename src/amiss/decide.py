@@ -148,7 +148,16 @@ def threshold(budget: Budget, past: Sequence[Figures], users: float | None = Non
 
 
 def _raised(bits: float, per_day: float, judged: Sequence[npt.NDArray[np.float64]]) -> float:
-    """The least bits from `bits` on at which past periods but the worst had at most `per_day` alarms on average."""
+    """The least bits from `bits` on at which past periods but the worst had at most `per_day` alarms on average.
+
+    That holds for all of them and for the recent ones, as a world that has changed is not what it was a month ago.
+    """
+    recent = judged[-RECENT_PERIODS:]
+    return max(_keeping(bits, per_day, judged), _keeping(bits, per_day, recent))
+
+
+def _keeping(bits: float, per_day: float, judged: Sequence[npt.NDArray[np.float64]]) -> float:
+    """The same for these periods alone."""
     if len(judged) < ENOUGH_PERIODS:
         return bits
     peaks = np.unique(np.concatenate(judged))

@@ -238,16 +238,12 @@ def scan(
 
 def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     """The table of users: each with the day of most evidence, most evident first."""
-    by_user = scanned.standings.group_by("user", maintain_order=True)
-    days = by_user.agg(
-        pl.sum("events"),
-        pl.min("first_time"),
-        pl.max("last_time"),
-        pl.any("alert"),
-        pl.col("period", "bits", "among", "detectors").sort_by("bits", "period", descending=[True, False]).first(),
-        pl.col("surprisal", "z").first(),
+    of_all_days = scanned.standings.group_by("user").agg(
+        pl.sum("events"), pl.min("first_time"), pl.max("last_time"), pl.any("alert")
     )
-    rows = days.rename({"z": "surprisal_z"}).sort(["bits", "events", "user"], descending=[True, True, False])
+    days = scanned.standings.sort("bits", "period", descending=[True, False]).unique("user", keep="first")
+    best = days.select("user", "period", "bits", "among", "detectors", "surprisal", surprisal_z="z")
+    rows = best.join(of_all_days, on="user").sort("bits", "events", "user", descending=[True, True, False])
     return rows.select(
         pl.Series("user", scanned.users.decode(rows["user"])),
         "events", "first_time", "last_time", "period", "bits",

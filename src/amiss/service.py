@@ -198,9 +198,9 @@ class Service:
         for closed in taken.closed:
             facts = fields(
                 day=closed.period.day.isoformat(),
-                events=closed.period.events,
+                events=closed.events,
                 users=closed.figures.users,
-                alerts=len(closed.period.alarms),
+                alerts=closed.alarms,
             )
             _LOG.info("a day has closed; alerts: %s", _expected(self.live), extra=facts)
         if self.metrics is not None:
