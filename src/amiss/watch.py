@@ -44,8 +44,11 @@ SNAPSHOT_EVENTS: Final = 5_000_000
 RECENT_EVENTS: Final = 10_000_000
 """Events that the store keeps for what open days must tell."""
 
-AT_ONCE: Final = 10
-"""Batches that are judged and committed as one where more have come in than were judged."""
+AHEAD_FRAMES: Final = 10
+"""Batches that are read ahead."""
+
+AT_ONCE: Final = 100_000
+"""Events of a backlog from which on no more batches are judged and committed as one."""
 
 AHEAD: Final = timedelta(days=1)
 """An event whose time lies further in the future is none: it would close the days before it."""
@@ -227,8 +230,8 @@ class Watch:
     sinks
         The names of sinks that get alerts.
     batch, every
-        A batch has so many events at most, and comes at the latest so long after its first event; up to `AT_ONCE` of
-        a backlog are taken as one.
+        A batch has so many events at most, and comes at the latest so long after its first event; those of a backlog
+        are taken as one until they have `AT_ONCE` events.
     judge
         Whether users are judged, or only learned from.
     snapshot_events
@@ -545,7 +548,7 @@ def _more(before: Mapping[str, int], now: Mapping[str, int]) -> dict[str, int]:
 
 def _ahead(given: Iterator[Given], stop: threading.Event) -> Iterator[Given]:
     """The same, read in a thread of its own while the last one is judged."""
-    ready: queue.Queue[Given | BaseException | None] = queue.Queue(maxsize=AT_ONCE)
+    ready: queue.Queue[Given | BaseException | None] = queue.Queue(maxsize=AHEAD_FRAMES)
 
     def read() -> None:
         try:
@@ -567,11 +570,14 @@ def _ahead(given: Iterator[Given], stop: threading.Event) -> Iterator[Given]:
 def _joined(ready: queue.Queue[Given | BaseException | None]) -> Iterator[Given]:
     """Frames as they are ready, those of a backlog as one; an error where one comes."""
     while True:
-        came = [ready.get()]
-        while len(came) < AT_ONCE and not ready.empty():
-            came.append(ready.get())
-        last = came[-1]
-        if frames := [each for each in came if isinstance(each, Given)]:
+        last, frames, events = ready.get(), list[Given](), 0
+        while isinstance(last, Given):
+            frames.append(last)
+            events += len(last.events)
+            if events >= AT_ONCE or ready.empty():
+                break
+            last = ready.get()
+        if frames:
             yield frames[-1]._replace(events=pl.concat([each.events for each in frames], rechunk=True))
         if isinstance(last, BaseException):
             raise last
