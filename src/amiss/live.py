@@ -469,22 +469,23 @@ class Live:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that is not in the history, as tables: with the history, :meth:`restore` goes on from there."""
+        return dict(self.each_table())
+
+    def each_table(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """The same one by one, so that not all are held at once."""
         open_days = [each for each in (self.previous, self.current) if each is not None]
-        tables = {
-            "periods": pl.DataFrame([_period_row(each) for each in open_days], schema=_PERIOD_SCHEMA, orient="row"),
-            "stray": self.stray.frame(),
-            "held": pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held]),
-            "risks": pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row"),
-        }
-        for each in open_days:
-            tables |= {f"{each.day}/{name}": table for name, table in self._period_tables(each).items()}
+        yield "periods", pl.DataFrame([_period_row(each) for each in open_days], schema=_PERIOD_SCHEMA, orient="row")
+        yield "stray", self.stray.frame()
+        yield "held", pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held])
+        yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
+        for period in open_days:
+            yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
         for verdict, counts in self.history.taught.items():
-            tables |= {f"taught/{verdict}/{family}": table for family, table in counts.items()}
+            yield from ((f"taught/{verdict}/{family}", table) for family, table in counts.items())
         for verdict, (day, counts) in self.removed.items():
-            tables |= {f"removed/{verdict}/{day}/{family}": table for family, table in counts.items()}
+            yield from ((f"removed/{verdict}/{day}/{family}", table) for family, table in counts.items())
         for day, tally in self.late.items():
-            tables |= {f"{day}/late/{family}": counts for family, counts in tally.total().items()}
-        return tables
+            yield from ((f"{day}/late/{family}", table) for family, table in tally.total().items())
 
     def restore(self, tables: Mapping[str, pl.DataFrame], recent: Iterable[pl.DataFrame]) -> None:
         """Take up what :meth:`tables` gave, once the history is there; `recent` are the latest events of open days.
@@ -532,19 +533,15 @@ class Live:
         """The session gap in microseconds."""
         return self.session_gap // MICROSECOND
 
-    def _period_tables(self, period: Period) -> dict[str, pl.DataFrame]:
+    def _period_tables(self, period: Period) -> Iterator[tuple[str, pl.DataFrame]]:
         """What is known of an open day."""
-        memories = zip(self.detectors, period.memories, strict=True)
-        return (
-            {
-                "before": period.before,
-                "last": period.last.frame(),
-                "standing": period.standing.frame(),
-                "disowned": pl.DataFrame(sorted(period.disowned.items()), schema=_DISOWNED_SCHEMA, orient="row"),
-            }
-            | {f"memory/{detector.name}": memory.frame() for detector, memory in memories}
-            | {f"counts/{family}": counts for family, counts in period.tally.total().items()}
-        )
+        yield "before", period.before
+        yield "last", period.last.frame()
+        yield "standing", period.standing.frame()
+        yield "disowned", pl.DataFrame(sorted(period.disowned.items()), schema=_DISOWNED_SCHEMA, orient="row")
+        for detector, memory in zip(self.detectors, period.memories, strict=True):
+            yield f"memory/{detector.name}", memory.frame()
+        yield from ((f"counts/{family}", table) for family, table in period.tally.total().items())
 
     def _restored(self, row: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]) -> Period:
         """An open day as it was."""

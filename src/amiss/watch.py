@@ -440,7 +440,7 @@ class Watch:
         needed = next((at for at, each in enumerate(self._recent) if each.newest >= start), len(self._recent))
         self._recent = _latest(self._recent[needed:], RECENT_EVENTS)
         keep = self._recent[0].seq - 1 if self._recent else self._seq
-        self._store.snapshot(self._seq, self.live.tables(), keep=keep)
+        self._store.snapshot(self._seq, self.live.each_table(), keep=keep)
         self._since_snapshot = 0
 
     def _put_closed(self, closed: Closed) -> None:

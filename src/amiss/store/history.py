@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Final, Literal
 
@@ -95,7 +95,13 @@ class History(Frames):
         """
         yield from self._deltas("SELECT * FROM deltas WHERE seq <= (SELECT snapshot_seq FROM progress) ORDER BY seq")
 
-    def snapshot(self, seq: int, tables: Mapping[str, pl.DataFrame], *, keep: int | None = None) -> None:
+    def snapshot(
+        self,
+        seq: int,
+        tables: Mapping[str, pl.DataFrame] | Iterable[tuple[str, pl.DataFrame]],
+        *,
+        keep: int | None = None,
+    ) -> None:
         """Keep the state behind delta `seq` instead of the older one, and drop deltas that it covers.
 
         Parameters
@@ -103,7 +109,7 @@ class History(Frames):
         seq
             The last delta whose events are in the tables.
         tables
-            The state.
+            The state, by name; pairs of name and table may be made one by one.
         keep
             Deltas up to this one are dropped, and those behind it stay; all that are covered are dropped unless given.
             What an earlier snapshot dropped does not come back.
@@ -128,7 +134,7 @@ class History(Frames):
             self._drop_frames("delta", 0, last)
             self._merge_texts(last)
             self._run("DELETE FROM deltas WHERE seq <= ?", (last,))
-            for name, frame in tables.items():
+            for name, frame in tables.items() if isinstance(tables, Mapping) else tables:
                 self._put_frame("snapshot", seq, name, frame, "lz4")
             self._run("UPDATE progress SET snapshot_seq = ?, dropped_seq = max(dropped_seq, ?)", (seq, last))
 
