@@ -289,7 +289,7 @@ class Scan:
 
         return by_block(groups.first, block)
 
-    def _judged(self, part: pl.DataFrame, day: date, panel: Panel, last: Last, count: bool) -> list[Judged]:  # noqa: FBT001
+    def _judged(self, part: pl.DataFrame, day: date, panel: Panel, last: Last, count: bool) -> list[Judged]:  # noqa: FBT001 - called in one place
         """What came of all events of users on a day, block by block."""
         groups = self._groups(part, last)
 

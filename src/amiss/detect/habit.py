@@ -116,7 +116,7 @@ class Habit:
         """Nothing is remembered while a period runs."""
         return Forgetful()
 
-    def score(self, events: Events, baseline: HabitBaseline, memory: Forgetful | None = None) -> Scores:  # noqa: ARG002
+    def score(self, events: Events, baseline: HabitBaseline, memory: Forgetful | None = None) -> Scores:  # noqa: ARG002 - as above
         """Bits and surprisal of grouped events."""
         from amiss.detect import chain
 
