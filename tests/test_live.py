@@ -165,6 +165,15 @@ def test_a_stream_says_what_a_scan_says():
     assert check_equal_to_scan(frame, 1.0) >= 3
 
 
+def test_a_stream_raises_its_threshold_as_a_scan_does():
+    """With a small budget past alarms raise the threshold, in both from the same day on and by the same bits."""
+    users, actions = Vocabulary(), Vocabulary()
+    frame = coded(in_order(busy(days=7)), users, actions)
+    check_equal_to_scan(frame, 0.01)
+    limits = [day.threshold for day in scanned(frame, 0.01).days]
+    assert [limit.bits > limit.by_chance for limit in limits] == [False] * 4 + [True] * 3
+
+
 @settings(max_examples=25)
 @given(rows)
 def test_a_stream_says_what_a_scan_says_of_any_events_in_order(events):

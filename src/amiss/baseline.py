@@ -106,9 +106,8 @@ def _merged(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def _come_in_turn(counts: Sequence[pl.DataFrame]) -> bool:
-    """Whether the users of each counts come behind those of the one before."""
-    bounds = [(frame["user"].min(), frame["user"].max()) for frame in counts]
-    return all(one[1] < other[0] for one, other in pairwise(bounds))  # type: ignore[operator]  # codes
+    """Whether the first user of each counts comes behind the last of the one before."""
+    return all(one["user"][-1] < other["user"][0] for one, other in pairwise(counts))
 
 
 def _is_merged(rows: Rows) -> bool:

@@ -263,19 +263,25 @@ class Scan:
             self.history.add(day, _merged([part.counts for blocks in parts for part in blocks]))
         panel = self._panel(day)
         count = not ahead and day != self.spool.days()[-1]
-        judged = [found for part in self.spool.parts(day) for found in self._judged(part, day, panel, last, count)]
+        judged = [
+            found for part in self.spool.parts(day) for found in self._judged(part, day, panel, last, count=count)
+        ]
         if count:
             self.history.add(day, _merged([part.counts for part in judged]))
         standings = pl.concat(part.standings for part in judged)
         self._tell(standings, day)
-        self.days.append(self._decided(day, standings))
+        self.days.append(self._decided(day, standings, alone=ahead))
         return judged
 
-    def _decided(self, day: date, standings: pl.DataFrame) -> Day:
-        """How a day ended: what an alert took, and where its users stand."""
+    def _decided(self, day: date, standings: pl.DataFrame, *, alone: bool) -> Day:
+        """How a day ended: what an alert took, and where its users stand.
+
+        One that was judged by itself teaches nothing about alarms: a stream would have learned from it.
+        """
         past = self.history.figures_before(day)
         limit = threshold(self.budget, past, None if past else len(standings))
-        self.history.figures[day] = Figures.of(standings["peak"].to_numpy())
+        peaks = standings["peak"].to_numpy()
+        self.history.figures[day] = Figures(len(peaks)) if alone else Figures.of(peaks)
         alert = pl.col("peak") >= max(limit.bits, LEAST_BITS)
         return Day(day, limit, standings.with_columns(alert=alert, among=pl.lit(float(limit.users))))
 
@@ -289,7 +295,7 @@ class Scan:
 
         return by_block(groups.first, block)
 
-    def _judged(self, part: pl.DataFrame, day: date, panel: Panel, last: Last, count: bool) -> list[Judged]:  # noqa: FBT001 - called in one place
+    def _judged(self, part: pl.DataFrame, day: date, panel: Panel, last: Last, *, count: bool) -> list[Judged]:
         """What came of all events of users on a day, block by block."""
         groups = self._groups(part, last)
 

@@ -179,6 +179,11 @@ class Live:
         self.risks: dict[int, tuple[float, int]] = {}
         self._judging = True
 
+    @property
+    def open_days(self) -> list[Period]:
+        """The days of which events may come, in order."""
+        return [each for each in (self.previous, self.current) if each is not None]
+
     def take(self, frame: pl.DataFrame, *, judge: bool = True) -> Taken:
         """Judge and count the events of a coded frame, in the order of its rows; without `judge` count them only."""
         taken, self._judging = Taken(), judge
@@ -202,8 +207,7 @@ class Live:
 
     def open_day(self, time: int) -> Period | None:
         """The day of a time in microseconds, while events of it may come."""
-        open_days = (each for each in (self.current, self.previous) if each is not None)
-        return next((each for each in open_days if 0 <= time - each.start < DAY), None)
+        return next((each for each in self.open_days if 0 <= time - each.start < DAY), None)
 
     def name_of(self, state: int) -> str:
         """A state in words."""
@@ -231,7 +235,7 @@ class Live:
 
     def _take(self, part: pl.DataFrame, day: date, taken: Taken) -> None:
         """Take events of a day that is open, or has been."""
-        period = next((each for each in (self.current, self.previous) if each is not None and each.day == day), None)
+        period = next((each for each in self.open_days if each.day == day), None)
         groups = Groups(part, session_gap=self.session_gap, by_time=False)
         last = self.stray if period is None else period.last
         last.grow(groups.highest + 1)
@@ -335,11 +339,10 @@ class Live:
     def unteach(self, verdict: int, user: str, day: date) -> dict[date, Counts]:
         """Take back what :meth:`teach` did; the counts of closed days that change by it."""
         code = self.users.find(user)
-        for period in (self.current, self.previous):
-            if period is not None and code is not None and period.disowned.get(code) == verdict:
+        for period in self.open_days:
+            if code is not None and period.disowned.get(code) == verdict:
                 del period.disowned[code]
-        if self.history.taught.pop(verdict, None) is not None:
-            self._judge_anew()
+        self.history.taught.pop(verdict, None)
         then, counts = self.removed.pop(verdict, (day, {}))
         changed = {then: self.history.add(then, counts)} if counts and then in self.history.judged else {}
         self._judge_anew()
@@ -374,16 +377,16 @@ class Live:
 
     def _did(self, user: int, day: date) -> Counts:
         """The counts of what a user did on a day."""
-        for period in (self.current, self.previous):
-            if period is not None and period.day == day and len(rows := period.recent.of(user)):
+        for period in self.open_days:
+            if period.day == day and len(rows := period.recent.of(user)):
                 events = group(rows, Last(period.before), session_gap=self.session_gap, by_time=False)
                 return summaries(self.detectors, events)
         return _split(self.history.judged.get(day, {}), {user})[1]
 
     def _disown(self, verdict: int, user: int, day: date) -> dict[date, Counts]:
         """Learn nothing of what a user did on a day."""
-        for period in (self.current, self.previous):
-            if period is not None and period.day == day:
+        for period in self.open_days:
+            if period.day == day:
                 period.disowned[user] = verdict
         kept, removed = _split(self.history.judged.get(day, {}), {user})
         if not _users(removed):
@@ -395,9 +398,8 @@ class Live:
 
     def _judge_anew(self) -> None:
         """Let open days be judged by what was taught meanwhile."""
-        for period in (self.previous, self.current):
-            if period is not None:
-                period.panel = self._panel(period.day)
+        for period in self.open_days:
+            period.panel = self._panel(period.day)
 
     def _panel(self, day: date) -> Panel | None:
         """What judges a day; nothing where nothing is known."""
@@ -464,8 +466,7 @@ class Live:
 
     def start(self) -> datetime:
         """When the earliest open day begins."""
-        open_days = [each for each in (self.previous, self.current) if each is not None]
-        return _time(min((each.start for each in open_days), default=0))
+        return _time(min((each.start for each in self.open_days), default=0))
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """All that is not in the history, as tables: with the history, :meth:`restore` goes on from there."""
@@ -473,12 +474,12 @@ class Live:
 
     def each_table(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """The same one by one, so that not all are held at once."""
-        open_days = [each for each in (self.previous, self.current) if each is not None]
-        yield "periods", pl.DataFrame([_period_row(each) for each in open_days], schema=_PERIOD_SCHEMA, orient="row")
+        rows = [_period_row(each) for each in self.open_days]
+        yield "periods", pl.DataFrame(rows, schema=_PERIOD_SCHEMA, orient="row")
         yield "stray", self.stray.frame()
         yield "held", pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held])
         yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
-        for period in open_days:
+        for period in self.open_days:
             yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
         for verdict, counts in self.history.taught.items():
             yield from ((f"taught/{verdict}/{family}", table) for family, table in counts.items())
@@ -522,7 +523,7 @@ class Live:
 
     def remind(self, alerts: Sequence[Alert]) -> None:
         """Take up the notices that users have had, in any order."""
-        open_days = {each.day: each for each in (self.previous, self.current) if each is not None}
+        open_days = {each.day: each for each in self.open_days}
         for alert in sorted(alerts, key=lambda alert: alert.events):
             code = self.users.find(alert.user)
             if alert.period in open_days and code is not None:
