@@ -512,35 +512,35 @@ def test_a_frame_comes_at_the_latest_every_so_often(tmp_path: Path) -> None:
             written = time.monotonic()
             append(path, line(number))
             reader.has(number + 1)
-            assert time.monotonic() - written < 5
+            assert time.monotonic() - written < 0.55
         before = len(reader.frames)
         time.sleep(1.0)
-        assert 1 <= len(reader.frames) - before <= 5
+        assert 2 <= len(reader.frames) - before <= 5
         assert {len(frame) for _, frame, _ in reader.frames[before:]} == {0}
 
 
 def test_stop_is_heeded_at_once_and_gives_what_is_complete(tmp_path: Path) -> None:
-    """Soon, also with a long `every`."""
+    """Within 0.2 seconds, also with a long `every`."""
     path = tmp_path / "app.log"
     path.write_text(text(range(5)))
     with reading(open_live_source(str(path)), every=60) as reader:
-        time.sleep(1)
+        time.sleep(0.3)
         assert not reader.frames
         began = time.monotonic()
         reader.end()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 0.2
         assert reader.numbers == [0, 1, 2, 3, 4]
 
 
 def test_waiting_costs_no_processor_time(tmp_path: Path) -> None:
-    """Far less than a second per second."""
+    """Less than a twentieth of a second per second."""
     path = tmp_path / "app.log"
     path.write_text(text(range(5)))
     with reading(open_live_source(str(path)), every=5) as reader:
         time.sleep(0.3)
         before = time.process_time()
         time.sleep(1.0)
-        assert time.process_time() - before < 0.5
+        assert time.process_time() - before < 0.1
         reader.end()
 
 
@@ -559,7 +559,7 @@ def test_files_that_arrive_are_read_in_order_of_name_then_as_they_come(tmp_path:
         (tmp_path / "c.tmp").rename(tmp_path / "0.log")
         written = time.monotonic()
         reader.has(15)
-        assert time.monotonic() - written < 10
+        assert time.monotonic() - written < 1.0
         append(tmp_path / "a.log", text(range(15, 17)))
         reader.has(17)
         assert reader.numbers == [*range(17)]

@@ -311,27 +311,26 @@ def test_idle_following_gives_an_empty_frame_each_time(topic: Topic) -> None:
     topic.fill(3)
     stop = threading.Event()
     frames = topic.source().follow(Vocabulary(), Vocabulary(), batch=10, every=SOON, stop=stop)
-    sizes = [len(next(frames)[0]) for _ in range(12)]
-    assert (sum(sizes), sizes[-1]) == (3, 0)
+    assert [len(next(frames)[0]) for _ in range(4)] == [3, 0, 0, 0]
     topic.fill(2, first=3)
-    sizes = [len(next(frames)[0]) for _ in range(12)]
-    assert (sum(sizes), sizes[-1]) == (2, 0)
+    sizes = [len(next(frames)[0]) for _ in range(3)]
+    assert sorted(sizes, reverse=True) == [2, 0, 0]
     stop.set()
     begun = time.monotonic()
     assert list(frames) == []
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 0.5
 
 
 def test_stopping_gives_what_is_complete(topic: Topic) -> None:
     """What came in before the stop is not left behind."""
     topic.fill(3)
-    stop = threading.Event()
-    threading.Timer(4, stop.set).start()
+    stop, seconds = threading.Event(), 4
+    threading.Timer(seconds, stop.set).start()
     begun = time.monotonic()
     hour = timedelta(hours=1)
     frames = list(topic.source().follow(Vocabulary(), Vocabulary(), batch=10, every=hour, stop=stop))
     assert [len(frame) for frame, _ in frames] == [3]
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < seconds + 0.7
 
 
 def test_fields_of_an_empty_topic_are_settled_by_the_first_messages(topic: Topic) -> None:
@@ -552,7 +551,7 @@ def test_following_ends_soon_while_the_broker_is_away(broker: Broker) -> None:
     until(lambda: "brokers are down" in member.source.trouble)
     begun = time.monotonic()
     member.ended()
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 2
     broker.start()
 
 
