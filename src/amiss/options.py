@@ -53,6 +53,21 @@ def _judging(metavar: str, text: str) -> object:
     return typer.Option(metavar=metavar, help=text, rich_help_panel=JUDGING)
 
 
+DetectorsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--detector", metavar="NAME", help="Run only this detector; may be repeated.", rich_help_panel=JUDGING
+    ),
+]
+SessionGapOption = Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")]
+CapOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="The most that one user adds to a count. (default 5)", rich_help_panel=JUDGING
+    ),
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """Which column plays which role, and how times are read. None leaves it to the settings."""
@@ -78,19 +93,9 @@ class Judging:
     """What is normal, and which detectors look. None leaves it to the settings."""
 
     learn: Annotated[list[str] | None, _judging("PAST", "Learn from this earlier log; may be repeated.")] = None
-    detectors: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--detector", metavar="NAME", help="Run only this detector; may be repeated.", rich_help_panel=JUDGING
-        ),
-    ] = None
-    session_gap: Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")] = None
-    cap: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="The most that one user adds to a count. (default 5)", rich_help_panel=JUDGING
-        ),
-    ] = None
+    detectors: DetectorsOption = None
+    session_gap: SessionGapOption = None
+    cap: CapOption = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,19 +138,9 @@ class Streaming:
         ),
     ] = None
     lateness: Annotated[str | None, _judging("TIME", "How long a day waits for late events. (default 0s)")] = None
-    detectors: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--detector", metavar="NAME", help="Run only this detector; may be repeated.", rich_help_panel=JUDGING
-        ),
-    ] = None
-    session_gap: Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")] = None
-    cap: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", help="The most that one user adds to a count. (default 5)", rich_help_panel=JUDGING
-        ),
-    ] = None
+    detectors: DetectorsOption = None
+    session_gap: SessionGapOption = None
+    cap: CapOption = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -113,22 +113,33 @@ def cut(data: bytes | bytearray, *, quoted: bool, impatient: bool) -> int:
     return end if impatient or too_much else 0
 
 
-class GrowingFile:
-    """A file that is appended to, and that may be cut short or replaced: then `replaced` is set, and it ends."""
+class OpenFile:
+    """Where the reading of a file stands, as much of it as the kinds of files share.
 
-    def __init__(self, name: str, fd: int, *, place: Place | None = None) -> None:
-        status = os.fstat(fd)
+    `given` is the place that reading resumes at, `leave_out` the events behind it that were given before; `drained`
+    says that all was read, `replaced` that another file has taken the name.
+    """
+
+    def __init__(self, name: str, key: Key, head: bytes, place: Place | None) -> None:
         self.name = name
-        self.fd = fd
-        self.key: Key = (status.st_dev, status.st_ino)
+        self.key = key
         self.offset, self.line = (place.offset, place.line) if place else (0, 1)
-        self.head = place.head if place else b""
+        self.head = head
         self.given = place
         self.leave_out = place.events if place else 0
         self.format: FileFormat | None = None
         self.replaced = False
-        self.grew = time.monotonic()
         self.drained = False
+        self.grew = time.monotonic()
+
+
+class GrowingFile(OpenFile):
+    """A file that is appended to, and that may be cut short or replaced: then `replaced` is set, and it ends."""
+
+    def __init__(self, name: str, fd: int, *, place: Place | None = None) -> None:
+        status = os.fstat(fd)
+        super().__init__(name, (status.st_dev, status.st_ino), place.head if place else b"", place)
+        self.fd = fd
         self._seen = -1
         self._scanned = 0
         self._waits_since: float | None = None
@@ -227,21 +238,11 @@ class GrowingFile:
         self.fd = -1
 
 
-class PackedFile:
+class PackedFile(OpenFile):
     """A compressed file (or one that is not in UTF-8) that is complete; offsets are those of what it holds."""
 
-    replaced = False
-
     def __init__(self, name: str, key: Key, head: bytes, *, place: Place | None = None) -> None:
-        self.name = name
-        self.key = key
-        self.offset, self.line = (place.offset, place.line) if place else (0, 1)
-        self.head = head
-        self.given = place
-        self.leave_out = place.events if place else 0
-        self.format: FileFormat | None = None
-        self.drained = False
-        self.grew = time.monotonic()
+        super().__init__(name, key, head, place)
         self._pieces: Iterator[Piece | LongLine | Damage] | None = None
 
     def next(self, *, final: bool, quoted: bool) -> Came | None:  # noqa: ARG002 - it is complete
@@ -315,10 +316,8 @@ class _Recorded(Quarantine):
         self.rejected.append((position, reason, text))
 
 
-class WholeFile:
+class WholeFile(OpenFile):
     """A complete file that is not made of lines: Parquet, one JSON text. Offsets count its records."""
-
-    replaced = False
 
     def __init__(
         self,
@@ -329,15 +328,7 @@ class WholeFile:
         *,
         place: Place | None = None,
     ) -> None:
-        self.name = name
-        self.key = key
-        self.offset, self.line = (place.offset, place.line) if place else (0, 1)
-        self.head = head
-        self.given = place
-        self.leave_out = place.events if place else 0
-        self.format: FileFormat | None = None
-        self.drained = False
-        self.grew = time.monotonic()
+        super().__init__(name, key, head, place)
         self._settings = settings
         self._token = place.token if place else ""
         self._rows: Iterator[Rows] | None = None
