@@ -61,3 +61,12 @@ def test_the_headline_says_from_what_an_alert_rose():
     """An alert that became more urgent names both severities."""
     assert ALERT.headline == "u1042, 18.7 bits (high)"
     assert replace(ALERT, escalated_from="low").headline == "u1042, 18.7 bits (high, was low)"
+
+
+def test_what_is_known_of_a_login_is_kept():
+    """Details read back; a notice that was kept before there were any has none."""
+    details = {"country": "UA", "city": "Kyiv", "zone": "America/New_York"}
+    alert = replace(ALERT, details=details)
+    assert Alert.from_record(json.loads(escape.json_text(alert.record()))) == alert
+    old = {name: value for name, value in ALERT.record().items() if name != "details"}
+    assert Alert.from_record(old).details == {}

@@ -6,7 +6,7 @@ Texts here stand as the log had them; whoever shows them makes them harmless fir
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Self
 
@@ -46,6 +46,9 @@ class Alert:
         0 to 100, of the user over all periods.
     escalated_from
         The severity of the notice before, where the story has one.
+    details
+        What is known of the event that made it, as far as it is: `address`, `country` (ISO code), `city`, `device`
+        ("Firefox, Linux"), `zone` of the user ("America/New_York") and `local_time` there ("2026-03-02 03:12").
 
     Examples
     --------
@@ -74,6 +77,7 @@ class Alert:
     chance: str
     risk: int
     escalated_from: Severity | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -107,6 +111,7 @@ class Alert:
             "chance": self.chance,
             "risk": self.risk,
             "escalated_from": self.escalated_from,
+            "details": dict(self.details),
         }
 
     @classmethod

@@ -15,7 +15,7 @@ import pytest
 from amiss import testing
 from amiss.errors import SinkError, UsageError
 from amiss.sinks import open_sink
-from amiss.sinks.letter import MOST, letter
+from amiss.sinks.letter import MOST, Envelope, letter
 
 NOW = datetime(2026, 3, 2, 3, 13, tzinfo=UTC)
 TO = "mailto:ann@example.com,bob@example.com?from=amiss@example.com"
@@ -75,7 +75,7 @@ def test_hostile_names_are_harmless_in_a_mail(office):
 def test_no_name_adds_a_header(alert, user):
     """A mail about any user has the same headers, whatever id and story hold too."""
     hostile = replace(alert, user=user, alert_id=f"{user}", story=user)
-    mail = letter([hostile], Address("", "amiss", "example.com"), ["ann@example.com"], NOW)
+    mail = letter([hostile], Envelope(Address("", "amiss", "example.com"), NOW), ["ann@example.com"])
     head = mail.as_bytes().split(b"\r\n\r\n")[0].decode("ascii")
     names = re.findall(r"^([\w-]+):", head, flags=re.MULTILINE)
     assert names == [
@@ -174,7 +174,7 @@ def test_the_password_comes_from_the_environment(office, alert, monkeypatch):
     with pytest.raises(SinkError, match="refuses: 535") as caught:
         open_sink(TO).write([alert])
     assert not caught.value.permanent
-    assert "wr0ng" not in f"{caught.value}{open_sink(TO)!r}{open_sink(TO)._server}"
+    assert "wr0ng" not in f"{caught.value}{open_sink(TO)!r}{open_sink(TO)._office}"
     monkeypatch.delenv("AMISS_SMTP_PASSWORD")
     with pytest.raises(SinkError, match="no password for amiss; set AMISS_SMTP_PASSWORD"):
         open_sink(TO).write([alert])

@@ -1,86 +1,69 @@
-"""Alerts by mail, through an SMTP server."""
+"""Alerts by mail, to operators and to the users they are about."""
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import smtplib
 import socket
-import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
-from ipaddress import ip_address
+from email.message import EmailMessage
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from amiss import escape
 from amiss.alerts import Alert
-from amiss.errors import SinkError, UsageError
-from amiss.sinks.letter import letter
+from amiss.errors import SinkError, UsageError, nearest
+from amiss.sinks.letter import Envelope, letter, letter_to_user
+from amiss.sinks.links import DAYS, links
+from amiss.sinks.smtp import PASSWORD, Office, Server, accept, refusals, sent
+from amiss.sinks.whom import Person, Recipients, operators_address
 
 SERVER: Final = "AMISS_SMTP_URL"
-PASSWORD: Final = "AMISS_SMTP_PASSWORD"  # noqa: S105 - the name of a variable
-_ADDRESS: Final = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+", re.ASCII)
+OPTIONS: Final = ("from", "directory", "feedback", "digest")
+"""What may stand behind the `?` of an address."""
+
 REMEMBERED: Final = 1_000
 """Alerts of which it is known whom they reached, while others have not got them."""
 
+MOST_NAMED: Final = 10
+_LOG: Final = logging.getLogger(__name__)
+
+Refused = dict[str, tuple[int, bytes]]
+
 
 @dataclass(frozen=True)
-class Server:
-    """An SMTP server, as its address says."""
+class Mailing:
+    """Alerts that go to somebody in one mail; `form` tells apart what is for operators and for users."""
 
-    host: str
-    port: int
-    is_tls: bool
-    user: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, url: str, password: str | None = None) -> Server:
-        """The server at `smtp://user@host:port` or `smtps://…`.
-
-        Examples
-        --------
-        >>> Server.parse("smtps://ann:secret@mail.example.com")
-        Server(host='mail.example.com', port=465, is_tls=True, user='ann')
-        """
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or port == -1:
-            raise UsageError("SMTP server: expected smtp://USER@HOST:PORT or smtps://USER@HOST:PORT")
-        is_tls = parts.scheme == "smtps"
-        user = unquote(parts.username) if parts.username else None
-        secret = unquote(parts.password) if parts.password else password
-        return cls(parts.hostname, port or (465 if is_tls else 25), is_tls, user, secret)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it is this very machine, so that nobody can listen in between."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+    form: str
+    alerts: Sequence[Alert]
+    recipients: Sequence[str]
+    name: str = ""
 
 
 class Mail:
-    """Sends a mail with the alerts to all recipients.
+    """Sends a mail with the alerts to all operators, and to each user what is about them.
 
     Parameters
     ----------
     url
-        `mailto:ann@example.com,bob@example.com?from=amiss@example.com`.
+        `mailto:ann@example.com,bob@example.com?from=amiss@example.com`. `{user}@example.com` among them, or `{user}`
+        where users are called by their addresses, is the user; `&directory=users.csv` gives the addresses of users.
     smtp
         The server, `smtp://user@host:port` or `smtps://…`; else that of the environment variable `AMISS_SMTP_URL`, else
         the one of this machine. The password is best left to `AMISS_SMTP_PASSWORD`.
     state
-        Where `amiss` keeps its state: the command for feedback names it.
+        Where `amiss` keeps its state: the command for feedback names it, and the key for links lies beside it.
+    feedback
+        Where `amiss serve --feedback` is reached; `&feedback=…` in the address goes before it. Without it mails have no
+        links.
+    feedback_days
+        How long links are good.
     timeout_seconds
         How long to wait for each answer.
     clock
@@ -93,155 +76,161 @@ class Mail:
         *,
         smtp: str | None = None,
         state: str | None = None,
+        feedback: str | None = None,
+        feedback_days: int = DAYS,
         timeout_seconds: float = 20.0,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         parts = urlsplit(url)
-        options = parse_qs(parts.query)
-        self._recipients = [_address(unquote(each)).addr_spec for each in parts.path.split(",")]
-        self._sender = _address(options["from"][0]) if "from" in options else _own()
-        self.url = f"mailto:{','.join(self._recipients)}"
+        options = _options(parts.query)
+        self._whom = Recipients.parse(unquote(parts.path), options.get("directory"))
+        self._sender = operators_address(options["from"]) if "from" in options else _own()
+        self.url = self._whom.url
         given = smtp or os.environ.get(SERVER) or "smtp://localhost"
-        self._server = Server.parse(given, os.environ.get(PASSWORD))
+        self._office = Office(Server.parse(given, os.environ.get(PASSWORD)), timeout_seconds)
+        where = options.get("feedback", feedback)
+        self._links = None if where is None else links(where, state, feedback_days)
         self._state = state
-        self._timeout = timeout_seconds
         self._clock = clock
         self._reached: OrderedDict[str, set[str]] = OrderedDict()
+        if self._whom.book is not None:
+            _ = _usable(self._whom)
 
     def write(self, alerts: Sequence[Alert]) -> None:
-        """Send one mail; it is delivered when the server has accepted it for all recipients.
+        """Send the mails; alerts are delivered when the server has accepted all of them.
 
         Raises
         ------
         SinkError
-            If it was not; names the recipients that were refused. Those who have got it are left out the next time.
+            If it has not; names the recipients that were refused, or, where there is no operator to tell, users of whom
+            no address is known. Those who have got their mail are left out the next time.
         """
-        recipients = [each for each in self._recipients if not all(each in self._of(alert) for alert in alerts)]
-        if not recipients:
-            return
-        message = letter(alerts, self._sender, self._recipients, self._clock(), self._state)
-        with self._connected() as server:
-            refused = _sent(server, message.as_bytes(), self._sender.addr_spec, recipients)
-        self._remember(alerts, set(recipients) - set(refused), is_done=not refused)
-        if refused:
+        mailings, unknown = self._mailings(alerts)
+        refused = self._send(mailings, unknown)
+        problems = [f"{self._office.place} {refusals(refused)}"] if refused else []
+        if unknown and not self._whom.operators:
+            problems.append(f"{self.url}: {_untold(unknown)}")
+        self._remember(alerts, (), is_done=not problems)
+        if problems:
             permanent = all(code >= 500 for code, _ in refused.values())
-            raise SinkError(f"{self._place} {_refusals(refused)}", permanent=permanent)
+            raise SinkError("; ".join(problems), permanent=permanent)
 
     def check(self) -> str:
-        """That the server is there, takes the password, and would take mail for the recipients."""
-        with self._connected() as server:
-            _accept(server.mail(self._sender.addr_spec), self._sender.addr_spec)
-            for recipient in self._recipients:
-                _accept(server.rcpt(recipient), recipient)
+        """That the server is there, takes the password, and would take mail for the recipients; that links work."""
+        said = ", ".join(self._whom.said())
+        with self._office.connected() as server:
+            accept(server.mail(self._sender.addr_spec), self._sender.addr_spec)
+            for recipient in self._whom.operators:
+                accept(server.rcpt(recipient), recipient)
             server.rset()
-        return f"{self._place} accepts mail for {', '.join(self._recipients)}"
+        found = f"{self._office.place} accepts mail for {escape.visible(said)}"
+        return found if self._links is None else f"{found}; {self._links.check()}"
 
     def close(self) -> None:
         """Nothing is held between mails."""
 
-    @property
-    def _place(self) -> str:
-        return f"SMTP server {self._server.host}:{self._server.port}"
+    def _mailings(self, alerts: Sequence[Alert]) -> tuple[list[Mailing], list[str]]:
+        """The mails to send, those to users first, and the users of whom no address is known."""
+        mailings, unknown = [], []
+        for user, theirs in _by_user(alerts).items() if self._whom.has_users else ():
+            person = self._whom.person(user)
+            if person is None:
+                unknown.append(user)
+            else:
+                mailings.append(_to(person, theirs))
+        if unknown:
+            _LOG.warning("%s", _untold(unknown))
+        operators = [Mailing("operator", alerts, self._whom.operators)] if self._whom.operators else []
+        return [*mailings, *operators], unknown
 
-    def _of(self, alert: Alert) -> set[str]:
-        """Who has got the alert already."""
-        return self._reached.get(alert.alert_id, set())
+    def _send(self, mailings: Sequence[Mailing], unknown: Sequence[str]) -> Refused:
+        """Send what has not arrived yet; gives who was refused."""
+        left = [(mailing, recipients) for mailing in mailings if (recipients := self._left(mailing))]
+        refused: Refused = {}
+        if not left:
+            return refused
+        with self._office.connected() as server:
+            for mailing, recipients in left:
+                refused |= self._hand_over(server, mailing, recipients, unknown)
+        return refused
 
-    def _remember(self, alerts: Sequence[Alert], reached: set[str], *, is_done: bool) -> None:
+    def _hand_over(
+        self, server: smtplib.SMTP, mailing: Mailing, recipients: Sequence[str], unknown: Sequence[str]
+    ) -> Refused:
+        """Send one mail; gives who was refused."""
+        message = self._written(mailing, unknown).as_bytes()
+        refused = dict(sent(server, message, self._sender.addr_spec, recipients))
+        reached = {f"{mailing.form} {each}" for each in recipients if each not in refused}
+        self._remember(mailing.alerts, reached, is_done=False)
+        return refused
+
+    def _written(self, mailing: Mailing, unknown: Sequence[str]) -> EmailMessage:
+        """The mail."""
+        envelope = Envelope(self._sender, self._clock(), self._state, self._links)
+        if mailing.form == "operator":
+            notes = [f"{_untold(unknown)}."] if unknown else []
+            return letter(mailing.alerts, envelope, mailing.recipients, notes)
+        [recipient] = mailing.recipients
+        operators = self._whom.operators
+        return letter_to_user(mailing.alerts, envelope, recipient, name=mailing.name, operators=operators)
+
+    def _left(self, mailing: Mailing) -> list[str]:
+        """Who of the recipients has not got all the alerts of a mail."""
+        reached = [self._reached.get(alert.alert_id, set()) for alert in mailing.alerts]
+        return [each for each in mailing.recipients if not all(f"{mailing.form} {each}" in some for some in reached)]
+
+    def _remember(self, alerts: Sequence[Alert], reached: Iterable[str], *, is_done: bool) -> None:
         """Remember who has got the alerts, until all have."""
         for alert in alerts:
             before = self._reached.pop(alert.alert_id, set())
             if not is_done:
-                self._reached[alert.alert_id] = before | reached
+                self._reached[alert.alert_id] = before | set(reached)
         while len(self._reached) > REMEMBERED:
             self._reached.popitem(last=False)
 
-    @contextmanager
-    def _connected(self) -> Iterator[smtplib.SMTP]:
-        """The server, ready to take a mail; its errors in words."""
-        try:
-            with self._greeted() as server:
-                yield server
-        except smtplib.SMTPResponseException as error:
-            permanent = 500 <= error.smtp_code < 600 and not isinstance(error, smtplib.SMTPAuthenticationError)
-            said = f"{self._place} refuses: {_reply(error.smtp_code, error.smtp_error)}"
-            raise SinkError(said, permanent=permanent) from error
-        except (smtplib.SMTPException, OSError) as error:
-            why = escape.label(str(error.strerror if isinstance(error, OSError) and error.strerror else error), 200)
-            raise SinkError(f"{self._place} cannot be used: {why or type(error).__name__}") from error
 
-    def _greeted(self) -> smtplib.SMTP:
-        """A connection, encrypted where the server can, logged in where a user is given."""
-        place = self._server
-        tls = ssl.create_default_context()
-        if place.is_local:
-            tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-        if place.is_tls:
-            server: smtplib.SMTP = smtplib.SMTP_SSL(place.host, place.port, timeout=self._timeout, context=tls)
-        else:
-            server = smtplib.SMTP(place.host, place.port, timeout=self._timeout)
-        try:
-            self._prepare(server, tls)
-        except BaseException:
-            server.close()
-            raise
-        return server
-
-    def _prepare(self, server: smtplib.SMTP, tls: ssl.SSLContext) -> None:
-        place = self._server
-        server.ehlo()
-        if not place.is_tls and server.has_extn("starttls"):
-            server.starttls(context=tls)
-            server.ehlo()
-        if place.user is None:
-            return
-        if place.password is None:
-            raise SinkError(f"{self._place}: no password for {escape.label(place.user)}; set {PASSWORD}")
-        if not isinstance(server.sock, ssl.SSLSocket) and not place.is_local:
-            raise SinkError(f"{self._place} offers no encryption, so the password is not sent; use smtps://")
-        server.login(place.user, place.password)
+def _by_user(alerts: Sequence[Alert]) -> Mapping[str, list[Alert]]:
+    """The alerts of each user."""
+    found: dict[str, list[Alert]] = {}
+    for alert in alerts:
+        found.setdefault(alert.user, []).append(alert)
+    return found
 
 
-def _sent(
-    server: smtplib.SMTP, message: bytes, sender: str, recipients: Sequence[str]
-) -> Mapping[str, tuple[int, bytes]]:
-    """Who was refused of the recipients, with the code and words of the server."""
-    try:
-        return server.sendmail(sender, recipients, message)
-    except smtplib.SMTPRecipientsRefused as error:
-        return dict(error.recipients)
+def _to(person: Person, alerts: Sequence[Alert]) -> Mailing:
+    return Mailing("user", alerts, [person.address], person.name)
 
 
-def _accept(reply: tuple[int, bytes], about: str) -> None:
-    """Raise unless the server said yes."""
-    code, words = reply
-    if code not in (250, 251):
-        raise smtplib.SMTPResponseException(code, f"{about}: {words.decode(errors='replace')}")
+def _untold(users: Sequence[str]) -> str:
+    """That users were not told."""
+    names = ", ".join(escape.label(user) for user in users[:MOST_NAMED])
+    more = f" and {len(users) - MOST_NAMED:,} more" if len(users) > MOST_NAMED else ""
+    many = "1 user was" if len(users) == 1 else f"{len(users):,} users were"
+    return f"{many} not told, since no address is known: {names}{more}"
 
 
-def _refusals(refused: Mapping[str, tuple[int, bytes]]) -> str:
-    said = "; ".join(f"{recipient}: {_reply(*reply)}" for recipient, reply in refused.items())
-    return f"refused {said}"
+def _options(query: str) -> dict[str, str]:
+    """What stands behind the `?` of an address."""
+    given = parse_qs(query)
+    for name in given:
+        if name not in OPTIONS:
+            known = ", ".join(OPTIONS)
+            raise UsageError(f'mailto: no option "{escape.label(name)}". Known: {known}.{nearest(name, OPTIONS)}')
+    return {name: values[0] for name, values in given.items()}
 
 
-def _reply(code: int, words: bytes | str) -> str:
-    """What a server said, harmless."""
-    text = words.decode(errors="replace") if isinstance(words, bytes) else str(words)
-    return f"{code} {escape.label(text, 200)}"
-
-
-def _address(text: str) -> Address:
-    """A mail address, such as `ann@example.com`.
+def _usable(whom: Recipients) -> Sequence[str]:
+    """What there is to say of recipients.
 
     Raises
     ------
     UsageError
-        If it is none.
+        If their directory cannot be read.
     """
-    local, _, domain = text.strip().rpartition("@")
-    if not _ADDRESS.fullmatch(text.strip()):
-        raise UsageError(f'mailto: expected addresses such as ann@example.com, found "{escape.label(text)}"')
-    return Address(username=local, domain=domain)
+    try:
+        return list(whom.said())
+    except SinkError as error:
+        raise UsageError(str(error)) from error
 
 
 def _own() -> Address:
