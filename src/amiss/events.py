@@ -32,6 +32,7 @@ OPTIONAL_SCHEMA: Final[dict[str, pl.DataType]] = {
     "city": pl.String(),
     "latitude": pl.Float64(),
     "longitude": pl.Float64(),
+    "provider": pl.String(),
     "user_agent": pl.String(),
     "device": pl.String(),
     "amount_cents": pl.Int64(),

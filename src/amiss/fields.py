@@ -83,6 +83,7 @@ class FieldChoice:
     city: str | None = None
     latitude: str | None = None
     longitude: str | None = None
+    provider: str | None = None
     user_agent: str | None = None
     device: str | None = None
     amount_cents: str | None = None
@@ -265,6 +266,10 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "city": words("city city_name geo_city town"),
     "latitude": words("latitude lat geo_lat"),
     "longitude": words("longitude lon lng long geo_lon"),
+    "provider": words(
+        "provider isp asn as_number as_org as_name as_organization asn_org autonomous_system_number "
+        "autonomous_system_organization network_provider"
+    ),
     "user_agent": words("user_agent useragent agent http_user_agent browser ua"),
     "device": words("device device_id device_name hostname host_name machine computer workstation terminal_id"),
     "amount_cents": words("amount_cents amount price total tx_amount value_cents"),

@@ -1,0 +1,170 @@
+"""Databases that tell where addresses are, in MaxMind's format: GeoLite2, GeoIP2, DB-IP, IPinfo and the like."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from amiss.countries import country_code
+from amiss.errors import ConfigError, MissingExtraError
+from amiss.zones import is_zone
+
+if TYPE_CHECKING:
+    from maxminddb import Reader
+
+_LOG: Final = logging.getLogger(__name__)
+
+_COUNTRY: Final = (
+    "country.iso_code", "country_code", "country", "country_iso_code", "registered_country.iso_code", "country.names.en"
+)  # fmt: skip
+_CITY: Final = ("city.names.en", "city", "city_name")
+_LATITUDE: Final = ("location.latitude", "latitude", "lat")
+_LONGITUDE: Final = ("location.longitude", "longitude", "lng", "lon")
+_ZONE: Final = ("location.time_zone", "timezone", "time_zone")
+_NUMBER: Final = ("autonomous_system_number", "traits.autonomous_system_number", "asn", "as_number")
+_NAME: Final = (
+    "autonomous_system_organization", "traits.autonomous_system_organization", "as_name", "isp", "organization"
+)  # fmt: skip
+"""Where makers of databases write what."""
+
+
+class Found(NamedTuple):
+    """What databases tell of an address; what they do not is empty, NaN for coordinates."""
+
+    country: str = ""
+    city: str = ""
+    latitude: float = math.nan
+    longitude: float = math.nan
+    zone: str = ""
+    provider: str = ""
+    organization: str = ""
+
+
+class GeoDatabase:
+    """A database that is there as a file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it is no database of this format.
+    MissingExtraError
+        If maxminddb is not installed.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._reader = _opened(path)
+        self._sizes = (4,) if self._reader.metadata().ip_version == 4 else (4, 16)
+        self._damaged = False
+
+    def look_up(self, address: str, size: int) -> Found:
+        """What the database tells of an address of this many bytes; a damaged entry tells nothing."""
+        if size not in self._sizes:
+            return Found()
+        from maxminddb import InvalidDatabaseError
+
+        try:
+            entry = self._reader.get(address)
+        except (InvalidDatabaseError, ValueError, OSError, UnicodeDecodeError) as error:
+            self._warn(error)
+            return Found()
+        return found_in(entry) if isinstance(entry, dict) else Found()
+
+    def _warn(self, error: Exception) -> None:
+        """Say once that entries are damaged."""
+        if not self._damaged:
+            self._damaged = True
+            _LOG.warning("%s is damaged, what it holds of some addresses is lost. Get it anew: %s", self.path, error)
+
+
+def _opened(path: str) -> Reader:
+    try:
+        import maxminddb
+    except ImportError as error:
+        raise MissingExtraError("telling where addresses are", "login") from error
+    if not Path(path).is_file():
+        raise ConfigError("there is no such file. Give geoip the path of a database in MaxMind's format", file=path)
+    try:
+        return maxminddb.open_database(path)
+    except (maxminddb.InvalidDatabaseError, ValueError, UnicodeDecodeError) as error:
+        raise ConfigError("expected a database in MaxMind's format (.mmdb), but it is not", file=path) from error
+    except OSError as error:
+        raise ConfigError(f"expected a database, but {error.strerror or error}", file=path) from error
+
+
+def found_in(entry: dict[str, Any]) -> Found:
+    """What an entry of a database tells, whoever made it.
+
+    Examples
+    --------
+    >>> found_in({"country": {"iso_code": "UA"}, "location": {"latitude": 50.45, "longitude": 30.52}})[:4]
+    ('UA', '', 50.45, 30.52)
+    >>> found_in({"asn": "AS64500", "as_name": "Example"}).provider
+    'AS64500'
+    """
+    latitude, longitude = coordinates(_first(entry, _LATITUDE), _first(entry, _LONGITUDE))
+    zone = _text(_first(entry, _ZONE))
+    number = _text(_first(entry, _NUMBER)).upper().removeprefix("AS")
+    return Found(
+        country_code(_text(_first(entry, _COUNTRY))),
+        _text(_first(entry, _CITY)),
+        latitude,
+        longitude,
+        zone if zone and is_zone(zone) else "",
+        f"AS{number}" if number.isdecimal() and number.strip("0") else "",
+        _text(_first(entry, _NAME)),
+    )
+
+
+def _first(entry: dict[str, Any], paths: Sequence[str]) -> object:
+    """The first value there is at any of the paths."""
+    for path in paths:
+        value: object = entry
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, dict):
+            return value
+    return None
+
+
+def _text(value: object) -> str:
+    return str(value).strip()[:100] if isinstance(value, str | int) else ""
+
+
+def coordinates(latitude: object, longitude: object) -> tuple[float, float]:
+    """Both coordinates in degrees, or twice NaN where they are none; 0, 0 is how many write that they know nothing.
+
+    Examples
+    --------
+    >>> coordinates("50.45", 30.52), coordinates(91.0, 0.0), coordinates(0, 0), coordinates(None, 1)
+    ((50.45, 30.52), (nan, nan), (nan, nan), (nan, nan))
+    """
+    try:
+        north, east = float(str(latitude)), float(str(longitude))
+    except ValueError:
+        return math.nan, math.nan
+    if not (abs(north) <= 90.0 and abs(east) <= 180.0) or (north == 0.0 and east == 0.0):
+        return math.nan, math.nan
+    return north, east
+
+
+def merged(all_found: Sequence[Found]) -> Found:
+    """What several databases tell together: of each thing the first that is told; coordinates and zone go together.
+
+    Examples
+    --------
+    >>> merged([Found(country="UA"), Found(country="PL", city="Kyiv", provider="AS64500")])[:2]
+    ('UA', 'Kyiv')
+    """
+    if len(all_found) == 1:
+        return all_found[0]
+    located = next((one for one in all_found if not math.isnan(one.latitude)), Found())
+    told: dict[str, Any] = {
+        name: next((value for one in all_found if (value := getattr(one, name))), "")
+        for name in ("country", "city", "zone", "provider", "organization")
+    }
+    zone = located.zone or told.pop("zone")
+    return Found(**(told | {"zone": zone, "latitude": located.latitude, "longitude": located.longitude}))
