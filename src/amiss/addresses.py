@@ -6,7 +6,6 @@ import ipaddress
 import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -89,7 +88,6 @@ def network_of(address: bytes) -> str:
     return f"{spelled(address[:6] + bytes(10))}/48" if address else ""
 
 
-@lru_cache(10_000)
 def is_address(text: str) -> bool:
     """Whether a text is an address, maybe with what logs write around it.
 

@@ -18,7 +18,6 @@ _UNKNOWN: Final = frozenset(
 """Words for no country, and the codes that databases and proxies give to addresses that are in none."""
 
 
-@lru_cache(10_000)
 def country_code(text: str | None) -> str:
     """The ISO 3166 code of a country's name or code, in capitals; "" where the text names none.
 
@@ -29,7 +28,11 @@ def country_code(text: str | None) -> str:
     >>> [country_code(text) for text in ("us", "DEU", "The Ukraine", "Côte d'Ivoire", "UK", "Atlantis", "unknown")]
     ['US', 'DE', 'UA', 'CI', 'GB', 'ATLANTIS', '']
     """
-    name = (text or "").strip()[:_LIMIT]
+    return _code((text or "").strip()[:_LIMIT])
+
+
+@lru_cache(10_000)
+def _code(name: str) -> str:
     if name.lower() in _UNKNOWN:
         return ""
     return _codes().get(_folded(name)) or name.upper()[:_LIMIT]

@@ -29,7 +29,6 @@ class Device(NamedTuple):
     device: str = ""
 
 
-@lru_cache(_KNOWN)
 def device_of(agent: str | None) -> Device:
     """The browser and the device that a user agent names.
 
@@ -49,12 +48,16 @@ def device_of(agent: str | None) -> Device:
     >>> device_of("curl/8.5.0")[1:], device_of("AcmeSync/3.1 beta")[1:], device_of("-")
     (('curl 8', 'curl'), ('AcmeSync 3', 'AcmeSync'), Device(agent='', browser='', device=''))
     """
-    text = tidy_agent(agent)
-    if not text:
+    return _recalled(tidy_agent(agent))
+
+
+@lru_cache(_KNOWN)
+def _recalled(agent: str) -> Device:
+    if not agent:
         return Device()
-    family, major, system = _parsed(text)
+    family, major, system = _parsed(agent)
     device = f"{family}, {system}" if system else family
-    return Device(text, f"{family} {major}" if major else family, device)
+    return Device(agent, f"{family} {major}" if major else family, device)
 
 
 def device_named(name: str | None) -> Device:

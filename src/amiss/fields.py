@@ -1,14 +1,14 @@
 """Which raw column of a log plays which role: presets, inference from names and values, and what the user pins.
 
 A column is written as a name (`user`), a path into nested records (`user.name`), alternatives of which the first that
-holds something counts (`user.name|user.id`), or two columns side by side (`{date} {time}`).
+holds something counts (`user.name|user.id`), or two columns side by side (`{date} {time}`). What stands behind a
+leading `=` is no column but what all rows have (`=login`).
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import ipaddress
 import json
 import re
 import tomllib
@@ -20,6 +20,7 @@ from typing import Final
 import polars as pl
 
 from amiss import times
+from amiss.addresses import is_address
 from amiss.errors import ConfigError, EventError, nearest
 from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA
 from amiss.times import TimeFormat
@@ -32,6 +33,12 @@ ROLES: Final = ("time", "user", "action", "outcome", *OPTIONAL_SCHEMA)
 
 USER_LIMIT: Final = 256
 """Characters of a user's name that are kept."""
+
+CONSTANT: Final = "="
+"""What a written column begins with that is no column, but the same text for all rows."""
+
+LOGIN: Final = f"{CONSTANT}login"
+"""The action of logs that tell who came when and from where, but not what they did."""
 
 EMPTY_ACTION: Final = "(empty)"
 REST_LIMIT: Final = 32
@@ -106,13 +113,15 @@ class FieldChoice:
 
 
 def raw_names(column: str) -> tuple[str, ...]:
-    """The raw columns that a written column is made of.
+    """The raw columns that a written column is made of; none where it is a constant.
 
     Examples
     --------
-    >>> raw_names("user.name|user.id"), raw_names("{date} {time}"), raw_names("user")
-    (('user.name', 'user.id'), ('date', 'time'), ('user',))
+    >>> raw_names("user.name|user.id"), raw_names("{date} {time}"), raw_names("user"), raw_names("=login")
+    (('user.name', 'user.id'), ('date', 'time'), ('user',), ())
     """
+    if column.startswith(CONSTANT):
+        return ()
     braces = re.findall(r"\{([^{}]+)\}", column)
     if braces:
         return tuple(braces)
@@ -141,6 +150,7 @@ PRESETS: Final[dict[str, _Preset]] = {
             "city": "source.geo.city_name|client.geo.city_name",
             "latitude": "source.geo.location.lat|client.geo.location.lat",
             "longitude": "source.geo.location.lon|client.geo.location.lon",
+            "provider": ("source.as.number|source.as.organization.name|client.as.number|client.as.organization.name"),
             "user_agent": "user_agent.original",
             "device": "host.name|device.id",
             "other_user": "user.target.name|destination.user.name",
@@ -161,6 +171,9 @@ PRESETS: Final[dict[str, _Preset]] = {
             "city": "src_endpoint.location.city",
             "latitude": "src_endpoint.location.lat",
             "longitude": "src_endpoint.location.long",
+            "provider": (
+                "src_endpoint.autonomous_system.number|src_endpoint.autonomous_system.name|src_endpoint.location.isp"
+            ),
             "user_agent": "http_request.user_agent",
             "device": "device.hostname|device.uid|device.name",
             "resource": "http_request.url.path|file.path",
@@ -196,6 +209,7 @@ PRESETS: Final[dict[str, _Preset]] = {
             "city": "client.geographicalContext.city",
             "latitude": "client.geographicalContext.geolocation.lat",
             "longitude": "client.geographicalContext.geolocation.lon",
+            "provider": "securityContext.asNumber|securityContext.asOrg|securityContext.isp",
             "user_agent": "client.userAgent.rawUserAgent",
             "device": "client.device",
             "session": "authenticationContext.externalSessionId",
@@ -419,6 +433,8 @@ def infer(
         roles = _from_columns(sample, pinned)
     for role, column in pinned.items():
         roles[role] = _guess(sample, role, column, 1.0)
+    if "action" not in roles and _is_of_logins(roles):
+        roles["action"] = _guess(sample, "action", LOGIN, 0.5)
     if "time" in roles:
         roles["time"] = _with_time_format(sample, roles["time"], choice.time_format, year, now)
     _check_complete(sample, roles, where)
@@ -449,12 +465,23 @@ def fixed(
     return Fields(preset, {role: guesses[role] for role in ROLES if role in guesses}, rest)
 
 
+def _is_of_logins(roles: Mapping[str, RoleGuess]) -> bool:
+    """Whether a log tells when who came, and from where or with what."""
+    others = [roles[role].column for role in ("ip", "country", "user_agent") if role in roles]
+    return "time" in roles and "user" in roles and any(column != roles["user"].column for column in others)
+
+
 def _check_pinned(sample: pl.DataFrame, pinned: Mapping[str, str], where: str) -> None:
     problems = [
         f'there is no column "{name}" for {role}.{nearest(name, sample.columns)}'
         for role, column in pinned.items()
         for name in raw_names(column)
         if name not in sample.columns
+    ]
+    problems += [
+        f'{role} is pinned to nothing: behind "=" belongs the text that all rows have, as in "=login".'
+        for role, column in pinned.items()
+        if column == CONSTANT
     ]
     if problems:
         head = f"{where}: " if where else ""
@@ -471,7 +498,8 @@ def _check_complete(sample: pl.DataFrame, roles: Mapping[str, RoleGuess], where:
     toml = ", ".join(f'{role} = "{name}"' for role in missing)
     raise EventError(
         f"{head}no column looks like the {' or the '.join(missing)} of an event.\n{_found(sample)}\n"
-        f"Name it: {options}, or in amiss.toml under [fields]: {toml}"
+        f"Name it: {options}, or in amiss.toml under [fields]: {toml}\n"
+        'What all rows have is given behind "=": a log of nothing but logins is read with --action "=login"'
     )
 
 
@@ -506,7 +534,7 @@ def ascii_safe(value: str) -> str:
 
 
 def _guess(sample: pl.DataFrame, role: str, column: str, confidence: float, reading: str = "") -> RoleGuess:
-    if role == "outcome" and not reading:
+    if role == "outcome" and not reading and not column.startswith(CONSTANT):
         reading = _reading_of(sample, column)
     if role == "amount_cents" and not reading:
         reading = "cents" if "cents" in column.lower() else "decimal"
@@ -623,7 +651,7 @@ def _plain(name: str) -> str:
 def _score(sample: pl.DataFrame, role: str, name: str) -> float:
     """How well a column suits a role, 0..1."""
     plain = _plain(name)
-    if name == "position" or plain in _HIDDEN:
+    if name == "position" or name.startswith(CONSTANT) or plain in _HIDDEN:
         return 0.0
     values = sample[name]
     if values.null_count() == len(values):
@@ -691,21 +719,6 @@ def _outcome_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
     return by_name * known / len(values) if values and known >= 0.5 * len(values) else 0.0
 
 
-def is_address(text: str) -> bool:
-    """Whether the text is an IPv4 or IPv6 address.
-
-    Examples
-    --------
-    >>> is_address("10.0.0.1"), is_address("2001:db8::1"), is_address("web.example.org")
-    (True, True, False)
-    """
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _ip_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
     values = [value for value in texts(sample, name).drop_nulls().unique().head(50).to_list() if value]
     if not values or sum(map(is_address, values)) < _LOOKS * len(values) or sample[name].dtype.is_numeric():
@@ -735,6 +748,8 @@ _VALUE_CHECKS: Final[dict[str, Callable[[pl.DataFrame, str, float], float]]] = {
 
 def texts(raw: pl.DataFrame, column: str) -> pl.Series:
     """A written column as texts: whole numbers without a point, NaN and absent raw columns as null."""
+    if column.startswith(CONSTANT):
+        return pl.repeat(column.removeprefix(CONSTANT), len(raw), dtype=pl.String, eager=True).alias(column)
     parts = [_as_text(raw[name]) for name in raw_names(column) if name in raw.columns]
     if not parts:
         return pl.Series(column, [None] * len(raw), dtype=pl.String)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -21,6 +22,8 @@ from amiss.errors import ConfigError
 from amiss.events import OPTIONAL_SCHEMA
 from amiss.geo import Found, GeoDatabase, coordinates, merged
 from amiss.zones import hour_of_week, hours_of_week, zone_of
+
+_LOG: Final = logging.getLogger(__name__)
 
 LOGIN_ACTIONS: Final = (
     r"(?:^|[^a-z])(?:log|sign)(?:ged|ed)?[ _-]?(?:in|on)(?:$|[^a-z])"
@@ -69,6 +72,7 @@ _PLACE_SCHEMA: Final[dict[str, pl.DataType]] = {
 }  # fmt: skip
 _PLACE_ROLES: Final = ("ip", "country", "city", "latitude", "longitude", "provider")
 _KNOWN: Final = 65_536
+_MOST_OPENED: Final = 16
 _TEXT_LIMIT: Final = 100
 _SHORT: Final = 200
 _NUMBERED: Final = re.compile(
@@ -120,6 +124,12 @@ class Told(NamedTuple):
     longitude: float | None = None
     provider: str | None = None
 
+    def short(self) -> Told:
+        """The same, texts that somebody made long cut, so that remembering them takes little memory."""
+        if sum(map(len, filter(None, (self.address, self.country, self.city, self.provider)))) <= _TEXT_LIMIT:
+            return self
+        return Told(*(value[:_TEXT_LIMIT] if isinstance(value, str) else value for value in self))
+
 
 class Places:
     """Tells places of addresses, by databases and by files of ranges that say little of where somebody is.
@@ -151,7 +161,7 @@ class Places:
 
     def place(self, told: Told) -> Place:
         """The place of an address; what the log tells counts more than what databases do."""
-        return self._recalled(told)
+        return self._recalled(told.short())
 
     def _place(self, told: Told) -> Place:
         number = packed(told.address)
@@ -179,15 +189,37 @@ class Places:
         return merged([database.look_up(address, size) for database in self._databases])
 
 
+_OPENED: Final[dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[tuple[tuple[int, int, int], ...], Places]]] = {}
+
+
 def places(geoip: Paths = (), wide: Paths = ()) -> Places:
-    """What tells places by these files; the same as before as long as they are the same."""
-    first, second = _paths(geoip), _paths(wide)
-    return _places(first, second, tuple(_stamp(path) for path in (*first, *second)))
+    """What tells places by these files, opened once and again when they change.
+
+    Where new ones cannot be used, it goes on with the old ones and says so in the log.
+
+    Raises
+    ------
+    ConfigError
+        If a file is not there, or is not what it should be, from the beginning.
+    """
+    key = _paths(geoip), _paths(wide)
+    known = _OPENED.get(key)
+    stamps = tuple(_stamp(path, known=known is not None) for path in (*key[0], *key[1]))
+    if known is None or known[0] != stamps:
+        if len(_OPENED) >= _MOST_OPENED:
+            _OPENED.clear()
+        known = _OPENED[key] = (stamps, _opened(*key, known[1] if known else None))
+    return known[1]
 
 
-@lru_cache(8)
-def _places(geoip: tuple[str, ...], wide: tuple[str, ...], _stamps: tuple[tuple[int, int, int], ...]) -> Places:
-    return Places(geoip, wide)
+def _opened(geoip: Sequence[str], wide: Sequence[str], before: Places | None) -> Places:
+    try:
+        return Places(geoip, wide)
+    except ConfigError as error:
+        if before is None:
+            raise
+        _LOG.warning("going on with what was there before: %s", error)
+        return before
 
 
 def _paths(paths: Paths) -> tuple[str, ...]:
@@ -195,19 +227,15 @@ def _paths(paths: Paths) -> tuple[str, ...]:
     return tuple(os.fspath(path) for path in one if os.fspath(path))
 
 
-_STAMPS: Final[dict[str, tuple[int, int, int]]] = {}
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    """Tells whether a file changed. One that has gone is as it was: it may just be being replaced."""
+def _stamp(path: str, *, known: bool) -> tuple[int, int, int]:
+    """Tells whether a file changed."""
     try:
         state = Path(path).stat()
     except OSError as error:
-        if path in _STAMPS:
-            return _STAMPS[path]
+        if known:
+            return 0, 0, 0
         raise ConfigError(f"expected a database or a list of networks, but {error.strerror}", file=path) from error
-    _STAMPS[path] = (state.st_mtime_ns, state.st_size, state.st_ino)
-    return _STAMPS[path]
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def _operator(provider: str | None) -> str:
@@ -347,7 +375,8 @@ def _number(value: object) -> float | None:
 
 
 def _device(agent: str | None, device: str | None) -> Device:
-    return device_of(agent) if agent else device_named(device)
+    found = device_of(agent)
+    return found if found.agent else device_named(device)
 
 
 def is_login(action: str, actions: str = LOGIN_ACTIONS) -> bool:
