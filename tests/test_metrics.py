@@ -180,7 +180,7 @@ def test_a_host_that_is_not_this_machine_is_refused(metrics: Metrics, host: str)
 )
 def test_an_address_that_makes_no_sense_is_refused(address: str):
     """With an example of one that does."""
-    with pytest.raises(UsageError, match=r"metrics need HOST:PORT, such as 127\.0\.0\.1:9464"):
+    with pytest.raises(UsageError, match=r"expected HOST:PORT, such as 127\.0\.0\.1:9464"):
         where(address)
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 
 from amiss.cli import main
-from amiss.cli.watching import _stopped_by_signals
+from amiss.cli.watching import stopped_by_signals
 from amiss.store import Store
 
 HOSTILE = "=1\x1b[2J\r\nBcc: eve@example.com\u202e<script>@everyone"
@@ -457,7 +457,7 @@ def test_a_signal_ends_a_watch_cleanly_with_figures_on_the_way(
 def test_the_second_signal_has_its_usual_effect():
     """The first one only asks to stop."""
     stop, before = threading.Event(), signal.getsignal(signal.SIGTERM)
-    with _stopped_by_signals(stop):
+    with stopped_by_signals(stop):
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(1)
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

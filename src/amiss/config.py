@@ -1,7 +1,7 @@
 """Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
 
-Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]`, `[watch]` and one
-`[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
+Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]`, `[watch]`, `[feedback]` and
+one `[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from amiss.decide import Budget
 from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
 from amiss.fields import FieldChoice
+from amiss.metrics import where
 from amiss.severity import Severity
+from amiss.sinks.links import DAYS, checked_url
 
 DEFAULT_FILE: Final = "amiss.toml"
 """The file that commands read when it lies in the working directory and no other is named."""
+
+LISTEN: Final = "127.0.0.1:8484"
+"""Where the endpoint for feedback listens unless told otherwise: this machine's alone."""
 
 _UNIT_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_SECONDS: Final = 36_500.0 * 86_400.0
@@ -143,21 +148,31 @@ class WatchSettings(_Section):
     strict: bool = False
 
 
+class FeedbackSettings(_Section):
+    """`[feedback]`: the links in mails, and the endpoint behind them."""
+
+    url: Annotated[str, AfterValidator(_understood(checked_url))] | None = None
+    days: Annotated[int, Field(ge=1, le=3650)] = DAYS
+    listen: Annotated[str, AfterValidator(_understood(where))] = LISTEN
+
+
 class _File(_Section):
     fields: dict[str, Any] = {}
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     detector: dict[str, dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All settings of a run: `fields`, `scan`, `watch`, and the parameters of detectors other than their defaults."""
+    """All settings of a run: by section, and the parameters of detectors other than their defaults."""
 
     fields: FieldSettings = dataclasses.field(default_factory=ROLES_AND_TIMES)
     scan: ScanSettings = dataclasses.field(default_factory=ScanSettings)
     watch: WatchSettings = dataclasses.field(default_factory=WatchSettings)
     detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    feedback: FeedbackSettings = dataclasses.field(default_factory=FeedbackSettings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +224,9 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
     mistakes += [*_field_mistakes(whole.fields), *_detectors_mistakes(whole)]
     if mistakes:
         raise _error(mistakes, text, file)
-    return Settings(ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detector)
+    return Settings(
+        ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detector, whole.feedback
+    )
 
 
 def detectors(

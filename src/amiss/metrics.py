@@ -283,6 +283,6 @@ def where(address: str) -> tuple[str, int]:
     port = int(match["port"]) if match else 65_536
     if match is None or port > 65_535:
         raise UsageError(
-            f'metrics need HOST:PORT, such as 127.0.0.1:9464, with a port up to 65535. Found: "{label(address)}"'
+            f'expected HOST:PORT, such as 127.0.0.1:9464, with a port up to 65535. Found: "{label(address)}"'
         )
     return (match["host"] or LOOPBACK).strip("[]"), port

@@ -75,7 +75,7 @@ def _detectors(
     return config.detectors(names or BY_DEFAULT, parameters, cap=wanted.cap)
 
 
-def opened_sinks(wanted: config.WatchSettings, state: Path) -> list[Sink]:
+def opened_sinks(wanted: config.WatchSettings, state: Path, answers: config.FeedbackSettings) -> list[Sink]:
     """The sinks that settings name; standard output where they name none.
 
     Raises
@@ -83,7 +83,8 @@ def opened_sinks(wanted: config.WatchSettings, state: Path) -> list[Sink]:
     UsageError, MissingExtraError
         If one cannot be opened.
     """
-    return [open_sink(url, digest=wanted.digest, state=str(state)) for url in wanted.alert or ["console:"]]
+    given: dict[str, Any] = {"state": str(state), "feedback": answers.url, "feedback_days": answers.days}
+    return [open_sink(url, digest=wanted.digest, **given) for url in wanted.alert or ["console:"]]
 
 
 @dataclass
@@ -267,7 +268,7 @@ def opened(
     """
     wanted = settings.watch
     is_new = not state.exists()
-    sinks = opened_sinks(wanted, state) if judge else []
+    sinks = opened_sinks(wanted, state, settings.feedback) if judge else []
     with ExitStack() as stack:
         source = open_source()
         store = stack.enter_context(Store.open(state))
@@ -382,10 +383,11 @@ def _span(seconds: float) -> str:
     return f"{max(seconds, 0.0):,.0f} s"
 
 
-def tried(sink_url: str, state: Path | None, digest: str | None) -> str:
+def tried(sink_url: str, state: Path | None, digest: str | None, answers: config.FeedbackSettings) -> str:
     """What was found when a sink was tried, or what is wrong with it."""
     try:
-        sink = open_sink(sink_url, digest=digest, state=None if state is None else str(state))
+        place = None if state is None else str(state)
+        sink = open_sink(sink_url, digest=digest, state=place, feedback=answers.url, feedback_days=answers.days)
     except AmissError as error:
         return f"problem: {error}"
     try:

@@ -59,7 +59,7 @@ def _found(sources: list[str], state: Path | None, settings: Settings, users: in
     for source in sources:
         yield from _source(source, settings, users)
     for sink in settings.watch.alert:
-        yield tried(sink, state, settings.watch.digest)
+        yield tried(sink, state, settings.watch.digest, settings.feedback)
     if state is not None:
         yield from state_found(state)
 

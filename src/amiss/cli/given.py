@@ -23,7 +23,7 @@ def settings_of(file: Path | None, *flags: object) -> Settings:
     fields = settings.fields.model_copy(update=override(settings.fields, *flags))
     scan = settings.scan.model_copy(update=override(settings.scan, *flags))
     watch = settings.watch.model_copy(update=override(settings.watch, *flags))
-    return Settings(fields, scan, watch, settings.detector)
+    return Settings(fields, scan, watch, settings.detector, settings.feedback)
 
 
 def reader(settings: Settings) -> Reader:

@@ -139,14 +139,14 @@ def _run(service: Service, *, quiet: bool) -> Report:
     """Watch until told to stop; the first signal stops it after the batch at hand, the second one at once."""
     stop = threading.Event()
     with ExitStack() as stack:
-        stack.enter_context(_stopped_by_signals(stop))
+        stack.enter_context(stopped_by_signals(stop))
         if not quiet and sys.stderr.isatty():
             stack.enter_context(_status(service.status))
         return service.run(stop)
 
 
 @contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
+def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
     """While it lasts, SIGINT and SIGTERM set `stop`; a second one has its usual effect."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()

@@ -68,7 +68,15 @@ class Sink(Protocol):
         ...
 
 
-def open_sink(url: str, *, digest: str | timedelta | None = None, state: str | None = None, **settings: object) -> Sink:
+def open_sink(
+    url: str,
+    *,
+    digest: str | timedelta | None = None,
+    state: str | None = None,
+    feedback: str | None = None,
+    feedback_days: int | None = None,
+    **settings: object,
+) -> Sink:
     """The sink at an address.
 
     Parameters
@@ -80,6 +88,8 @@ def open_sink(url: str, *, digest: str | timedelta | None = None, state: str | N
         Alerts are collected for so long, and delivered together; see :mod:`amiss.outbox`.
     state
         The file that `amiss` keeps its state in: sinks for people name it in the command for feedback.
+    feedback, feedback_days
+        Where `amiss serve --feedback` is reached, and how long links to it are good: mails have links then.
     settings
         Those of the sink, such as `secret` of a webhook or `smtp` of a mail.
 
@@ -102,7 +112,8 @@ def open_sink(url: str, *, digest: str | timedelta | None = None, state: str | N
     opener = _opener(address.scheme)
     known = _settings_of(opener)
     _check_settings(settings, known, address)
-    given = settings | ({"state": state} if "state" in known else {})
+    common = {"state": state, "feedback": feedback, "feedback_days": feedback_days}
+    given = settings | {name: value for name, value in common.items() if name in known and value is not None}
     sink = opener(address.url, **given)
     every = address.digest if digest is None else _span(digest)
     return sink if every is None else Digest(sink, every)
