@@ -295,6 +295,67 @@ def marketplace(
         say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
 
 
+@simulate.command()
+def logins(
+    *,
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="Users in all.")] = 1000,
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="Days to simulate.")] = 60,
+    seed: Annotated[int, typer.Option(metavar="N", help="Where the random numbers begin.")] = 42,
+    date: Annotated[
+        datetime | None,
+        typer.Option(parser=_first_day, metavar="DATE", help="The first day, or yesterday. (default 2026-02-02)"),
+    ] = None,
+    attack_rate: Annotated[
+        float, typer.Option(min=0, max=0.5, metavar="R", help="Attackers' logins per login of a user.")
+    ] = 0.001,
+    attacks: Annotated[
+        str, typer.Option(metavar="KINDS", help="Kinds of attacks, of each of which there are as many.")
+    ] = "world,country,spray,theft",
+    attacks_after: Annotated[int, typer.Option(min=0, metavar="N", help="Days without attacks at first.")] = 0,
+    other_actions: Annotated[
+        float, typer.Option(min=0, metavar="R", help="Other events per login, logouts among them.")
+    ] = 0.0,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The log: .jsonl or .csv, also with .gz; - is stdout."),
+    ] = Path("-"),
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write which events are attackers' there, as CSV.")
+    ] = None,
+    ranges: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the networks of VPN exits there, one a line.")
+    ] = None,
+    carriers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the networks of mobile carriers there, one a line.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages.")] = False,
+) -> None:
+    """Simulate logins of users all over the world, and of a few attackers.
+
+    Users travel, buy phones, update browsers, share offices and use VPNs. Attackers come from any other country
+    (world), from the user's own (country), try many users from a few addresses (spray), or take over sessions (theft).
+    """
+    from amiss.simulate.logins import FIRST_DATE as MONDAY
+    from amiss.simulate.logins import write_logins
+
+    report = write_logins(
+        "-" if str(output) == "-" else output,
+        users=users,
+        days=days,
+        seed=seed,
+        date=date.date() if date is not None else MONDAY,
+        attack_rate=attack_rate,
+        attacks=[kind.strip() for kind in attacks.split(",") if kind.strip()],
+        attacks_after=attacks_after,
+        other_actions=other_actions,
+        truth=truth,
+        ranges=ranges,
+        carriers=carriers,
+    )
+    if not quiet:
+        say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
+
+
 def _refuse_with_live(names: list[str]) -> None:
     """Refuse options of a log that is written at once."""
     if names:

@@ -10,7 +10,6 @@ simulator is modelled on: the same log comes out, event for event.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -19,7 +18,6 @@ import sys
 import time
 from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import date as Date  # noqa: N812 - `date` is the parameter that callers set
@@ -29,9 +27,10 @@ from itertools import accumulate, islice
 from operator import add
 from pathlib import Path
 from random import Random
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
-from amiss.errors import SinkError, UsageError
+from amiss.errors import UsageError
+from amiss.simulate.outputs import Writable, opened
 from amiss.simulate.profiles import END, Profile, load_profiles
 
 DAY_SECONDS: Final = 86_400
@@ -185,7 +184,7 @@ def write_marketplace(
     plan = _Plan(users, days, seed, date, new_users_per_day, active_users, like_seed)
     _check(plan)
     kinds = load_profiles(profiles)
-    with _opened(output) as file:
+    with opened(output) as file:
         events, seen = _write_log(plan, kinds, file, csv_form=str(output).endswith((".csv", ".csv.gz")))
     if truth is not None:
         _write_truth(truth, kinds, seen)
@@ -254,7 +253,7 @@ def write_live(
     walks = _walks(kinds)
     seconds = float("inf") if days is None else days * float(DAY_SECONDS)
     pace = _Pace(rate, sys.maxsize if events is None else events, seconds, _midnight(date))
-    with _opened(output) as file:
+    with opened(output) as file:
         form = _FORMS[str(output).endswith(".csv"), False]
         file.write(form.header.encode())
         stamp = partial(_live_stamp, json_form=not form.header)
@@ -369,18 +368,6 @@ def _live_texts(form: _Form, names: list[str], walks: _Walks, walk: Iterator[tup
     users = [form.user(name) for name in names]
     for place, action in walk:
         yield users[place] + ends[action]
-
-
-class _Writable(Protocol):
-    """What takes bytes: a file, a compressed file, the standard output."""
-
-    def write(self, text: bytes, /) -> int:
-        """Write the bytes."""
-        ...
-
-    def flush(self) -> None:
-        """Hand on what was written."""
-        ...
 
 
 class _Plan(NamedTuple):
@@ -548,26 +535,8 @@ def _events(plan: _Plan, profiles: Sequence[Profile]) -> Iterator[Event]:
             yield Event(when, day.names[place], *walks.labels[action], types[place])
 
 
-@contextmanager
-def _opened(output: Path | Literal["-"]) -> Iterator[_Writable]:
-    """The output to write to, compressed when its name ends in .gz."""
-    if output == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    try:
-        with Path(output).open("wb") as file:
-            if str(output).endswith(".gz"):
-                with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
-                    yield packed
-            else:
-                yield file
-    except OSError as error:
-        raise SinkError(f"{output} cannot be written: {error.strerror or error}") from error
-
-
 def _write_log(
-    plan: _Plan, profiles: Sequence[Profile], file: _Writable, *, csv_form: bool
+    plan: _Plan, profiles: Sequence[Profile], file: Writable, *, csv_form: bool
 ) -> tuple[int, dict[str, int]]:
     """The number of events written, and the users that had any with their kinds."""
     walks = _walks(profiles)
@@ -672,7 +641,7 @@ def _write_truth(truth: Path, profiles: Sequence[Profile], seen: dict[str, int])
         (user, profiles[kind].name, "true" if profiles[kind].abnormal else "false")
         for user, kind in sorted(seen.items(), key=_by_number)
     ]
-    with _opened(truth) as file:
+    with opened(truth) as file:
         file.write("".join(f"{_cells(*row)}\n" for row in [("user", "type", "abnormal"), *rows]).encode())
 
 
