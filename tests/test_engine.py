@@ -20,7 +20,6 @@ from amiss.events import EVENT_SCHEMA
 from amiss.result import Result, scan
 from amiss.simulate import simulate
 from amiss.sources import open_source
-from amiss.spool import Spool
 from amiss.testing import ListSource
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -173,8 +172,8 @@ def test_parts_in_files_give_the_same_bits(rows_in_memory):
     """A log that does not fit in memory is judged bit for bit as one that does."""
     events = market()
     found = []
-    for spool in (Spool(), Spool(rows_in_memory)):
-        judged = Scan([detector("sequence"), detector("habit")], spool=spool)
+    for rows in (10_000_000, rows_in_memory):
+        judged = Scan([detector("sequence"), detector("habit")], rows_in_memory=rows)
         judged.run([ListSource(events)], [], lambda _: None)
         found.append(judged.standings.sort("period", "user"))
     assert found[0].equals(found[1])

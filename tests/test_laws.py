@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,13 +10,13 @@ import pytest
 from hypothesis import strategies as st
 
 from amiss.baseline import Past
-from amiss.detect import Scores, registry
+from amiss.detect import Names, Plain, Scores, registry
 from amiss.detect.sequence import Sequence as SequenceDetector
 from amiss.detect.sequence import SequenceBaseline
 from amiss.events import EVENT_SCHEMA
 from amiss.sessions import Events
 from amiss.testing import ListSource, check_calibration, check_detector, check_source, draw_chains
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 
 @pytest.mark.parametrize("name", sorted(registry()))
@@ -33,7 +32,7 @@ def test_normal_users_of_any_draw_reach_b_bits_once_in_2_to_the_b(seed: int):
 
 
 @dataclass(frozen=True)
-class Twisted:
+class Twisted(Plain):
     """The sequence detector with one law broken."""
 
     twist: pl.Expr
@@ -62,9 +61,9 @@ class Twisted:
         twisted = events.frame().with_columns(bits=scores.bits).select(bits=self.twist)
         return Scores(twisted["bits"].to_numpy(), scores.surprisal)
 
-    def explain(self, events: Events, baseline: Any, name_of: Callable[[int], str]) -> dict[int, Any]:
+    def explain(self, events: Events, baseline: Any, names: Names) -> dict[int, Any]:
         """As the detector within."""
-        return self.inner.explain(events, baseline, name_of)
+        return self.inner.explain(events, baseline, names)
 
 
 BROKEN = {
@@ -79,7 +78,7 @@ BROKEN = {
 def test_the_check_names_the_law_that_is_broken(law: str):
     """A detector that breaks one law fails, with the name of a law at the head of the message."""
     found = "chunks" if law == "look-ahead" else law  # what looks ahead also depends on where a stream is cut
-    rows = encode_events(events(30), Vocabulary(), Vocabulary())
+    rows = Coding().encode(events(30))
     with pytest.raises(AssertionError, match=f"^{found}: "):
         check_detector(Twisted(BROKEN[law]), st.just(rows), examples=10)
 

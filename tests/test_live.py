@@ -34,7 +34,7 @@ from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES
 from amiss.live import Live
 from amiss.simulate.marketplace import Event
 from amiss.testing import ListSource
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding, Vocabulary
 
 HOUR = timedelta(hours=1)
 HALF = timedelta(hours=12)
@@ -80,9 +80,9 @@ def test_every_event_is_counted_once(events, hours):
 
 def stream(lateness: timedelta = HALF) -> tuple[Live, pl.DataFrame]:
     """A stream and five days of events that come in disorder, with attackers and a silent day."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(disordered(busy(), seed=1), users, actions)
-    return watching.live(users, actions, lateness=lateness), frame
+    codes = Coding()
+    frame = coded(disordered(busy(), seed=1), codes)
+    return watching.live(codes, lateness=lateness), frame
 
 
 def batches(frame: pl.DataFrame, size: int) -> list[pl.DataFrame]:
@@ -141,14 +141,14 @@ def scanned(events: pl.DataFrame, per_day: float = 1.0) -> Scan:
 def check_equal_to_scan(frame: pl.DataFrame, per_day: float) -> int:
     """Fail unless a scan and a stream say the same of all days but the first; how many users were alerted."""
     users = Vocabulary(str(code) for code in range(int(frame["user"].max()) + 1))
-    live = watching.live(users, Vocabulary(map(str, range(99))), per_day=per_day)
+    live = watching.live(Coding(users, Vocabulary(map(str, range(99)))), per_day=per_day)
     taken = live.take(frame)
     periods = [*(closed.period for closed in taken.closed), live.current]
     scan = scanned(frame, per_day)
     for period, day in zip(periods[1:], scan.days[1:], strict=True):
         assert period is not None
         assert (period.day, period.threshold) == (day.day, day.threshold)
-        texts = scan.users.texts().gather(day.standings["user"])
+        texts = scan.coding.users.texts().gather(day.standings["user"])
         told = day.standings.with_columns(user=texts.cast(pl.UInt32)).sort("user")
         now = period.standing.frame()
         assert now["user"].equals(told["user"])
@@ -160,15 +160,15 @@ def check_equal_to_scan(frame: pl.DataFrame, per_day: float) -> int:
 
 def test_a_stream_says_what_a_scan_says():
     """From the second day on: bits, peaks, thresholds and who is alerted are equal bit for bit."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(in_order(busy()), users, actions)
+    codes = Coding()
+    frame = coded(in_order(busy()), codes)
     assert check_equal_to_scan(frame, 1.0) >= 3
 
 
 def test_a_stream_raises_its_threshold_as_a_scan_does():
     """With a small budget past alarms raise the threshold, in both from the same day on and by the same bits."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(in_order(busy(days=7)), users, actions)
+    codes = Coding()
+    frame = coded(in_order(busy(days=7)), codes)
     check_equal_to_scan(frame, 0.01)
     limits = [day.threshold for day in scanned(frame, 0.01).days]
     assert [limit.bits > limit.by_chance for limit in limits] == [False] * 4 + [True] * 3
@@ -189,9 +189,9 @@ def by_appearance(codes: pl.Series) -> pl.Series:
 
 def test_the_first_day_is_learned_and_nobody_told_of():
     """A stream that knows nothing judges nothing."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded([event for event in busy() if event.time.date() < MONDAY + DAY], users, actions)
-    found = judged(watching.live(users, actions), [frame, frame])
+    codes = Coding()
+    frame = coded([event for event in busy() if event.time.date() < MONDAY + DAY], codes)
+    found = judged(watching.live(codes), [frame, frame])
     assert found.alerts == []
     assert found.live.current is not None
     assert found.live.current.panel is None
@@ -199,18 +199,18 @@ def test_the_first_day_is_learned_and_nobody_told_of():
 
 def test_learning_may_take_more_days():
     """With two days to learn, the attacker of the second is not told of, those of later days are."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(busy(), users, actions)
-    told = [judged(watching.live(users, actions, learning=days), [frame]).alerts for days in (1, 2)]
+    codes = Coding()
+    frame = coded(busy(), codes)
+    told = [judged(watching.live(codes, learning=days), [frame]).alerts for days in (1, 2)]
     evil = [sorted({str(alert["user"]) for alert in alerts if "evil" in str(alert["user"])}) for alerts in told]
     assert evil == [["evil1", "evil2", "evil3"], ["evil2", "evil3"]]
 
 
 def test_without_judging_a_stream_only_learns():
     """The counts are the same; nobody is told of."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(busy(), users, actions)
-    learned, told = watching.live(users, actions), watching.live(users, actions)
+    codes = Coding()
+    frame = coded(busy(), codes)
+    learned, told = watching.live(codes), watching.live(codes)
     assert learned.take(frame, judge=False).alerts == []
     told.take(frame)
     for day, counts in told.history.judged.items():
@@ -293,7 +293,7 @@ def told(days: int = 3) -> tuple[Live, list[pl.DataFrame], str]:
     frame = coded_rows(sorted(calm + evil + other))
     names = Vocabulary([f"u{code}" for code in range(40)])
     frames = [frame.filter(pl.col("time").dt.date() == MONDAY + day * DAY) for day in range(days)]
-    return watching.live(names, Vocabulary(map(str, range(9)))), frames, "u7"
+    return watching.live(Coding(names, Vocabulary(map(str, range(9))))), frames, "u7"
 
 
 def alerted(taken: Any) -> set[str]:
@@ -443,14 +443,14 @@ def _as_alert(record: dict[str, Any]) -> Any:
 
 def test_an_alert_says_what_the_user_did_up_to_it():
     """Its events are those of the user on the day, its last one is the alert's time, its bits are where they stood."""
-    users, actions = Vocabulary(), Vocabulary()
-    frame = coded(busy(), users, actions)
-    live = watching.live(users, actions)
+    codes = Coding()
+    frame = coded(busy(), codes)
+    live = watching.live(codes)
     taken = live.take(frame)
     assert len(taken.alerts) >= 3
     for alert in taken.alerts:
         events, threshold = taken.told[alert.alert_id]
-        code = users.find(alert.user)
+        code = codes.users.find(alert.user)
         day = frame.filter(pl.col("user") == code, pl.col("time").dt.date() == alert.period)
         assert events.equals(day[: alert.events].select(*CODED_SCHEMA))
         assert events["time"][-1] == alert.time
@@ -471,8 +471,8 @@ DAYS = 30
 
 def first_notices(events: Sequence[Event]) -> tuple[list[int], set[tuple[str, date]]]:
     """How many users were told of on each of thirty days with a budget of one a day; who, and when."""
-    users, actions = Vocabulary(), Vocabulary()
-    taken = watching.live(users, actions, per_day=1.0).take(coded(events, users, actions))
+    codes = Coding()
+    taken = watching.live(codes, per_day=1.0).take(coded(events, codes))
     told = {(alert.user, alert.period) for alert in taken.alerts}
     return [sum(day == MONDAY + n * DAY for _, day in told) for n in range(DAYS)], told
 

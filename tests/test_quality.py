@@ -55,7 +55,7 @@ def standings(today: pl.DataFrame, learn: pl.DataFrame | None, cap: int = 5) -> 
     scan = Scan([detector(name, cap=cap) for name in BY_DEFAULT])
     hidden = [ListSource(log.drop("type"), rows_at_once=len(log)) for log in (today, learn) if log is not None]
     scan.run(hidden[:1], hidden[1:], lambda _: None)
-    named = scan.standings.with_columns(scan.users.decode(scan.standings["user"]).alias("user"))
+    named = scan.standings.with_columns(scan.coding.users.decode(scan.standings["user"]).alias("user"))
     truth = today.group_by("user").agg(pl.col("type").is_in(list(ABNORMAL)).any().alias("abnormal"))
     return named.select("user", "bits", "peak").join(truth, on="user")
 

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_deltas_come_back_in_order_as_they_were(tmp_path: Path):
         for (_, delta), expected in zip(found, (FIRST, EMPTY, SECOND), strict=True):
             same(delta, expected)
         assert store.progress() == Progress(seq=3, snapshot_seq=0, cursor="5", events=4, users=3, actions=2)
-        assert [texts.to_list() for texts in store.texts()] == [["ann", "bob", "eve"], ["login", "export"]]
+        assert [texts.to_list() for texts in store.texts()] == [["ann", "bob", "eve"], ["login", "export"], []]
 
 
 def test_a_snapshot_takes_the_place_of_the_deltas_it_covers(store: Store):
@@ -197,7 +198,7 @@ def test_texts_of_any_kind_come_back(store: Store):
     """Zeros, quotes, other scripts and empty texts are texts like others."""
     texts = ["", "a\0b", "'; DROP TABLE frames; --", "ünï", "\u202egnp.exe"]
     store.append(Delta(coded(), texts, texts[1:], "\0'"))
-    assert [found.to_list() for found in store.texts()] == [texts, texts[1:]]
+    assert [found.to_list() for found in store.texts()] == [texts, texts[1:], []]
     assert store.progress().cursor == "\0'"
     assert store.verify() == []
 
@@ -481,30 +482,45 @@ def test_a_newer_format_is_refused(store: Store):
     store._run("PRAGMA user_version = 9")
     store.close()
     for write in (True, False):
-        with pytest.raises(StateError, match=r"of format 9, newer .* \(1\).* amiss learn SOURCE --state NEW") as error:
+        with pytest.raises(StateError, match=r"of format 9, newer .* \(2\).* amiss learn SOURCE --state NEW") as error:
             Store.open(store.path, write=write)
-        assert (error.value.stored, error.value.wanted) == ("9", "1")
+        assert (error.value.stored, error.value.wanted) == ("9", "2")
 
 
 def test_an_older_format_is_brought_up_to_date(store: Store, monkeypatch: pytest.MonkeyPatch):
     """By the writer, in one transaction; readers wait for it."""
     store.append(FIRST)
     store.close()
-    monkeypatch.setattr(schema, "FORMAT", 3)
-    with pytest.raises(StateError, match=r"cannot bring to 3. Rebuild it by replay"):
+    monkeypatch.setattr(schema, "FORMAT", 4)
+    with pytest.raises(StateError, match=r"cannot bring to 4. Rebuild it by replay"):
         Store.open(store.path)
-    steps = {1: lambda db: db.execute("CREATE TABLE more (x INTEGER) STRICT")}
+    steps = {2: lambda db: db.execute("CREATE TABLE more (x INTEGER) STRICT")}
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
-    with pytest.raises(StateError, match="cannot bring to 3"):
+    with pytest.raises(StateError, match="cannot bring to 4"):
         Store.open(store.path)
-    steps[2] = lambda db: db.execute("INSERT INTO more VALUES (7)")
-    with pytest.raises(StateError, match="is of format 1, and this version reads 3"):
+    steps[3] = lambda db: db.execute("INSERT INTO more VALUES (7)")
+    with pytest.raises(StateError, match="is of format 2, and this version reads 4"):
         Store.open(store.path, write=False)
     with Store.open(store.path) as migrated:
         assert migrated._one("SELECT x FROM more") == 7
         assert migrated.progress().seq == 1
     with Store.open(store.path, write=False) as reader:
         assert reader.info().seq == 1
+
+
+def test_a_state_of_the_first_format_goes_on(store: Store):
+    """What it holds stays, and texts of contexts can join."""
+    store.append(FIRST)
+    for table, columns in {"progress": ['"values"'], "deltas": ['"values"', "new_values"]}.items():
+        for column in columns:
+            store._run(f"ALTER TABLE {table} DROP COLUMN {column}")
+    store._run("PRAGMA user_version = 1")
+    store.close()
+    with Store.open(store.path) as migrated:
+        same(next(migrated.deltas())[1], FIRST)
+        migrated.append(replace(SECOND, values=["", "UA"]))
+        assert migrated.texts()[2].to_list() == ["", "UA"]
+        assert (migrated.progress().values, migrated.verify()) == (2, [])
 
 
 def test_a_beginning_that_was_cut_off_is_begun_again(tmp_path: Path):
@@ -795,7 +811,7 @@ def test_figures_say_what_is_kept(told: Store):
     told.add_feedback("a1", "false", author="me", time=NOON)
     told.suppress({"user": "bob"}, author="me", reason="", time=NOON)
     info = told.info()
-    assert (info.format, info.seq, info.snapshot_seq, info.cursor) == (1, 2, 1, "5")
+    assert (info.format, info.seq, info.snapshot_seq, info.cursor) == (2, 2, 1, "5")
     assert (info.events, info.users, info.actions, info.deltas) == (4, 3, 2, 1)
     assert (info.periods, info.first_period, info.last_period) == (1, DAY, DAY)
     assert (info.stories, info.alerts_by_severity, info.alerts_hidden) == (1, {"high": 2}, 0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from amiss.errors import EventError
 from amiss.events import CODED_SCHEMA
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding, Vocabulary
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
@@ -84,7 +84,7 @@ def frame(outcome: str) -> pl.DataFrame:
 
 def test_a_coded_frame_has_the_declared_columns() -> None:
     """Coding an event frame gives exactly the coded columns."""
-    coded = encode_events(frame("unknown"), Vocabulary(["ann"]), Vocabulary())
+    coded = Coding(Vocabulary(["ann"])).encode(frame("unknown"))
     assert dict(coded.schema) == CODED_SCHEMA
     assert coded.row(0) == (7, datetime(2026, 1, 1, 12, tzinfo=UTC), 1, 0, 2)
 
@@ -92,4 +92,4 @@ def test_a_coded_frame_has_the_declared_columns() -> None:
 def test_an_outcome_that_is_none_of_the_three_is_an_error() -> None:
     """An outcome outside the declared ones names the nearest."""
     with pytest.raises(EventError, match=r"Found: 'sucess' Did you mean \"success\"\?"):
-        encode_events(frame("sucess"), Vocabulary(), Vocabulary())
+        Coding().encode(frame("sucess"))

@@ -24,7 +24,7 @@ from amiss.simulate.marketplace import Event
 from amiss.simulate.profiles import load_profiles
 from amiss.sources import Cursor, LiveSource, open_live_source
 from amiss.store import Store
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding, Vocabulary
 from amiss.watch import Settings, Watch
 
 MONDAY = date(2026, 1, 5)
@@ -118,13 +118,13 @@ def write_log(path: Path, events: Iterable[Event]) -> Path:
     return path
 
 
-def coded(events: Sequence[Event], users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+def coded(events: Sequence[Event], coding: Coding) -> pl.DataFrame:
     """A coded frame of events."""
     columns = {
         "position": range(1, len(events) + 1),
         "time": [event.time for event in events],
-        "user": users.encode(pl.Series([event.user for event in events], dtype=pl.String())),
-        "action": actions.encode(pl.Series([event.path for event in events], dtype=pl.String())),
+        "user": coding.users.encode(pl.Series([event.user for event in events], dtype=pl.String())),
+        "action": coding.actions.encode(pl.Series([event.path for event in events], dtype=pl.String())),
         "outcome": [OUTCOME[event.status] for event in events],
     }
     return pl.DataFrame(columns, schema=CODED_SCHEMA)
@@ -177,8 +177,7 @@ def reloaded(live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any]) -
     """The same state, as it comes back from files."""
     again = Live(
         live.detectors,
-        live.users,
-        live.actions,
+        live.coding,
         budget=live.budget,
         session_gap=live.session_gap,
         lateness=live.lateness,
@@ -217,17 +216,10 @@ def same(one: Judged, other: Judged) -> None:
     same_tables(one.live.tables(), other.live.tables())
 
 
-def live(
-    users: Vocabulary | None = None, actions: Vocabulary | None = None, *, per_day: float = 1.0, **settings: Any
-) -> Live:
+def live(coding: Coding | None = None, *, per_day: float = 1.0, **settings: Any) -> Live:
     """A stream that nothing is known of."""
-    return Live(
-        detectors(),
-        users if users is not None else Vocabulary(map(str, range(9))),
-        actions if actions is not None else Vocabulary(map(str, range(9))),
-        budget=Budget(per_day),
-        **settings,
-    )
+    nine = [str(code) for code in range(9)]
+    return Live(detectors(), coding or Coding(Vocabulary(nine), Vocabulary(nine)), budget=Budget(per_day), **settings)
 
 
 def kept(store: Store) -> dict[str, Any]:

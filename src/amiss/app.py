@@ -16,7 +16,7 @@ from amiss.errors import UsageError
 from amiss.fields import FieldChoice, choice_of
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Source, open_source
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
@@ -177,7 +177,7 @@ def transitions(sources: Sequence[Source]) -> pl.DataFrame:
     from amiss import surprisal
     from amiss.engine import coded_frames
 
-    users, actions = Vocabulary(), Vocabulary()
-    frames = [frame for source in sources for frame in coded_frames(source, users, actions)]
+    coding = Coding()
+    frames = [frame for source in sources for frame in coded_frames(source, coding)]
     events = pl.concat(frames).sort("user", "time", maintain_order=True)
-    return surprisal.decoded(surprisal.transitions(surprisal.summarise(events)), actions=actions)
+    return surprisal.decoded(surprisal.transitions(surprisal.summarise(events)), actions=coding.actions)

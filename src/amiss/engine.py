@@ -20,14 +20,14 @@ from amiss import surprisal
 from amiss.baseline import Floats, Past, merge
 from amiss.blocks import by_block
 from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Reason, Scores
+from amiss.detect import Detector, Memory, Names, Reason, Scores, coding
 from amiss.events import OUTCOMES
-from amiss.evidence import Standing
-from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, group
+from amiss.evidence import Standing, weights
+from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, group
 from amiss.sources import CodedSource, Source
-from amiss.spool import EPOCH, Spool
-from amiss.tally import summaries
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.spool import EPOCH, ROWS_IN_MEMORY, Spool
+from amiss.tally import Weights, summaries
+from amiss.vocabulary import Coding
 
 WINDOW: Final = timedelta(days=30)
 """How far back a baseline reaches; whole days fall out of it."""
@@ -130,11 +130,11 @@ class Panel:
         panel = zip(self.detectors, self.baselines, given, strict=True)
         return [detector.score(events, baseline, memory) for detector, baseline, memory in panel]
 
-    def reasons(self, events: Events, name_of: Callable[[int], str]) -> dict[int, list[Reason]]:
+    def reasons(self, events: Events, names: Names) -> dict[int, list[Reason]]:
         """What speaks against the users of these events, all of a period, most first."""
         found: defaultdict[int, list[Reason]] = defaultdict(list)
         for detector, baseline in zip(self.detectors, self.baselines, strict=True):
-            for user, reasons in detector.explain(events, baseline, name_of).items():
+            for user, reasons in detector.explain(events, baseline, names).items():
                 found[user] += reasons
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
@@ -162,23 +162,26 @@ class Scan:
     detectors: Sequence[Detector[Any]]
     session_gap: timedelta = SESSION_GAP
     budget: Budget = field(default_factory=Budget)
-    users: Vocabulary = field(default_factory=Vocabulary)
-    actions: Vocabulary = field(default_factory=Vocabulary)
-    spool: Spool = field(default_factory=Spool)
     history: History = field(default_factory=History)
     befores: dict[date, pl.DataFrame] = field(default_factory=dict)
     transitions: pl.DataFrame = field(default_factory=pl.DataFrame)
     days: list[Day] = field(default_factory=list)
     standings: pl.DataFrame = field(default_factory=pl.DataFrame)
 
+    rows_in_memory: int = ROWS_IN_MEMORY
     learned_from: str = ""
     top: int | None = 20
     told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
     _judging: tuple[date, Panel] | None = None
 
+    def __post_init__(self) -> None:
+        self.coding = coding(self.detectors)
+        self.spool = Spool(self.rows_in_memory, schema=self.coding.schema)
+        self.names = Names(self.coding)
+
     def run(self, sources: Iterable[Source], learn: Iterable[Source], progress: Callable[[int], None]) -> None:
         """Read, learn, judge."""
-        past, counted = Spool(), 0
+        past, counted = Spool(self.rows_in_memory, schema=self.coding.schema), 0
         for spool, given in ((past, learn), (self.spool, sources)):
             for frame in self._read(given):
                 spool.add(frame)
@@ -193,12 +196,6 @@ class Scan:
         if judged:
             profile = surprisal.priced(taken, self.transitions, by=["user"])
             self.standings = _with_surprisal([each.standings for each in self.days], profile)
-
-    def name_of(self, state: int) -> str:
-        """A state in words."""
-        action, outcome = action_of(state)
-        text = str(self.actions.decode([action])[0])
-        return f"{text} (failed)" if outcome == "failure" else text
 
     def events(self, day: date, users: Sequence[int]) -> Events:
         """The grouped events of some users on a day."""
@@ -218,7 +215,7 @@ class Scan:
 
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
         """What speaks against some users on a day, most first."""
-        return self._panel(day).reasons(self.events(day, users), self.name_of)
+        return self._panel(day).reasons(self.events(day, users), self.names)
 
     def _tell(self, standings: pl.DataFrame, day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""
@@ -237,7 +234,7 @@ class Scan:
         offset = 0
         for source in sources:
             last = 0
-            for frame in coded_frames(source, self.users, self.actions):
+            for frame in coded_frames(source, self.coding):
                 last = max(last, int(frame.select(pl.col("position").max()).item() or 0))
                 yield frame.with_columns(pl.col("position") + offset) if offset else frame
             offset += last
@@ -301,11 +298,15 @@ class Scan:
 
         def block(low: int, high: int) -> Judged:
             events = groups.block(low, high, last)
-            standing = self._stand(events, panel.score(events))[0].with_columns(pl.lit(day).alias("period"))
-            counts = summaries(self.detectors, events) if count else {}
-            return Judged(standing, surprisal.steps(events), counts)
+            standing, running = self._stand(events, panel.score(events))
+            counts = summaries(self.detectors, events, self._weights(running)) if count else {}
+            return Judged(standing.with_columns(pl.lit(day).alias("period")), surprisal.steps(events), counts)
 
         return by_block(groups.first, block)
+
+    def _weights(self, running: Floats) -> Weights | None:
+        """How much events may teach, where any detector minds."""
+        return weights(running) if any(each.gated for each in self.detectors) else None
 
     def _groups(self, part: pl.DataFrame, last: Last) -> Groups:
         """Events sorted by user."""
@@ -355,12 +356,12 @@ def _start(day: date) -> int:
     return (day - EPOCH) // MICROSECOND
 
 
-def coded_frames(source: Source, users: Vocabulary, actions: Vocabulary) -> Iterator[pl.DataFrame]:
+def coded_frames(source: Source, coding: Coding) -> Iterator[pl.DataFrame]:
     """Coded frames of a source, read straight into codes where it can; new texts join the vocabularies."""
     if isinstance(source, CodedSource):
-        yield from (frame for frame, _ in source.read_coded(users, actions))
+        yield from (frame for frame, _ in source.read_coded(coding))
     else:
-        yield from (encode_events(frame, users, actions) for frame, _ in source.read())
+        yield from (coding.encode(frame) for frame, _ in source.read())
 
 
 def _described(past: Spool, judged: Sequence[date]) -> str:

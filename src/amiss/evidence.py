@@ -22,6 +22,9 @@ Floats = npt.NDArray[np.float64]
 
 DAYS_PER_YEAR: Final = 365.25
 
+FULL_WEIGHT: Final = 16
+"""What an event teaches that nothing speaks against, in sixteenths."""
+
 
 def onset_weight(k: int) -> float:
     """The share of belief that a user turned odd at their k-th event of the period.
@@ -45,6 +48,18 @@ def unspent(k: int) -> float:
     (1.0, 0.5, 0.125)
     """
     return 1.0 if k == 0 else 1.0 / (2.0 * k)
+
+
+def weights(running: Floats) -> npt.NDArray[np.uint8]:
+    """How much events may teach about their users, in sixteenths: 1/(1 + 2^evidence) behind each, at least one.
+
+    Examples
+    --------
+    >>> weights(np.array([-9.0, 0.0, 2.0, 300.0]))
+    array([16,  8,  3,  1], dtype=uint8)
+    """
+    shares = np.rint(FULL_WEIGHT / (1.0 + np.exp2(np.minimum(running, 60.0))))
+    return np.maximum(shares, 1.0).astype(np.uint8)
 
 
 class Standing:

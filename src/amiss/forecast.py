@@ -12,13 +12,13 @@ from typing import Any, Final
 import polars as pl
 
 from amiss import config
-from amiss.detect import Detector
+from amiss.detect import Detector, coding
 from amiss.errors import AmissError
 from amiss.live import Live
 from amiss.result import BY_DEFAULT
 from amiss.store import Store
 from amiss.suppress import unreadable
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 BASE_BYTES: Final = 220_000_000
 """What the program itself takes, with its libraries and compiled code."""
@@ -79,21 +79,19 @@ def measured(frame: pl.DataFrame, users: int | None = None) -> Forecast:
     users
         How many users to expect; those of the frame unless given.
     """
-    names, actions = Vocabulary(), Vocabulary()
-    sample = encode_events(frame.head(TRIED), names, actions)
     found = config.detectors(BY_DEFAULT, {})
-    tries = [_tried(found, sample, names, actions) for _ in range(2)]
-    among, seconds = max(len(names), 1), min(taken for taken, _ in tries)
+    coded = coding(found)
+    sample = coded.encode(frame.head(TRIED))
+    tries = [_tried(found, sample, coded) for _ in range(2)]
+    among, seconds = max(len(coded.users), 1), min(taken for taken, _ in tries)
     pairs = PAIR_BYTES * (2.0 + MONTH) + DAY_BYTES * DAYS
     each = USER_BYTES + 2 * EVENT_BYTES * sample.height / among + pairs * tries[0][1] / among
-    return Forecast(sample.height / max(seconds, 1e-9), users or len(names), each)
+    return Forecast(sample.height / max(seconds, 1e-9), users or len(coded.users), each)
 
 
-def _tried(
-    detectors: Sequence[Detector[Any]], sample: pl.DataFrame, users: Vocabulary, actions: Vocabulary
-) -> tuple[float, int]:
+def _tried(detectors: Sequence[Detector[Any]], sample: pl.DataFrame, coded: Coding) -> tuple[float, int]:
     """How long judging a sample takes that comes the day after it was learned, and how many pairs of users it has."""
-    live = Live(detectors, users, actions, learning=2)
+    live = Live(detectors, coded, learning=2)
     live.take(sample)
     first, last = sample.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
     began = time.perf_counter()

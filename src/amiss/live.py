@@ -24,17 +24,17 @@ import polars as pl
 
 from amiss import evidence
 from amiss.alerts import Alert
-from amiss.baseline import merge
+from amiss.baseline import Floats, merge
 from amiss.decide import Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory
+from amiss.detect import Detector, Memory, Names
 from amiss.engine import Counts, History, Panel
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Standing
 from amiss.recent import Recent
-from amiss.sessions import MICROSECOND, SESSION_GAP, Events, Groups, Last, action_of, following, group, state_of
+from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP, Events, Groups, Last, following, group, state_of
 from amiss.spool import EPOCH
 from amiss.tally import Tally, summaries
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 DAY: Final = timedelta(days=1) // MICROSECOND
 
@@ -54,6 +54,10 @@ _PERIOD_SCHEMA: Final = {
 _FIRST: Final = np.zeros(1, dtype=np.uint32)
 _DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
+
+
+Row = tuple[int, int, int, int, int]
+"""Position, time in microseconds, user, action and outcome of an event, in codes."""
 
 
 @dataclass(eq=False)
@@ -157,15 +161,14 @@ class Live:
     def __init__(
         self,
         detectors: Sequence[Detector[Any]],
-        users: Vocabulary,
-        actions: Vocabulary,
+        coding: Coding,
         *,
         budget: Budget | None = None,
         session_gap: timedelta = SESSION_GAP,
         lateness: timedelta = timedelta(0),
         learning: int = 1,
     ) -> None:
-        self.detectors, self.users, self.actions = detectors, users, actions
+        self.detectors, self.coding = detectors, coding
         self.budget = budget or Budget()
         self.session_gap, self.lateness, self.learning = session_gap, lateness, learning
         self.history = History()
@@ -177,7 +180,8 @@ class Live:
         self.late: dict[date, Tally] = {}
         self.removed: dict[int, tuple[date, Counts]] = {}
         self.risks: dict[int, tuple[float, int]] = {}
-        self._judging = True
+        self.names = Names(coding)
+        self._judging, self._is_gated = True, any(each.gated for each in detectors)
 
     @property
     def open_days(self) -> list[Period]:
@@ -187,33 +191,28 @@ class Live:
     def take(self, frame: pl.DataFrame, *, judge: bool = True) -> Taken:
         """Judge and count the events of a coded frame, in the order of its rows; without `judge` count them only."""
         taken, self._judging = Taken(), judge
-        for part in _by_day(frame.select(*CODED_SCHEMA)):
+        for part in _by_day(frame.select(*self.coding.schema)):
             self._run(part, taken)
         return taken
 
-    def take_one(self, position: int, time: int, user: int, action: int, outcome: int, *, judge: bool = True) -> Taken:
-        """The same for one event, given by the values of a coded frame's row; `time` in microseconds."""
+    def take_one(self, row: Row, context: Mapping[str, npt.NDArray[Any]] = NO_CONTEXT, *, judge: bool = True) -> Taken:
+        """The same for one event, given as a row; `context` are the columns of contexts, of one value each."""
+        position, time, user, action, outcome = row
         period = self.current
         if period is None or not 0 <= time - period.start < DAY:
-            row = pl.DataFrame([(position, time, user, action, outcome)], schema=CODED_SCHEMA, orient="row")
-            return self.take(row, judge=judge)
+            frame = pl.DataFrame([row], schema=CODED_SCHEMA, orient="row")
+            return self.take(frame.with_columns(**context), judge=judge)
         taken, self._judging = Taken(), judge
         period.last.grow(user + 1)
         state = state_of(action, outcome)
-        events = following(period.last, position, time, user, state, session_gap=self._gap)
-        period.recent.add_arrays(events.time, events.position, events.user, events.state)
+        events = following(period.last, position, time, user, state, session_gap=self._gap, context=context)
+        period.recent.add_arrays(events.time, events.position, events.user, events.state, context)
         self._enter(period, events, _FIRST, taken)
         return taken
 
     def open_day(self, time: int) -> Period | None:
         """The day of a time in microseconds, while events of it may come."""
         return next((each for each in self.open_days if 0 <= time - each.start < DAY), None)
-
-    def name_of(self, state: int) -> str:
-        """A state in words."""
-        action, outcome = action_of(state)
-        text = self.actions.text(action)
-        return f"{text} (failed)" if outcome == "failure" else text
 
     def _run(self, part: pl.DataFrame, taken: Taken) -> None:
         """Take events of one day."""
@@ -248,16 +247,18 @@ class Live:
         self._enter(period, events, groups.arrived(0, len(groups.first) - 1), taken)
 
     def _enter(self, period: Period, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken) -> None:
-        """Count events of an open day, and judge them."""
+        """Judge events of an open day, and count them."""
         period.events += len(events)
-        period.tally.add(events)
+        weight = None
         if period.panel is not None and self._judging:
-            self._judge(period, period.panel, events, arrived, taken)
+            running = self._judge(period, period.panel, events, arrived, taken)
+            weight = evidence.weights(running) if self._is_gated else None
+        period.tally.add(events, weight)
 
     def _judge(
         self, period: Period, panel: Panel, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken
-    ) -> None:
-        """Follow the evidence about users; tell of those who reach a level."""
+    ) -> Floats:
+        """Follow the evidence about users, and give it behind each event; tell of those who reach a level."""
         users = events.users
         bits = [scores.bits for scores in panel.score(events, period.memories)]
         followed = period.standing.follow(users, events.first, bits, period.levels)
@@ -270,6 +271,7 @@ class Live:
             taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
         if period.alarms:
             self._touch(period, events, taken)
+        return followed.running
 
     def _touch(self, period: Period, events: Events, taken: Taken) -> None:
         """Say where the users stand now who were told of."""
@@ -291,7 +293,7 @@ class Live:
         standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
         by_detector = zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
         bits, users = float(standing.of(told.users, "now")[0]), period.threshold.users
-        name, before = self.users.text(user), period.alarms.get(user)
+        name, before = self.coding.users.text(user), period.alarms.get(user)
         story = story_id(period.day, name)
         return Alert(
             alert_id=f"{story}-{level}",
@@ -301,7 +303,7 @@ class Live:
             bits=bits,
             severity=evidence.severity(bits, users),
             detectors={detector: float(value) for detector, value in by_detector},
-            reasons=[asdict(reason) for reason in panel.reasons(told, self.name_of).get(user, [])],
+            reasons=[asdict(reason) for reason in panel.reasons(told, self.names).get(user, [])],
             period=period.day,
             events=len(told),
             chance=evidence.once_in(bits, users),
@@ -323,7 +325,7 @@ class Live:
         What is expected, or was a false alarm, speaks against the user no more from now on. What is confirmed is
         taken out of what later days are judged by. Of a day that is forgotten, what is known are the `rows` told of.
         """
-        code = self.users.find(user)
+        code = self.coding.users.find(user)
         if code is None:
             return {}
         if said == "confirmed":
@@ -338,7 +340,7 @@ class Live:
 
     def unteach(self, verdict: int, user: str, day: date) -> dict[date, Counts]:
         """Take back what :meth:`teach` did; the counts of closed days that change by it."""
-        code = self.users.find(user)
+        code = self.coding.users.find(user)
         for period in self.open_days:
             if code is not None and period.disowned.get(code) == verdict:
                 del period.disowned[code]
@@ -477,7 +479,7 @@ class Live:
         rows = [_period_row(each) for each in self.open_days]
         yield "periods", pl.DataFrame(rows, schema=_PERIOD_SCHEMA, orient="row")
         yield "stray", self.stray.frame()
-        yield "held", pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *self.held])
+        yield "held", pl.concat([self.coding.empty(), *self.held])
         yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
         for period in self.open_days:
             yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
@@ -504,7 +506,7 @@ class Live:
         self.previous = periods[-2] if len(periods) > 1 else None
         by_day = {each.day: each for each in periods}
         for frame in recent:
-            for part in _by_day(frame.select(*CODED_SCHEMA)):
+            for part in _by_day(frame.select(*self.coding.schema)):
                 if period := by_day.get(_day(part)):
                     period.recent.add(part)
         families = [each.counts for each in self.detectors]
@@ -525,7 +527,7 @@ class Live:
         """Take up the notices that users have had, in any order."""
         open_days = {each.day: each for each in self.open_days}
         for alert in sorted(alerts, key=lambda alert: alert.events):
-            code = self.users.find(alert.user)
+            code = self.coding.users.find(alert.user)
             if alert.period in open_days and code is not None:
                 open_days[alert.period].alarms[code] = alert
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import polars as pl
 
 from amiss.baseline import Ints
 from amiss.events import CODED_SCHEMA, OUTCOMES
+from amiss.sessions import NO_CONTEXT
 
 KEPT: Final = 10_000_000
 """Events of a period that are kept, 28 bytes each; older ones are not told of any more."""
@@ -35,6 +37,7 @@ class Recent:
     def __init__(self, most: int = KEPT) -> None:
         self._most = most
         self._ring: tuple[npt.NDArray[Any], ...] = _room(0)
+        self._context: dict[str, npt.NDArray[Any]] = {}
         self._head: Ints = np.zeros(0, dtype=np.int64)
         self._written = 0
 
@@ -45,15 +48,26 @@ class Recent:
         """Take the events of a coded frame, in the order in which they came."""
         state = len(OUTCOMES) * events["action"].to_numpy().astype(np.int32) + events["outcome"].to_numpy()
         time, position, user = (events[name].to_physical().to_numpy() for name in ("time", "position", "user"))
-        self.add_arrays(time, position, user, state.astype(np.int32))
+        context = {name: events[name].to_numpy() for name in events.columns if name not in CODED_SCHEMA}
+        self.add_arrays(time, position, user, state.astype(np.int32), context)
 
     def add_arrays(
-        self, time: Ints, position: Ints, user: npt.NDArray[np.uint32], state: npt.NDArray[np.int32]
+        self,
+        time: Ints,
+        position: Ints,
+        user: npt.NDArray[np.uint32],
+        state: npt.NDArray[np.int32],
+        context: Mapping[str, npt.NDArray[Any]] = NO_CONTEXT,
     ) -> None:
         """The same from arrays (n,); `time` in microseconds."""
         from amiss import recent_kernel as kernel
 
+        for name in context.keys() - self._context.keys():
+            self._context[name] = np.zeros(len(self._ring[0]), dtype=context[name].dtype)
         self._grow(self._written + len(user), int(user.max(initial=0)) + 1)
+        at = np.arange(self._written, self._written + len(user)) % max(len(self._ring[0]), 1) if context else None
+        for name, column in context.items():
+            self._context[name][at] = column
         self._written = int(kernel.append((time, position, user, state), self._ring, self._head, self._written))
 
     def of(self, user: int, most: int = KEPT_OF_USER) -> pl.DataFrame:
@@ -73,7 +87,8 @@ class Recent:
             "action": state[at] // len(OUTCOMES),
             "outcome": state[at] % len(OUTCOMES),
         }
-        return pl.DataFrame(columns, schema_overrides=CODED_SCHEMA)
+        context = {name: column[at] for name, column in self._context.items()}
+        return pl.DataFrame(columns | context, schema_overrides=CODED_SCHEMA)
 
     def _grow(self, events: int, users: int) -> None:
         """Make room for so many events, up to the most that are kept, and for the codes below `users`."""
@@ -83,6 +98,8 @@ class Recent:
             for old, new in zip(self._ring, ring, strict=True):
                 new[:there] = old
             self._ring = ring
+            for name, column in self._context.items():
+                self._context[name] = np.append(column, np.zeros(len(ring[0]) - there, dtype=column.dtype))
         if users > len(self._head):
             more = max(users, len(self._head) * 5 // 4) - len(self._head)
             self._head = np.append(self._head, np.full(more, -1, dtype=np.int64))

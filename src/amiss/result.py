@@ -113,7 +113,7 @@ class Result:
         `evidence` (running, after the event).
         """
         days = self._scan.befores
-        everyone = range(len(self._scan.users))
+        everyone = range(len(self._scan.coding.users))
         told = pl.concat([self._told(self._scan.scored(day, everyone)) for day in days])
         return told.sort("position")
 
@@ -127,11 +127,11 @@ class Result:
         row = self._row(user)
         events = coded(self._scan.scored(row["period"], [row["code"]]))
         sums = surprisal.profile(events, self._scan.transitions).drop("user")
-        return surprisal.decoded(sums, actions=self._scan.actions).sort("surprisal", descending=True)
+        return surprisal.decoded(sums, actions=self._scan.coding.actions).sort("surprisal", descending=True)
 
     def transitions(self) -> pl.DataFrame:
         """The surprisal table, a row per `action` and `previous` with counts and bits by outcome, and `entropy`."""
-        return surprisal.decoded(self._scan.transitions, actions=self._scan.actions)
+        return surprisal.decoded(self._scan.transitions, actions=self._scan.coding.actions)
 
     def records(self, top: int | None = None) -> list[dict[str, Any]]:
         """A dictionary of plain values for each of the `top` users, or of all."""
@@ -153,7 +153,7 @@ class Result:
 
     def _row(self, user: str) -> dict[str, Any]:
         """The row of a user, with the code."""
-        code = self._scan.users.find(user)
+        code = self._scan.coding.users.find(user)
         found = self.users.filter(pl.col("user") == user)
         if code is None or found.is_empty():
             raise UsageError(f'no user is called "{user}" here.{nearest(user, self.users["user"].head(10_000))}')
@@ -168,15 +168,16 @@ class Result:
 
     def _told(self, scored: pl.DataFrame) -> pl.DataFrame:
         """Scored events in words."""
-        names = pl.Series([self._scan.name_of(state) for state in range(len(OUTCOMES) * len(self._scan.actions))])
+        states = range(len(OUTCOMES) * len(self._scan.coding.actions))
+        names = pl.Series([self._scan.names.state(state) for state in states])
         action, outcome = pl.col("state") // len(OUTCOMES), pl.col("state") % len(OUTCOMES)
         previous = pl.when(pl.col("previous") != START).then("previous")
         gap = pl.when(pl.col("gap") >= 0).then("gap")
         return scored.select(
             "position",
             "time",
-            pl.lit(self._scan.users.texts()).gather(pl.col("user")).alias("user"),
-            pl.lit(self._scan.actions.texts()).gather(action).alias("action"),
+            pl.lit(self._scan.coding.users.texts()).gather(pl.col("user")).alias("user"),
+            pl.lit(self._scan.coding.actions.texts()).gather(action).alias("action"),
             pl.lit(pl.Series(OUTCOMES)).gather(outcome).alias("outcome"),
             pl.lit(names).gather(previous).alias("previous"),
             (gap / 1e6).alias("gap_seconds"),
@@ -245,7 +246,7 @@ def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     best = days.select("user", "period", "bits", "among", "detectors", "surprisal", surprisal_z="z")
     rows = best.join(of_all_days, on="user").sort("bits", "events", "user", descending=[True, True, False])
     return rows.select(
-        pl.Series("user", scanned.users.decode(rows["user"])),
+        pl.Series("user", scanned.coding.users.decode(rows["user"])),
         "events", "first_time", "last_time", "period", "bits",
         evidence.severities(rows["bits"].to_numpy(), rows["among"].to_numpy()),
         "alert", "surprisal", "surprisal_z",

@@ -56,20 +56,20 @@ def members(live: Live, now: datetime, *, user: str | None = None, most: int | N
     """
     seen, risks = _seen(live), _risks(live, now)
     if user is not None:
-        code = live.users.find(user)
+        code = live.coding.users.find(user)
         chosen = np.array([] if code is None else [code], dtype=np.int64)
     else:
         chosen = np.lexsort((np.arange(len(seen.last)), -seen.last, -risks))[:most]
     states = _states(live, chosen.astype(np.uint32), seen)
     return [
-        Member(live.users.text(code), int(risks[code]), _date(int(seen.last[code])), int(seen.days[code]), said)
+        Member(live.coding.users.text(code), int(risks[code]), _date(int(seen.last[code])), int(seen.days[code]), said)
         for code, said in zip(chosen.tolist(), states, strict=True)
     ]
 
 
 def _seen(live: Live) -> _Seen:
     """When users were seen, over all days that are kept."""
-    seen = _Seen(np.full(len(live.users), _NEVER), np.zeros(len(live.users), dtype=np.int64))
+    seen = _Seen(np.full(len(live.coding.users), _NEVER), np.zeros(len(live.coding.users), dtype=np.int64))
     days = {day: list(counts.values()) for day, counts in live.history.judged.items()}
     for period in _open(live):
         days.setdefault(period.day, []).extend(period.tally.total().values())
@@ -90,7 +90,7 @@ def _risks(live: Live, now: datetime) -> npt.NDArray[np.int64]:
         for period in _open(live)
         for user in period.alarms
     }
-    risks = np.zeros(len(live.users), dtype=np.int64)
+    risks = np.zeros(len(live.coding.users), dtype=np.int64)
     for user in {*live.risks, *today}:
         risks[user] = live.risk(user, moment, today.get(user, 0.0))
     return risks

@@ -185,7 +185,7 @@ class Service:
         parts = [
             f"{figures.events:,} events",
             f"{figures.rate(now):,.0f}/s",
-            f"{len(self.live.users):,} users",
+            f"{len(self.live.coding.users):,} users",
             f"{figures.alerts:,} alert{'' if figures.alerts == 1 else 's'}",
         ]
         if figures.newest is not None:
@@ -218,7 +218,7 @@ class Service:
             rejected=given.rejected,
             skipped=given.skipped,
             newest=self.figures.newest,
-            users=len(self.live.users),
+            users=len(self.live.coding.users),
         )
         hidden = [self.store.alert(alert.alert_id) for alert in taken.alerts]
         metrics.alerts(
@@ -324,7 +324,7 @@ def _first_day(live: Live) -> date:
 def summary(service: Service, report: Report) -> Lines:
     """What a run did."""
     quarantine: Quarantine = service.source.quarantine
-    lines = [("events", f"{report.events:,} of {len(service.live.users):,} users")]
+    lines = [("events", f"{report.events:,} of {len(service.live.coding.users):,} users")]
     if service.sinks:
         hidden = f", {report.hidden:,} of them hidden by rules" if report.hidden else ""
         lines.append(("alerts", f"{report.alerts:,}{hidden}"))

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss import evidence
@@ -24,22 +26,25 @@ from amiss.alerts import Alert
 from amiss.decide import Budget
 from amiss.detect import BUILT_IN, Detector, detector
 from amiss.errors import EventError, StateError, UsageError, nearest
-from amiss.events import CODED_SCHEMA, OUTCOMES, Quarantine
+from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OPTIONAL_SCHEMA, OUTCOMES, Quarantine
 from amiss.fields import outcome_of
 from amiss.live import Live, Taken
 from amiss.outbox import Courier
-from amiss.sessions import MICROSECOND, SESSION_GAP
+from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP
 from amiss.severity import Severity
 from amiss.sinks import Sink, open_sink
 from amiss.sources import Cursor
 from amiss.store import Store
 from amiss.times import parse_text
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding, Vocabulary
 from amiss.watch import AHEAD, FLUSH, Given, Settings, Watch, remembered
 
 FLUSH_EVERY: Final = timedelta(seconds=1)
 
 _LOG: Final = logging.getLogger(__name__)
+
+Columns = Mapping[str, npt.NDArray[Any]]
+"""Columns of one value each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +190,11 @@ class Session:
         with self._lock:
             if self._is_over:
                 raise StateError("this session is closed; open another on the same state")
-            live = self._live
-            return self._judge(when, _code(live.users, user), _code(live.actions, action), outcome, user)
+            coding = self._live.coding
+            event = {"position": 0, "time": when, "user": user, "action": action, "outcome": OUTCOMES[outcome]}
+            context = _context(coding, event, given) if coding.contexts else NO_CONTEXT
+            codes = _code(coding.users, user), _code(coding.actions, action), outcome
+            return self._judge(when, codes, context, user)
 
     def flush(self) -> None:
         """Commit what was scored so far; when it returns, that survives a crash.
@@ -220,15 +228,15 @@ class Session:
             self._bell.set()
             self._thread.join()
 
-    def _judge(self, when: int, user: int, action: int, outcome: int, name: str) -> Evidence:
+    def _judge(self, when: int, codes: tuple[int, int, int], context: Columns, name: str) -> Evidence:
         """Judge an event; the caller has the lock."""
         live = self._live
-        before = live.open_day(when)
+        before, user = live.open_day(when), codes[0]
         bits = before.standing.now(user) if before is not None else 0.0
         self._position += 1
-        row = (self._position, when, user, action, outcome)
-        taken = live.take_one(*row)
-        self._batch.add(row, taken)
+        row = (self._position, when, *codes)
+        taken = live.take_one(row, context)
+        self._batch.add(row, context, taken)
         day = live.open_day(when)
         if day is None:
             return Evidence(0.0, 0.0, learning=True)
@@ -291,11 +299,11 @@ class Session:
                 held = stack.enter_context(ExitStack())
                 held.enter_context(self._lock)
                 batch, self._batch = self._batch, _Batch()
-                known = len(watch.live.users), len(watch.live.actions)
+                known = watch.live.coding.known()
                 last = str(self._position)
                 if not watch.needs_all(len(batch), batch.taken):
                     held.close()
-                watch.keep(Given(batch.frame(), last, *known, {}, {}), batch.taken)
+                watch.keep(Given(batch.frame(watch.live.coding.schema), last, known, {}, {}), batch.taken)
         except Exception as error:  # noqa: BLE001 - raised by flush(); else nobody would commit any more
             with self._lock:
                 self._batch = batch + self._batch
@@ -311,6 +319,7 @@ class _Batch:
 
     def __init__(self) -> None:
         self.columns = [array("q") for _ in CODED_SCHEMA]
+        self.context: defaultdict[str, list[npt.NDArray[Any]]] = defaultdict(list)
         self.taken = Taken()
 
     def __len__(self) -> int:
@@ -321,12 +330,16 @@ class _Batch:
         both.columns = [old + new for old, new in zip(self.columns, later.columns, strict=True)]
         for each in (self, later):
             both.note(each.taken)
+            for name, values in each.context.items():
+                both.context[name] += values
         return both
 
-    def add(self, row: tuple[int, ...], taken: Taken) -> None:
+    def add(self, row: tuple[int, ...], context: Columns, taken: Taken) -> None:
         """Take an event, given as a row of a coded frame."""
         for column, value in zip(self.columns, row, strict=True):
             column.append(value)
+        for name, values in context.items():
+            self.context[name].append(values)
         if taken != _NOTHING:
             self.note(taken)
 
@@ -338,11 +351,14 @@ class _Batch:
         self.taken.closed += taken.closed
         self.taken.too_late += taken.too_late
 
-    def frame(self) -> pl.DataFrame:
+    def frame(self, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """The events as a coded frame."""
+        if not len(self):
+            return pl.DataFrame(schema=schema)
         arrays = (np.frombuffer(column, dtype=np.int64) for column in self.columns)
         series = {name: pl.Series(values) for name, values in zip(CODED_SCHEMA, arrays, strict=True)}
-        return pl.DataFrame(series).select(pl.col(name).cast(dtype) for name, dtype in CODED_SCHEMA.items())
+        series |= {name: pl.Series(np.concatenate(values)) for name, values in self.context.items()}
+        return pl.DataFrame(series).select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
 
 _NOTHING: Final = Taken()
@@ -380,6 +396,24 @@ class _Nowhere:
     def follow(self, *_: object, **__: object) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Nothing."""
         return iter(())
+
+
+def _context(coding: Coding, event: Mapping[str, object], given: Mapping[str, object]) -> Columns:
+    """The columns of contexts for an event, with all that was given of it."""
+    row = {**event, **{role: _value(given[role], role) for role in OPTIONAL_SCHEMA if given.get(role) is not None}}
+    schema = {name: dtype for name, dtype in (EVENT_SCHEMA | OPTIONAL_SCHEMA).items() if name in row}
+    frame = coding.encode(pl.DataFrame([row], schema=schema))
+    return {name: frame[name].to_numpy() for name in coding.context_schema}
+
+
+def _value(value: object, role: str) -> object:
+    """What an event says of a role, as a column of it holds it."""
+    if OPTIONAL_SCHEMA[role] == pl.String():
+        return str(value)
+    try:
+        return float(str(value)) if OPTIONAL_SCHEMA[role].is_float() else int(str(value))
+    except ValueError:
+        raise EventError(f"{role} must be a number. Found: {value!r}") from None
 
 
 def _code(vocabulary: Vocabulary, text: str) -> int:

@@ -6,8 +6,10 @@ after every gap above `session_gap`; the state before its first event is START.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -54,6 +56,8 @@ _DTYPES: Final = {
 }
 _ONE: Final = np.array([0, 1], dtype=np.int64)
 
+NO_CONTEXT: Final[Mapping[str, npt.NDArray[Any]]] = MappingProxyType({})
+
 Users = npt.NDArray[np.uint32]
 States = npt.NDArray[np.int32]
 
@@ -68,6 +72,10 @@ class Events:
         The columns of `GROUPED_SCHEMA`; `time` and `gap` in microseconds.
     first : (u + 1,)
         Where the events of each user begin, and the number of events.
+    context
+        Columns (n,) that detectors asked for (:class:`amiss.vocabulary.Context`), by name.
+    weight : (n,) or None
+        How much each event may teach about its user, in sixteenths; all 16 where there is none.
     """
 
     position: Ints
@@ -77,6 +85,8 @@ class Events:
     previous: States
     gap: Ints
     first: Ints
+    context: Mapping[str, npt.NDArray[Any]] = field(default_factory=lambda: NO_CONTEXT)
+    weight: npt.NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -98,18 +108,21 @@ class Events:
         """
         typed = frame.select(pl.col(name).cast(dtype).to_physical() for name, dtype in GROUPED_SCHEMA.items())
         columns: dict[str, Any] = {name: frozen(typed[name].to_numpy()) for name in GROUPED_SCHEMA}
-        return cls(**columns, first=boundaries(columns["user"]))
+        context = {name: frozen(frame[name].to_numpy()) for name in frame.columns if name not in GROUPED_SCHEMA}
+        return cls(**columns, first=boundaries(columns["user"]), context=context)
 
     def frame(self) -> pl.DataFrame:
-        """The events as a frame (`GROUPED_SCHEMA`)."""
+        """The events as a frame (`GROUPED_SCHEMA`), with the columns of their context."""
         columns = {name: getattr(self, name) for name in GROUPED_SCHEMA}
-        return pl.DataFrame(columns, schema_overrides=GROUPED_SCHEMA)
+        return pl.DataFrame(columns | dict(self.context), schema_overrides=GROUPED_SCHEMA)
 
     def part(self, low: int, high: int) -> Events:
         """The events of the users from `low` to `high`, who stand in order."""
         events = slice(int(self.first[low]), int(self.first[high]))
         columns: dict[str, Any] = {name: getattr(self, name)[events] for name in GROUPED_SCHEMA}
-        return Events(**columns, first=self.first[low : high + 1] - self.first[low])
+        context = {name: column[events] for name, column in self.context.items()}
+        weight = None if self.weight is None else self.weight[events]
+        return Events(**columns, first=self.first[low : high + 1] - self.first[low], context=context, weight=weight)
 
 
 class Last:
@@ -181,8 +194,8 @@ class Groups:
 
     Parameters
     ----------
-    events : (n, 5)
-        A coded frame (`amiss.events.CODED_SCHEMA`).
+    events : (n, ≥ 5)
+        A coded frame (`amiss.events.CODED_SCHEMA`, and the columns of contexts).
     by_time
         Whether each user's events are taken in order of time, ties in that of the log, or all in that of the log.
 
@@ -196,6 +209,7 @@ class Groups:
         from amiss import sessions_kernel as kernel
 
         self._coded = tuple(frozen(events[name].to_physical().to_numpy()) for name in CODED_SCHEMA)
+        self._context = {name: events[name].to_numpy() for name in events.columns if name not in CODED_SCHEMA}
         self._gap = session_gap // MICROSECOND
         _, time, user, *_ = self._coded
         self.highest = int(user.max()) if len(user) else -1
@@ -221,7 +235,8 @@ class Groups:
         order = self._order[first[0] : first[-1]]
         kernel.follow(order, self._coded, last.state, last.time, self._gap, len(OUTCOMES), out)
         columns: dict[str, Any] = {name: frozen(column) for name, column in zip(GROUPED_SCHEMA, out, strict=True)}
-        return Events(**columns, first=first - first[0])
+        context = {name: frozen(column[order]) for name, column in self._context.items()}
+        return Events(**columns, first=first - first[0], context=context)
 
 
 def group(
@@ -234,7 +249,7 @@ def group(
 
     Parameters
     ----------
-    events : (n, 5)
+    events : (n, ≥ 5)
         A coded frame, in any order.
     last
         The last events of the users before these; nobody's at first.
@@ -253,7 +268,16 @@ def group(
     return groups.block(0, len(groups.first) - 1, before)
 
 
-def following(last: Last, position: int, time: int, user: int, state: int, *, session_gap: int) -> Events:
+def following(
+    last: Last,
+    position: int,
+    time: int,
+    user: int,
+    state: int,
+    *,
+    session_gap: int,
+    context: Mapping[str, npt.NDArray[Any]] = NO_CONTEXT,
+) -> Events:
     """One event after what came before it, as a group of its own; `last`, with room for the user, moves on.
 
     Times in microseconds. The same as :func:`group` of a frame with that row, in a hundredth of the time.
@@ -272,7 +296,7 @@ def following(last: Last, position: int, time: int, user: int, state: int, *, se
     columns: dict[str, Any] = {name: np.array([value], dtype=dtype) for (name, dtype), value in pairs}
     for column in columns.values():
         column.flags.writeable = False
-    return Events(**columns, first=_ONE)
+    return Events(**columns, first=_ONE, context=context)
 
 
 def boundaries(user: Users) -> Ints:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
@@ -39,8 +39,10 @@ class Spool:
     [('2026-01-01', [[2]]), ('2026-01-02', [[1, 3]])]
     """
 
-    def __init__(self, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
-        self._limit = rows_in_memory
+    def __init__(
+        self, rows_in_memory: int = ROWS_IN_MEMORY, *, schema: Mapping[str, pl.DataType] = CODED_SCHEMA
+    ) -> None:
+        self._limit, self._schema = rows_in_memory, schema
         self._held: defaultdict[date, list[pl.DataFrame]] = defaultdict(list)
         self._files: defaultdict[date, list[Path]] = defaultdict(list)
         self._rows: defaultdict[date, int] = defaultdict(int)
@@ -52,7 +54,7 @@ class Spool:
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take the events of a coded frame."""
-        for day, part in _by_day(frame.select(*CODED_SCHEMA)):
+        for day, part in _by_day(frame.select(*self._schema)):
             self._held[day].append(part)
             self._rows[day] += len(part)
             self._held_rows += len(part)
@@ -77,7 +79,7 @@ class Spool:
         """The events of a day for which an expression holds, in the order they were added."""
         written = [pl.scan_ipc(path).filter(which) for path in self._files[day]]
         held = [frame.lazy().filter(which) for frame in self._held[day]]
-        return pl.concat([pl.LazyFrame(schema=CODED_SCHEMA), *written, *held]).collect()
+        return pl.concat([pl.LazyFrame(schema=self._schema), *written, *held]).collect()
 
     def _spill(self) -> None:
         """Write what is held to files."""

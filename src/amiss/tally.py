@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import merge
 from amiss.detect import Detector
+from amiss.evidence import FULL_WEIGHT
 from amiss.sessions import GROUPED_SCHEMA, Events, boundaries
 
 ROWS_AT_ONCE: Final = 1 << 17
@@ -25,9 +28,19 @@ _COLUMNS: Final = {
 }
 
 
-def summaries(detectors: Sequence[Detector[Any]], events: Events) -> dict[str, pl.DataFrame]:
-    """What events add to the baselines of detectors; those with the same counts share them."""
-    return {name: one.summarise(events) for name, one in {each.counts: each for each in detectors}.items()}
+Weights = npt.NDArray[np.uint8]
+
+
+def summaries(
+    detectors: Sequence[Detector[Any]], events: Events, weight: Weights | None = None
+) -> dict[str, pl.DataFrame]:
+    """What events add to the baselines of detectors; those with the same counts share them.
+
+    `weight` (n,) is how much each event may teach gated detectors, in sixteenths.
+    """
+    gated = events if weight is None else replace(events, weight=weight)
+    families = {each.counts: each for each in detectors}
+    return {name: one.summarise(gated if one.gated else events) for name, one in families.items()}
 
 
 class Tally:
@@ -46,15 +59,25 @@ class Tally:
         self._detectors = detectors
         self._tables: list[dict[str, pl.DataFrame]] = [dict(begun)] if begun else []
         self._waiting = {name: np.empty(rows_at_once, dtype=dtype) for name, dtype in _COLUMNS.items()}
+        self._context: dict[str, npt.NDArray[Any]] = {}
+        self._is_gated = any(each.gated for each in detectors)
+        self._weight = np.empty(rows_at_once if self._is_gated else 0, dtype=np.uint8)
         self._rows = 0
 
-    def add(self, events: Events) -> None:
-        """Take grouped events."""
+    def add(self, events: Events, weight: Weights | None = None) -> None:
+        """Take grouped events; `weight` is how much each may teach gated detectors, in sixteenths."""
         at, most = 0, len(self._waiting["user"])
+        for name in events.context.keys() - self._context.keys():
+            self._context[name] = np.empty(most, dtype=events.context[name].dtype)
         while at < len(events):
             size = min(len(events) - at, most - self._rows)
+            taken, place = slice(at, at + size), slice(self._rows, self._rows + size)
             for name, column in self._waiting.items():
-                column[self._rows : self._rows + size] = getattr(events, name)[at : at + size]
+                column[place] = getattr(events, name)[taken]
+            for name, column in self._context.items():
+                column[place] = events.context[name][taken]
+            if self._is_gated:
+                self._weight[place] = FULL_WEIGHT if weight is None else weight[taken]
             self._rows += size
             at += size
             if self._rows == most:
@@ -75,11 +98,12 @@ class Tally:
             return
         order = np.argsort(self._waiting["user"][: self._rows], kind="stable")
         columns: dict[str, Any] = {name: self._waiting[name][order] for name in GROUPED_SCHEMA}
-        for column in columns.values():
+        context = {name: column[order] for name, column in self._context.items()}
+        for column in (*columns.values(), *context.values()):
             column.flags.writeable = False
-        events = Events(**columns, first=boundaries(columns["user"]))
+        events = Events(**columns, first=boundaries(columns["user"]), context=context)
         self._rows = 0
-        self._tables.append(summaries(self._detectors, events))
+        self._tables.append(summaries(self._detectors, events, self._weight[order] if self._is_gated else None))
         while len(self._tables) > 1 and _size(self._tables[-2]) <= 2 * _size(self._tables[-1]):
             self._merge()
 

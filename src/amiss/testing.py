@@ -37,7 +37,7 @@ from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES, Quarantine, check
 from amiss.sessions import GROUPED_SCHEMA, START, Events, Last, group
 from amiss.sinks import Sink
 from amiss.sources import CodedSource, Cursor, LiveSource, Source
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -271,17 +271,17 @@ def _followed(
 ) -> tuple[pl.DataFrame, list[tuple[int, Cursor]], list[int]]:
     """The rows of a live source; behind each frame how many there were, with the cursor, and how many rejected."""
     assert isinstance(source, LiveSource), "a source is live each time it is opened"
-    users, actions, stop = Vocabulary(), Vocabulary(), threading.Event()
+    coding, stop = Coding(), threading.Event()
     frames, cursors, counted, rows = [pl.DataFrame(schema=CODED_SCHEMA)], [], [], 0
     pause = timedelta(minutes=1)
-    for frame, cursor in source.follow(users, actions, after, batch=batch, every=pause, stop=stop, until_eof=True):
+    for frame, cursor in source.follow(coding, after, batch=batch, every=pause, stop=stop, until_eof=True):
         assert frame.schema == CODED_SCHEMA, f"columns: expected those of a coded frame, found {frame.schema}"
         assert len(frame) <= batch, f"a frame of {len(frame):,} events, where {batch:,} are the most"
         rows += len(frame)
         frames.append(frame)
         cursors.append((rows, cursor))
         counted.append(source.quarantine.total)
-    return _texts(pl.concat(frames), users, actions), cursors, counted
+    return coding.decode(pl.concat(frames)), cursors, counted
 
 
 def check_sink(opened: Callable[[], Sink], arrived: Callable[[], str] | None = None) -> None:
@@ -545,15 +545,6 @@ def _rows(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
 
 def _decoded(source: CodedSource) -> pl.DataFrame:
     """The rows of a source's coded frames as an event frame."""
-    users, actions = Vocabulary(), Vocabulary()
-    frames = [frame for frame, _ in source.read_coded(users, actions)]
-    return _texts(pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *frames]), users, actions)
-
-
-def _texts(coded: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
-    """The event frame of a coded frame."""
-    return coded.with_columns(
-        user=users.decode(coded["user"]),
-        action=actions.decode(coded["action"]),
-        outcome=pl.lit(pl.Series(OUTCOMES)).gather(pl.col("outcome")),
-    )
+    coding = Coding()
+    frames = [frame for frame, _ in source.read_coded(coding)]
+    return coding.decode(pl.concat([coding.empty(), *frames]))

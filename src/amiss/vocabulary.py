@@ -6,7 +6,8 @@ its meaning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from amiss.events import CODED_SCHEMA, OUTCOMES
 
 Codes = npt.NDArray[np.uint32]
 """Codes of a vocabulary, one per event."""
+
+UNKNOWN: Final = 0
+"""The code of the empty text in `Coding.values`: nothing is known."""
 
 
 class Vocabulary:
@@ -128,13 +132,33 @@ class Vocabulary:
         return codes.cat.to(self._dtype).cast(pl.String()).alias("")
 
 
-def encode_events(frame: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
-    """The coded frame (`amiss.events.CODED_SCHEMA`) of an event frame; new users and actions are added.
+class Context(Protocol):
+    """What needs more of an event than every coded frame holds, such as a detector of odd logins."""
+
+    @property
+    def context_schema(self) -> Mapping[str, pl.DataType]:
+        """The columns that are needed; those of UInt32 are texts, which get codes."""
+        ...
+
+    def context(self, events: pl.DataFrame) -> pl.DataFrame:
+        """These columns of an event frame, texts as texts, without nulls; each row follows from its event alone."""
+        ...
+
+
+class Coding:
+    """How event frames become coded frames: the vocabularies, and which columns there are besides those of all.
+
+    Parameters
+    ----------
+    users, actions, values
+        The vocabularies; `values` is that of all texts in columns of contexts.
+    contexts
+        What adds columns; those that name the same column share it.
 
     Raises
     ------
     EventError
-        If a user or an action is null, or an outcome is not one of `amiss.events.OUTCOMES`.
+        If two contexts want a column to be of different types.
 
     Examples
     --------
@@ -143,17 +167,90 @@ def encode_events(frame: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -
     >>> frame = pl.DataFrame(
     ...     {"position": [1], "time": [noon], "user": ["ann"], "action": ["login"], "outcome": ["failure"]}
     ... )
-    >>> encode_events(frame, Vocabulary(), Vocabulary()).select("user", "action", "outcome").row(0)
+    >>> Coding().encode(frame).select("user", "action", "outcome").row(0)
     (0, 0, 1)
     """
-    columns = {
-        "position": frame["position"],
-        "time": frame["time"],
-        "user": users.encode(frame["user"]),
-        "action": actions.encode(frame["action"]),
-        "outcome": _outcome_codes(frame["outcome"]),
-    }
-    return pl.DataFrame(columns, schema=CODED_SCHEMA)
+
+    def __init__(
+        self,
+        users: Vocabulary | None = None,
+        actions: Vocabulary | None = None,
+        values: Vocabulary | None = None,
+        contexts: Sequence[Context] = (),
+    ) -> None:
+        self.users = Vocabulary() if users is None else users
+        self.actions = Vocabulary() if actions is None else actions
+        self.values = Vocabulary() if values is None else values
+        self.contexts = tuple(contexts)
+        self.context_schema = _context_schema(self.contexts)
+        self.schema = CODED_SCHEMA | self.context_schema
+        if self.contexts and not len(self.values):
+            self.values.encode(pl.Series([""]))
+
+    def empty(self) -> pl.DataFrame:
+        """A coded frame without events."""
+        return pl.DataFrame(schema=self.schema)
+
+    def known(self) -> Known:
+        """How many texts there are by now."""
+        return Known(len(self.users), len(self.actions), len(self.values))
+
+    def between(self, before: Known, then: Known) -> tuple[list[str], list[str], list[str]]:
+        """The texts of each kind that were added in between."""
+        users, actions, values = (
+            vocabulary.since(first)[: last - first]
+            for vocabulary, first, last in zip((self.users, self.actions, self.values), before, then, strict=True)
+        )
+        return users, actions, values
+
+    def encode(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The coded frame of an event frame; new texts get codes.
+
+        Raises
+        ------
+        EventError
+            If a user or an action is null, or an outcome is not one of `amiss.events.OUTCOMES`.
+        """
+        columns = {
+            "position": frame["position"],
+            "time": frame["time"],
+            "user": self.users.encode(frame["user"]),
+            "action": self.actions.encode(frame["action"]),
+            "outcome": _outcome_codes(frame["outcome"]),
+        }
+        for each in self.contexts:
+            columns |= {column.name: self._coded(column) for column in each.context(frame)}
+        return pl.DataFrame(columns, schema=self.schema)
+
+    def decode(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with texts for codes of users, actions, outcomes, and of contexts."""
+        texts = {"user": self.users, "action": self.actions}
+        texts |= {name: self.values for name, dtype in self.context_schema.items() if dtype == pl.UInt32}
+        named = [vocabulary.decode(frame[name]).alias(name) for name, vocabulary in texts.items()]
+        return frame.with_columns(*named, outcome=pl.lit(pl.Series(OUTCOMES)).gather(pl.col("outcome")))
+
+    def _coded(self, column: pl.Series) -> pl.Series | Codes:
+        """A column of a context as it stands in coded frames."""
+        return self.values.encode(column) if self.context_schema[column.name] == pl.UInt32 else column
+
+
+class Known(NamedTuple):
+    """How many texts of each kind are known."""
+
+    users: int = 0
+    actions: int = 0
+    values: int = 0
+
+
+def _context_schema(contexts: Iterable[Context]) -> dict[str, pl.DataType]:
+    """The columns of all contexts."""
+    schema: dict[str, pl.DataType] = {}
+    for each in contexts:
+        for name, dtype in each.context_schema.items():
+            if name in CODED_SCHEMA or schema.setdefault(name, dtype) != dtype:
+                other = schema.get(name, CODED_SCHEMA.get(name))
+                raise EventError(f'column "{name}" of events cannot be {dtype}: it is {other} already')
+    return schema
 
 
 def _outcome_codes(outcomes: pl.Series) -> pl.Series:

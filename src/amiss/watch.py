@@ -23,9 +23,8 @@ import polars as pl
 
 from amiss.alerts import Alert
 from amiss.decide import Budget, Figures
-from amiss.detect import Detector, detector
+from amiss.detect import Detector, coding, detector
 from amiss.errors import SourceError, StateError, UsageError
-from amiss.events import CODED_SCHEMA
 from amiss.live import Closed, Live, Taken
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
@@ -33,7 +32,7 @@ from amiss.sources import Cursor, LiveSource
 from amiss.store import Delta, PeriodRecord, Store, Story, Verdict
 from amiss.store.rows import to_json
 from amiss.suppress import first_that_hides
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Known, Vocabulary
 
 BATCH: Final = 10_000
 EVERY: Final = timedelta(seconds=1)
@@ -137,11 +136,9 @@ def _recalled(store: Store, settings: Settings) -> Live:
     """What a store knows at one moment."""
     detectors = _bound(store, settings)
     lateness: Any = store.settings().get("lateness_seconds")
-    users, actions = (Vocabulary(texts) for texts in store.texts())
     live = Live(
         detectors,
-        users,
-        actions,
+        coding(detectors, *map(Vocabulary, store.texts())),
         budget=settings.budget,
         session_gap=settings.session_gap,
         lateness=settings.lateness if lateness is None else timedelta(seconds=lateness),
@@ -199,8 +196,7 @@ class Given(NamedTuple):
 
     events: pl.DataFrame
     cursor: str
-    users: int
-    actions: int
+    known: Known
     rejected: Mapping[str, int]
     skipped: Mapping[str, int]
 
@@ -300,9 +296,8 @@ class Watch:
     def _heed_all(self) -> None:
         """Let what people said while nobody watched take effect."""
         if self.after is not None and self._store.unapplied():
-            none = pl.DataFrame(schema=CODED_SCHEMA)
-            known = self._store.progress()
-            self._take(Given(none, self.after.token, known.users, known.actions, {}, {}))
+            known = self._store.progress().known
+            self._take(Given(self.live.coding.empty(), self.after.token, known, {}, {}))
 
     def _resumed(self, settings: Settings) -> Cursor | None:
         """Where to read on, behind what the state knows of this source; a state that learned is settled first."""
@@ -343,13 +338,13 @@ class Watch:
 
     def _followed(self, after: Cursor | None, stop: threading.Event) -> Iterator[Given]:
         """The frames of the source behind a cursor."""
-        live, source = self.live, self._source
+        codes, source = self.live.coding, self._source
         for frame, cursor in source.follow(
-            live.users, live.actions, after, batch=self._batch, every=self._every, stop=stop, until_eof=self._until_eof
+            codes, after, batch=self._batch, every=self._every, stop=stop, until_eof=self._until_eof
         ):
-            known = len(live.users), len(live.actions)
+            known = codes.known()
             skipped = dict(getattr(source, "skipped", {}))
-            yield Given(frame, cursor.token, *known, dict(source.quarantine.reasons), skipped)
+            yield Given(frame, cursor.token, known, dict(source.quarantine.reasons), skipped)
 
     def _take(self, given: Given) -> None:
         """Judge a frame, and commit what came of it."""
@@ -370,14 +365,15 @@ class Watch:
     def keep(self, given: Given, taken: Taken) -> None:
         """Commit a frame, with what came of it."""
         rejected, skipped = _more(self._rejected, given.rejected), _more(self._skipped, given.skipped)
-        known = self._store.progress()
+        users, actions, values = self.live.coding.between(self._store.progress().known, given.known)
         delta = Delta(
             given.events,
-            self.live.users.since(known.users)[: given.users - known.users],
-            self.live.actions.since(known.actions)[: given.actions - known.actions],
+            users,
+            actions,
             json.dumps({"source": self._source.url, "token": given.cursor}, separators=(",", ":")),
             rejected,
             skipped,
+            values=values,
         )
         self._commit(delta, taken)
         self._rejected, self._skipped = dict(given.rejected), dict(given.skipped)

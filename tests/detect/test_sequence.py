@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tests import naive
 
 from amiss.baseline import Past
+from amiss.detect import Names
 from amiss.detect.chain_kernel import MOST_PAIRS
 from amiss.detect.sequence import ACTION, GAP, Sequence, bin_bounds, gap_bins
 from amiss.events import CODED_SCHEMA
 from amiss.sessions import Events, Last, group
+from amiss.vocabulary import Coding
 
 SECOND = 1_000_000
 PAUSES = [0, 0, 15_624, 15_625, SECOND, 90 * SECOND, 1_800 * SECOND, 1_800 * SECOND + 1, 20_000 * SECOND]
@@ -144,9 +146,15 @@ def test_bounds_of_bins_fit_together():
     assert [bin_bounds(code)[1] for code in range(12)] == [bin_bounds(code + 1)[0] for code in range(12)]
 
 
-def name_of(state: int) -> str:
-    """A state in words."""
-    return f"s{state}"
+class Numbered(Names):
+    """States by their numbers."""
+
+    def state(self, state: int) -> str:
+        """A state in words."""
+        return f"s{state}"
+
+
+NAMES = Numbered(Coding())
 
 
 def planted() -> list[naive.Event]:
@@ -162,7 +170,7 @@ def test_reasons_say_what_happened_how_often_and_what_others_did():
     detector = Sequence()
     events = group(coded(planted()))
     baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    reasons = detector.explain(Events.of(events.frame().filter(user=99)), baseline, name_of)[99]
+    reasons = detector.explain(Events.of(events.frame().filter(user=99)), baseline, NAMES)[99]
     assert reasons[0].text == "s4 came after s4 7 of 7 times; nobody else was ever there"
     assert (reasons[0].count, reasons[0].of, reasons[0].others_count, reasons[0].others_of) == (7, 7, 0, 0)
     assert [reason.bits for reason in reasons] == sorted((reason.bits for reason in reasons), reverse=True)
@@ -175,7 +183,7 @@ def test_a_reason_counts_others_without_the_user():
     detector = Sequence()
     events = group(coded(now))
     baseline = detector.baseline(Past([detector.summarise(events)]), leave_out=True)
-    for reason in detector.explain(Events.of(events.frame().filter(user=0)), baseline, name_of)[0]:
+    for reason in detector.explain(Events.of(events.frame().filter(user=0)), baseline, NAMES)[0]:
         assert 0 <= reason.others_count <= reason.others_of <= 1
 
 

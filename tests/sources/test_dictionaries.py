@@ -18,7 +18,7 @@ from amiss.events import CODED_SCHEMA
 from amiss.fields import FieldChoice
 from amiss.sources import dictionaries, open_source
 from amiss.sources.files import FileSource
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 CHOICE = FieldChoice(time="time", user="user", action="action", outcome="outcome")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,33 +39,33 @@ def table(**columns: Any) -> pa.Table:
     return pa.table(usual | columns)
 
 
-def everything(source: FileSource, frames: list[pl.DataFrame], users: Vocabulary, actions: Vocabulary) -> Any:
+def everything(source: FileSource, frames: list[pl.DataFrame], coding: Coding) -> Any:
     """What reading gave, to be compared."""
     samples = [(bad.position, bad.reason, bad.text) for bad in source.quarantine.samples]
     rows = pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *frames]).rows()
-    return rows, users.texts().to_list(), actions.texts().to_list(), source.quarantine.reasons, samples
+    return rows, coding.users.texts().to_list(), coding.actions.texts().to_list(), source.quarantine.reasons, samples
 
 
 def generally(path: Path, choice: FieldChoice = CHOICE, **options: Any) -> Any:
     """What the general reader gives of the columns that coded frames hold."""
-    source, users, actions = open_source(str(path), fields=choice, **options), Vocabulary(), Vocabulary()
-    frames = [encode_events(frame, users, actions) for frame, _ in source._narrow().read()]
-    return everything(source, frames, users, actions)
+    source, coding = open_source(str(path), fields=choice, **options), Coding()
+    frames = [coding.encode(frame) for frame, _ in source._narrow(coding).read()]
+    return everything(source, frames, coding)
 
 
 def fast(path: Path, choice: FieldChoice = CHOICE, rows: int = 90, **options: Any) -> Any:
     """What reading by distinct values gives, in batches of so many rows."""
-    source, users, actions = open_source(str(path), fields=choice, **options), Vocabulary(), Vocabulary()
+    source, coding = open_source(str(path), fields=choice, **options), Coding()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dictionaries, "LEAST_BYTES", 0)
         patch.setattr(dictionaries, "BATCH_ROWS", rows)
-        frames = [frame for frame, _ in source.read_coded(users, actions)]
-    return everything(source, frames, users, actions)
+        frames = [frame for frame, _ in source.read_coded(coding)]
+    return everything(source, frames, coding)
 
 
 def is_plain(path: Path, choice: FieldChoice = CHOICE) -> bool:
     """Whether the fast lane takes the file at all."""
-    fields = open_source(str(path), fields=choice)._narrow().fields
+    fields = open_source(str(path), fields=choice)._narrow(Coding()).fields
     return dictionaries.DictionaryFile(str(path), fields, "UTC").is_plain()
 
 
@@ -188,8 +188,8 @@ def test_reading_resumes_behind_any_cursor(after: int, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dictionaries, "LEAST_BYTES", 0)
         patch.setattr(dictionaries, "BATCH_ROWS", 90)
-        pairs = list(source.read_coded(Vocabulary(), Vocabulary()))
-        rest = list(source.read_coded(Vocabulary(), Vocabulary(), pairs[after][1]))
+        pairs = list(source.read_coded(Coding()))
+        rest = list(source.read_coded(Coding(), pairs[after][1]))
     columns = ["position", "time", "outcome"]
     expected = pl.concat([frame for frame, _ in pairs[after + 1 :]]).select(columns)
     assert pl.concat([frame for frame, _ in rest]).select(columns).equals(expected)
@@ -216,4 +216,4 @@ def test_a_damaged_page_is_an_error(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dictionaries, "LEAST_BYTES", 0)
         with pytest.raises(SourceError, match=r"log\.parquet breaks off or is damaged"):
-            list(source.read_coded(Vocabulary(), Vocabulary()))
+            list(source.read_coded(Coding()))

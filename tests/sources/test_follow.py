@@ -26,7 +26,7 @@ from amiss.events import CODED_SCHEMA
 from amiss.sources import Cursor, LiveSource, Source, lines, open_live_source, open_source
 from amiss.sources.follow import FollowSource
 from amiss.testing import check_source
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 FIRST = datetime(2026, 1, 5, 8, tzinfo=UTC)
 HEADER = "time,user,action,outcome\n"
@@ -62,7 +62,7 @@ class Reader:
         self, source: LiveSource, after: Cursor | None = None, *, batch: int = 10_000, every: float = 0.2
     ) -> None:
         self.source = source
-        self.users, self.actions = Vocabulary(), Vocabulary()
+        self.coding = Coding()
         self.frames: list[tuple[float, pl.DataFrame, Cursor]] = []
         self.stop = threading.Event()
         self.error: BaseException | None = None
@@ -73,7 +73,7 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            for frame, cursor in self.source.follow(self.users, self.actions, self._after, **self._settings):
+            for frame, cursor in self.source.follow(self.coding, self._after, **self._settings):
                 self.frames.append((time.monotonic(), frame, cursor))
         except BaseException as error:  # noqa: BLE001 - shown by the test
             self.error = error
@@ -127,7 +127,7 @@ def reading(source: LiveSource, after: Cursor | None = None, *, batch: int = 10_
 def rest(path: Path | str, after: Cursor | None = None, batch: int = 10_000) -> list[tuple[pl.DataFrame, Cursor]]:
     """The frames of all that is there, read by a new source."""
     settings = {"batch": batch, "every": timedelta(minutes=1), "stop": threading.Event(), "until_eof": True}
-    return list(open_live_source(str(path)).follow(Vocabulary(), Vocabulary(), after, **settings))
+    return list(open_live_source(str(path)).follow(Coding(), after, **settings))
 
 
 def all_numbers(frames: list[tuple[pl.DataFrame, Cursor]]) -> list[int]:
@@ -237,7 +237,7 @@ def test_how_writes_are_cut_does_not_matter(
     found = reader.events
     assert found["position"].to_list() == expected["position"].to_list()
     assert found["time"].to_list() == expected["time"].to_list()
-    assert reader.users.decode(found["user"]).to_list() == expected["user"].to_list()
+    assert reader.coding.users.decode(found["user"]).to_list() == expected["user"].to_list()
     assert source.quarantine.reasons == other.quarantine.reasons
 
 
@@ -494,11 +494,9 @@ def test_frames_are_full_when_that_much_is_there(tmp_path: Path) -> None:
     """1,000 lines in batches of 300: three full ones and the rest; new texts come no earlier than their frame."""
     path = tmp_path / "app.log"
     path.write_text("".join(line(number, user=f"u{number}") for number in range(1000)))
-    users = Vocabulary()
+    coding = Coding()
     settings = {"batch": 300, "every": timedelta(minutes=1), "stop": threading.Event(), "until_eof": True}
-    sizes = [
-        (len(frame), len(users)) for frame, _ in open_live_source(str(path)).follow(users, Vocabulary(), **settings)
-    ]
+    sizes = [(len(frame), len(coding.users)) for frame, _ in open_live_source(str(path)).follow(coding, **settings)]
     assert sizes == [(300, 300), (300, 600), (300, 900), (100, 1000)]
 
 
@@ -644,11 +642,11 @@ PROGRAM = """
 import sys, threading
 from datetime import timedelta
 from amiss.sources import Cursor, open_live_source
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 after = Cursor(sys.argv[1]) if len(sys.argv) > 1 else None
 source = open_live_source("-")
 settings = dict(batch=3, every=timedelta(seconds=0.3), stop=threading.Event())
-for frame, cursor in source.follow(Vocabulary(), Vocabulary(), after, **settings):
+for frame, cursor in source.follow(Coding(), after, **settings):
     if len(frame):
         print(len(frame), frame["position"][0], cursor.token, flush=True)
 """

@@ -26,7 +26,7 @@ from amiss.sources.arrivals import Arrivals, Partition
 from amiss.sources.brokers import parse_address, settings
 from amiss.sources.kafka import KafkaSource
 from amiss.testing import check_source
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 kafka = pytest.importorskip("confluent_kafka")
 from confluent_kafka.admin import AdminClient, NewTopic  # noqa: E402  only where the extra is installed
@@ -143,7 +143,7 @@ Frames = list[tuple[pl.DataFrame, Cursor]]
 def followed(source: KafkaSource, after: Cursor | None = None, *, batch: int = 10) -> Frames:
     """All frames of what is there: full ones, and the rest, however slowly it comes in."""
     stop = threading.Event()
-    return list(source.follow(Vocabulary(), Vocabulary(), after, batch=batch, every=LATE, stop=stop, until_eof=True))
+    return list(source.follow(Coding(), after, batch=batch, every=LATE, stop=stop, until_eof=True))
 
 
 def those(frames: Iterator[tuple[pl.DataFrame, Cursor]], count: int) -> Frames:
@@ -209,11 +209,11 @@ def test_the_compiled_passes_give_what_the_general_way_gives(topic: Topic) -> No
     source = topic.source()
     general = pl.concat([frame for frame, _ in source.read()])
     reasons = dict(source.quarantine.reasons)
-    users, actions = Vocabulary(), Vocabulary()
-    coded = pl.concat([frame for frame, _ in source.read_coded(users, actions)])
+    coding = Coding()
+    coded = pl.concat([frame for frame, _ in source.read_coded(coding)])
     assert coded.schema == CODED_SCHEMA
-    assert users.decode(coded["user"]).to_list() == general["user"].to_list()
-    assert actions.decode(coded["action"]).to_list() == general["action"].to_list()
+    assert coding.users.decode(coded["user"]).to_list() == general["user"].to_list()
+    assert coding.actions.decode(coded["action"]).to_list() == general["action"].to_list()
     assert coded["position"].equals(general["position"])
     assert reasons == source.quarantine.reasons == {"no value (a tombstone)": 20}
     assert general["user"].to_list().count("pretty") == 20
@@ -320,7 +320,7 @@ def test_idle_following_gives_an_empty_frame_each_time(topic: Topic) -> None:
     """Where nothing comes in, the engine still gets its turn."""
     topic.fill(3)
     stop = threading.Event()
-    frames = topic.source().follow(Vocabulary(), Vocabulary(), batch=10, every=SOON, stop=stop)
+    frames = topic.source().follow(Coding(), batch=10, every=SOON, stop=stop)
     assert len(positions(those(frames, 3))) == 3
     assert [len(next(frames)[0]) for _ in range(3)] == [0, 0, 0]
     topic.fill(2, first=3)
@@ -338,7 +338,7 @@ def test_stopping_gives_what_is_complete(topic: Topic) -> None:
     threading.Timer(seconds, stop.set).start()
     begun = time.monotonic()
     hour = timedelta(hours=1)
-    frames = list(topic.source().follow(Vocabulary(), Vocabulary(), batch=10, every=hour, stop=stop))
+    frames = list(topic.source().follow(Coding(), batch=10, every=hour, stop=stop))
     assert [len(frame) for frame, _ in frames] == [3]
     assert time.monotonic() - begun < seconds + 0.7
 
@@ -351,7 +351,7 @@ def test_fields_of_an_empty_topic_are_settled_by_the_first_messages(topic: Topic
     with pytest.raises(SourceError, match="holds no JSON object yet"):
         _ = source.fields
     stop = threading.Event()
-    frames = source.follow(Vocabulary(), Vocabulary(), batch=10, every=SOON, stop=stop)
+    frames = source.follow(Coding(), batch=10, every=SOON, stop=stop)
     assert len(next(frames)[0]) == 0
     topic.fill(4)
     assert len(positions(those(frames, 4))) == 4
@@ -364,7 +364,7 @@ def test_start_latest_skips_what_is_there_and_is_kept_by_the_cursor(topic: Topic
     topic.fill(8)
     stop = threading.Event()
     source = topic.source("group=&start=latest")
-    frames = source.follow(Vocabulary(), Vocabulary(), batch=10, every=SOON, stop=stop)
+    frames = source.follow(Coding(), batch=10, every=SOON, stop=stop)
     frame, cursor = next(frames)
     frames.close()
     offsets = json.loads(cursor.token)["offsets"]
@@ -421,12 +421,12 @@ def test_the_cursor_keeps_what_plays_which_role(topic: Topic) -> None:
     other = Topic(topic.brokers, topic._producer)
     other.put(b'{"time": "2026-01-01T00:00:00Z", "user": "web", "who": "ann", "event": "b", "action": "a"}')
     other.sent()
-    users = Vocabulary()
+    coding = Coding()
     cursor = Cursor(json.dumps(token | {"offsets": {other.name: {"0": 0}}}))
     stop = threading.Event()
-    for _ in other.source().follow(users, Vocabulary(), cursor, batch=9, every=SOON, stop=stop, until_eof=True):
+    for _ in other.source().follow(coding, cursor, batch=9, every=SOON, stop=stop, until_eof=True):
         pass
-    assert users.texts().to_list() == ["ann"]
+    assert coding.users.texts().to_list() == ["ann"]
 
 
 # --- the group
@@ -439,7 +439,7 @@ def test_acknowledged_offsets_are_shown_by_kafka_but_do_not_steer(grouped: Clust
     topic.fill(8)
     source = topic.source("group=seen")
     stop = threading.Event()
-    frames = source.follow(Vocabulary(), Vocabulary(), batch=4, every=SOON, stop=stop)
+    frames = source.follow(Coding(), batch=4, every=SOON, stop=stop)
     cursors: list[Cursor] = []
     while len(cursors) < 2:
         frame, cursor = next(frames)
@@ -468,7 +468,7 @@ class Member(threading.Thread):
     def run(self) -> None:
         """Follow, acknowledging each frame."""
         try:
-            for pair in self.source.follow(Vocabulary(), Vocabulary(), batch=50, every=SOON, stop=self.stop):
+            for pair in self.source.follow(Coding(), batch=50, every=SOON, stop=self.stop):
                 self.frames.append(pair)
                 self.source.acknowledge(pair[1])
         except Exception as error:  # noqa: BLE001  told by the test

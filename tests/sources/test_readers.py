@@ -18,21 +18,21 @@ from amiss.events import CODED_SCHEMA
 from amiss.fields import FieldChoice
 from amiss.sources import open_source, readers, streams
 from amiss.sources.files import FileSource
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 CHOICE = FieldChoice(time="time", user="user", action="action", outcome="outcome", time_format="iso")
 REGULAR = '{"time":"2026-01-01T00:00:03Z","user":"ann","action":"login","outcome":"success"}\n'
 HEADER = "time,user,action,outcome,note\n"
 
 
-def outcome_of(source: FileSource, frames: Any, users: Vocabulary, actions: Vocabulary) -> dict[str, Any]:
+def outcome_of(source: FileSource, frames: Any, coding: Coding) -> dict[str, Any]:
     """Everything that reading gives, to be compared; frames are (coded frame, cursor) pairs."""
     coded = pl.concat([pl.DataFrame(schema=CODED_SCHEMA), *(frame for frame, _ in frames)])
     samples = sorted((bad.position, bad.reason, bad.text) for bad in source.quarantine.samples)
     return {
         "rows": coded.rows(),
-        "users": users.texts().to_list(),
-        "actions": actions.texts().to_list(),
+        "users": coding.users.texts().to_list(),
+        "actions": coding.actions.texts().to_list(),
         "reasons": dict(source.quarantine.reasons),
         "samples": samples,
     }
@@ -40,19 +40,19 @@ def outcome_of(source: FileSource, frames: Any, users: Vocabulary, actions: Voca
 
 def generally(source: FileSource) -> dict[str, Any]:
     """What the general reader gives."""
-    users, actions = Vocabulary(), Vocabulary()
-    frames = [(encode_events(frame, users, actions), cursor) for frame, cursor in source.read()]
-    return outcome_of(source, frames, users, actions)
+    coding = Coding()
+    frames = [(coding.encode(frame), cursor) for frame, cursor in source.read()]
+    return outcome_of(source, frames, coding)
 
 
 def fast(source: FileSource, block_bytes: int) -> dict[str, Any]:
     """What the compiled passes and the general reader give together, in blocks of this size."""
-    users, actions = Vocabulary(), Vocabulary()
+    coding = Coding()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "LEAST_BYTES", 0)
         patch.setattr(readers, "BLOCK_BYTES", block_bytes)
-        frames = list(source.read_coded(users, actions))
-    return outcome_of(source, frames, users, actions)
+        frames = list(source.read_coded(coding))
+    return outcome_of(source, frames, coding)
 
 
 def source_of(content: bytes, start: str, choice: FieldChoice = CHOICE, **options: Any) -> FileSource:
@@ -318,8 +318,8 @@ def test_reading_resumes_behind_any_cursor(after: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "LEAST_BYTES", 0)
         patch.setattr(readers, "BLOCK_BYTES", 9000)
-        pairs = list(source.read_coded(Vocabulary(), Vocabulary()))
-        rest = list(source.read_coded(Vocabulary(), Vocabulary(), pairs[after][1]))
+        pairs = list(source.read_coded(Coding()))
+        rest = list(source.read_coded(Coding(), pairs[after][1]))
     columns = ["position", "time", "outcome"]
     expected = pl.concat([frame for frame, _ in pairs[after + 1 :]])
     assert pl.concat([frame for frame, _ in rest]).select(columns).equals(expected.select(columns))

@@ -9,7 +9,7 @@ theirs under the entry point `amiss.detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -19,7 +19,8 @@ import polars as pl
 
 from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
-from amiss.sessions import Events
+from amiss.sessions import Events, action_of
+from amiss.vocabulary import Coding, Vocabulary
 
 BUILT_IN: Final = {"sequence": "amiss.detect.sequence:Sequence", "habit": "amiss.detect.habit:Habit"}
 
@@ -75,6 +76,29 @@ class Forgetful:
         return pl.DataFrame(schema=self.SCHEMA)
 
 
+class Names:
+    """What codes mean: the names of states and of the values of contexts.
+
+    Examples
+    --------
+    >>> Names(Coding(actions=Vocabulary(["login"]))).state(1)
+    'login (failed)'
+    """
+
+    def __init__(self, coding: Coding) -> None:
+        self._coding = coding
+
+    def state(self, state: int) -> str:
+        """A state in words."""
+        action, outcome = action_of(state)
+        text = self._coding.actions.text(action)
+        return f"{text} (failed)" if outcome == "failure" else text
+
+    def value(self, code: int) -> str:
+        """A text of a context; empty where nothing is known."""
+        return self._coding.values.text(code)
+
+
 class Detector(Protocol[Baseline]):
     """Finds odd events: counts what is normal, freezes it, and scores later events against it.
 
@@ -88,6 +112,14 @@ class Detector(Protocol[Baseline]):
     """Detectors with the same word here summarise alike; it is done once."""
     count_schema: ClassVar[dict[str, pl.DataType]]
     state_schema: ClassVar[dict[str, pl.DataType]]
+    context_schema: ClassVar[dict[str, pl.DataType]]
+    """Columns of events that it needs besides those of all; those of UInt32 are texts, which get codes."""
+    gated: ClassVar[bool]
+    """Whether what speaks against a user teaches less (`Events.weight`)."""
+
+    def context(self, events: pl.DataFrame) -> pl.DataFrame:
+        """These columns of an event frame, texts as texts, without nulls; each row follows from its event alone."""
+        ...
 
     def summarise(self, events: Events) -> pl.DataFrame:
         """What these grouped events add to a baseline: rows of `count_schema` that merge by adding `count`."""
@@ -112,9 +144,36 @@ class Detector(Protocol[Baseline]):
         """
         ...
 
-    def explain(self, events: Events, baseline: Baseline, name_of: Callable[[int], str]) -> dict[int, list[Reason]]:
-        """By user, what in all the events of a period speaks against them most; `name_of` gives a state's name."""
+    def explain(self, events: Events, baseline: Baseline, names: Names) -> dict[int, list[Reason]]:
+        """By user, what in all the events of a period speaks against them most."""
         ...
+
+
+class Plain:
+    """What a detector is that needs no more of events than every coded frame holds."""
+
+    context_schema: ClassVar[dict[str, pl.DataType]] = {}
+    gated: ClassVar[bool] = False
+
+    def context(self, events: pl.DataFrame) -> pl.DataFrame:
+        """No columns."""
+        return events.select()
+
+
+def coding(
+    detectors: Sequence[Detector[Any]],
+    users: Vocabulary | None = None,
+    actions: Vocabulary | None = None,
+    values: Vocabulary | None = None,
+) -> Coding:
+    """How events become what these detectors see, with the texts so far.
+
+    Examples
+    --------
+    >>> list(coding([detector("sequence")]).schema)
+    ['position', 'time', 'user', 'action', 'outcome']
+    """
+    return Coding(users, actions, values, [each for each in detectors if each.context_schema])
 
 
 def registry() -> dict[str, type[Detector[Any]]]:

@@ -10,11 +10,10 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Chain, Past, check_cap
-from amiss.detect import Forgetful, Reason, Scores
+from amiss.detect import Forgetful, Names, Plain, Reason, Scores
 from amiss.detect.sequence import (
     ACTION,
     GAP,
-    NameOf,
     Pair,
     Sequence,
     about,
@@ -45,7 +44,7 @@ class HabitBaseline:
 
 
 @dataclass(frozen=True)
-class Habit:
+class Habit(Plain):
     """Is this unlike what the user did before?
 
     The features of :class:`~amiss.detect.sequence.Sequence`, with another question. `p` is what the user's own earlier
@@ -122,14 +121,14 @@ class Habit:
 
         return chain.together([self._compare(found, events, baseline) for found in features(events)])
 
-    def explain(self, events: Events, baseline: HabitBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+    def explain(self, events: Events, baseline: HabitBaseline, names: Names) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that are least like the users."""
         if baseline.past.is_empty():
             return {}
         found = features(events)
         bits = [self._compare(each, events, baseline).bits for each in found]
         users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
-        return {user: [self._reason(baseline, name_of, user, pair) for pair in pairs] for user, pairs in users if pairs}
+        return {user: [self._reason(baseline, names, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
     def readiness(self, baseline: HabitBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until this detector has habits to go by, or nothing."""
@@ -148,8 +147,8 @@ class Habit:
         scores = chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
         return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
-    def _reason(self, baseline: HabitBaseline, name_of: NameOf, user: int, pair: Pair) -> Reason:
+    def _reason(self, baseline: HabitBaseline, names: Names, user: int, pair: Pair) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""
         before, of = baseline.own[pair.feature].seen(user, pair.given, pair.value)
-        text = f"{sentence(pair, name_of)}; the user's own past {before:,} of {of:,}"
-        return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of, about(pair, name_of))
+        text = f"{sentence(pair, names)}; the user's own past {before:,} of {of:,}"
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, before, of, about(pair, names))

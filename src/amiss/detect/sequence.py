@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -13,7 +13,7 @@ import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, OWN_SCHEMA, Chain, Floats, Ints, Past, check_cap
 from amiss.blocks import frozen
-from amiss.detect import Reason, Scores
+from amiss.detect import Names, Plain, Reason, Scores
 from amiss.sessions import START, Events
 
 if TYPE_CHECKING:
@@ -59,10 +59,6 @@ def bin_bounds(code: int) -> tuple[float, float]:
     return low, 2.0**code / _BINS_PER_SECOND
 
 
-NameOf = Callable[[int], str]
-"""Gives the name of a state."""
-
-
 @dataclass(frozen=True)
 class Pair:
     """What a user did: a value after a given, `count` times of `of`, worth `bits`."""
@@ -94,7 +90,7 @@ class SequenceBaseline:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Sequence(Plain):
     """Is this action odd after the last one, and does it come at an odd pace?
 
     Two chains (:mod:`amiss.detect.chain`): the state (action and outcome) after the previous state of the session, or
@@ -165,12 +161,12 @@ class Sequence:
 
         return chain.together([self._score(found, events, baseline, memory) for found in features(events)])
 
-    def explain(self, events: Events, baseline: SequenceBaseline, name_of: NameOf) -> dict[int, list[Reason]]:
+    def explain(self, events: Events, baseline: SequenceBaseline, names: Names) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that speak against users most, since they began to."""
         found = features(events)
         bits = [self._score(each, events, baseline, None).bits for each in found]
         users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
-        return {user: [self._reason(baseline, name_of, user, pair) for pair in pairs] for user, pairs in users if pairs}
+        return {user: [self._reason(baseline, names, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
     def _score(
         self, found: tuple[int, Feature], events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None
@@ -187,14 +183,14 @@ class Sequence:
             scores = memory.own[code].score(feature, events.users, baseline.of(code))
         return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
 
-    def _reason(self, baseline: SequenceBaseline, name_of: NameOf, user: int, pair: Pair) -> Reason:
+    def _reason(self, baseline: SequenceBaseline, names: Names, user: int, pair: Pair) -> Reason:
         """The reason that a pair gives, with the counts of others, without the user's own, beside it."""
         others = baseline.of(pair.feature).seen(pair.given, pair.value)
         if baseline.own:
             own = baseline.own[pair.feature].seen(user, pair.given, pair.value, cap=self.cap)
             others = others[0] - own[0], others[1] - own[1]
-        text = f"{sentence(pair, name_of)}; {_elsewhere(*others)}"
-        return Reason(self.name, pair.bits, text, pair.count, pair.of, *others, action=about(pair, name_of))
+        text = f"{sentence(pair, names)}; {_elsewhere(*others)}"
+        return Reason(self.name, pair.bits, text, pair.count, pair.of, *others, action=about(pair, names))
 
 
 def taught(past: Past) -> tuple[Counted, ...]:
@@ -263,19 +259,19 @@ def _pairs(code: int, feature: Feature, bits: Floats, since: slice) -> Iterator[
         yield Pair(code, *pair)
 
 
-def about(pair: Pair, name_of: NameOf) -> str:
+def about(pair: Pair, names: Names) -> str:
     """The action that a pair is about."""
-    return name_of(pair.given if pair.feature == GAP else pair.value)
+    return names.state(pair.given if pair.feature == GAP else pair.value)
 
 
-def sentence(pair: Pair, name_of: NameOf) -> str:
+def sentence(pair: Pair, names: Names) -> str:
     """What the user did, with counts."""
     share = f"{pair.count:,} of {pair.of:,}"
     if pair.feature == GAP:
-        return f"{name_of(pair.given)} came {_span(pair.value)} after the action before, {share} times"
+        return f"{names.state(pair.given)} came {_span(pair.value)} after the action before, {share} times"
     if pair.given == START:
-        return f"{name_of(pair.value)} began {share} sessions"
-    return f"{name_of(pair.value)} came after {name_of(pair.given)} {share} times"
+        return f"{names.state(pair.value)} began {share} sessions"
+    return f"{names.state(pair.value)} came after {names.state(pair.given)} {share} times"
 
 
 def _elsewhere(count: int, of: int) -> str:

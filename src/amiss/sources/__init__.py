@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from amiss.fields import FieldChoice
     from amiss.sources.files import FileSource
     from amiss.sources.kafka import KafkaSource
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 KAFKA: Final = "kafka://"
 
@@ -54,10 +54,8 @@ class Source(Protocol):
 class CodedSource(Source, Protocol):
     """A source that can give coded frames without event frames between: the same rows, faster."""
 
-    def read_coded(
-        self, users: Vocabulary, actions: Vocabulary, after: Cursor | None = None
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
-        """Coded frames (`amiss.events.CODED_SCHEMA`) with the cursor behind each; new texts join the vocabularies."""
+    def read_coded(self, coding: Coding, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Coded frames (`coding.schema`) with the cursor behind each; new texts join the vocabularies."""
         ...
 
 
@@ -67,8 +65,7 @@ class LiveSource(Source, Protocol):
 
     def follow(
         self,
-        users: Vocabulary,
-        actions: Vocabulary,
+        coding: Coding,
         after: Cursor | None = None,
         *,
         batch: int,
@@ -76,12 +73,12 @@ class LiveSource(Source, Protocol):
         stop: threading.Event,
         until_eof: bool = False,
     ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
-        """Coded frames (`amiss.events.CODED_SCHEMA`) as events come in, each with the cursor behind it.
+        """Coded frames (`coding.schema`) as events come in, each with the cursor behind it.
 
         Parameters
         ----------
-        users, actions
-            New texts join them no earlier than the frame that first has them.
+        coding
+            New texts join it no earlier than the frame that first has them.
         after
             Resume behind this cursor, also in a new process: exactly the rows that came after it are given.
         batch

@@ -42,7 +42,7 @@ from amiss.sources.streams import (
     pieces,
     skip_line,
 )
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 SUPPORTED: Final = (
     "a path, a directory, a pattern such as logs/*.gz, a file:// address, or - for standard input; "
@@ -203,9 +203,7 @@ class FileSource:
             for block in self.blocks(after, max_lines=LINES_PER_FRAME):
                 yield self._frame_of(block), block.cursor
 
-    def read_coded(
-        self, users: Vocabulary, actions: Vocabulary, after: Cursor | None = None
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+    def read_coded(self, coding: Coding, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames with the cursor behind each: the rows of :meth:`read`, several times as fast.
 
         Columns that only ride along are not read. Which rows end up in quarantine, and why, is the same.
@@ -216,32 +214,28 @@ class FileSource:
             As :meth:`read`.
         """
         seen = False
-        for frame, cursor in self._narrow()._coded(users, actions, after):  # noqa: SLF001 - it is of this class
+        for frame, cursor in self._narrow(coding)._coded(coding, after):  # noqa: SLF001 - it is of this class
             if len(frame):
                 seen = True
                 yield frame, cursor
         if not seen and after is None:
             raise EventError(self._nothing_read())
 
-    def _narrow(self) -> FileSource:
+    def _narrow(self, coding: Coding) -> FileSource:
         """The source, but reading only what coded frames hold; all that reading changes is shared."""
         narrow = copy.copy(self)
-        roles = {role: guess for role, guess in self.fields.roles.items() if role in readers.ROLES}
+        roles = {name: guess for name, guess in self.fields.roles.items() if coding.contexts or name in readers.ROLES}
         narrow.fields = replace(self.fields, roles=roles, rest=())
         self._stdin = None
         return narrow
 
-    def _coded(
-        self, users: Vocabulary, actions: Vocabulary, after: Cursor | None
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
-        if self._is_large() and self._layout(self.format) is not None:
-            yield from self._coded_lines(users, actions, self._start(after))
-            return
-        if self.format.kind == "parquet":
-            yield from self._parquet_files(self._start(after), partial(self._parquet_coded, users, actions))
-            return
-        for frame, cursor in self._read(after):
-            yield encode_events(frame, users, actions), cursor
+    def _coded(self, coding: Coding, after: Cursor | None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        if not coding.contexts and self._is_large() and self._layout(self.format) is not None:
+            yield from self._coded_lines(coding, self._start(after))
+        elif not coding.contexts and self.format.kind == "parquet":
+            yield from self._parquet_files(self._start(after), partial(self._parquet_coded, coding))
+        else:
+            yield from ((coding.encode(frame), cursor) for frame, cursor in self._read(after))
 
     def _is_large(self) -> bool:
         """Whether there is so much to read that loading compiled passes takes less time than they save."""
@@ -251,20 +245,16 @@ class FileSource:
         """Where compiled passes find what they read, or None where the general way must be taken."""
         return layout_of(found, self.fields, self.timezone)
 
-    def _coded_lines(
-        self, users: Vocabulary, actions: Vocabulary, start: _Place
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+    def _coded_lines(self, coding: Coding, start: _Place) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames of files of regular lines."""
         for number in range(start.file, len(self.files)):
             place = start if number == start.file else _Place(number, base=self.bases[number])
             opened = self._same_kind(number)
             if opened is not None:
-                yield from self._coded_file(place, opened, users, actions)
+                yield from self._coded_file(place, opened, coding)
             self.bases[number + 1] = place.base + place.line - 1
 
-    def _coded_file(
-        self, place: _Place, opened: _Opened, users: Vocabulary, actions: Vocabulary
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+    def _coded_file(self, place: _Place, opened: _Opened, coding: Coding) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames of one file; moves `place` on."""
         layout = self._layout(opened.format)
         assert layout is not None, "files of one kind that have the needed columns have a layout if the first one has"
@@ -283,7 +273,7 @@ class FileSource:
                 found = readers.copied(self._copied(place, opened, stream), free)
             position = place.base + place.line
             for frame, mark, behind in readers.coded_frames(
-                found, free, layout, odd_lines, users=users, actions=actions, position=position
+                found, free, layout, odd_lines, users=coding.users, actions=coding.actions, position=position
             ):
                 if isinstance(mark, (LongLine, Damage)):
                     place.line = self._line_behind(place.file, mark)
@@ -484,9 +474,7 @@ class FileSource:
             done += len(batch)
             yield self._parquet_events(rows, number), len(batch)
 
-    def _parquet_coded(
-        self, users: Vocabulary, actions: Vocabulary, number: int, done: int
-    ) -> Iterator[tuple[pl.DataFrame, int]]:
+    def _parquet_coded(self, coding: Coding, number: int, done: int) -> Iterator[tuple[pl.DataFrame, int]]:
         """Coded frames of a Parquet file, by distinct values where it is large and its columns are plain."""
         from amiss.sources.dictionaries import LEAST_BYTES, DictionaryFile
 
@@ -494,9 +482,9 @@ class FileSource:
         file = DictionaryFile(path, self.fields, self.timezone) if Path(path).stat().st_size >= LEAST_BYTES else None
         if file is None or not file.is_plain():
             for frame, rows in self._parquet_frames(number, done):
-                yield encode_events(frame, users, actions), rows
+                yield coding.encode(frame), rows
             return
-        for frame, batch in file.coded(users, actions, done, self.bases[number] + done + 1):
+        for frame, batch in file.coded(coding.users, coding.actions, done, self.bases[number] + done + 1):
             if batch.rest is not None:
                 first = self.bases[number] + done + 1
                 self._parquet_events(batch.rest.with_columns(pl.col("position") + first), number)

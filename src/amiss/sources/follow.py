@@ -31,7 +31,7 @@ import polars as pl
 
 from amiss import times
 from amiss.errors import AmissError, EventError, SourceError
-from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OUTCOMES, Quarantine
+from amiss.events import Quarantine
 from amiss.fields import FieldChoice, Fields
 from amiss.sources import Cursor
 from amiss.sources.files import age
@@ -62,7 +62,7 @@ from amiss.sources.lines import (
 )
 from amiss.sources.sniff import FileFormat
 from amiss.sources.streams import HEAD_BYTES
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 POLL_SECONDS: Final = 0.05
 """How often sizes of files are looked at."""
@@ -142,11 +142,11 @@ class FollowSource:
     >>> import tempfile, pathlib
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "app.log"
     >>> _ = path.write_text('{"time": "2026-01-01T08:00:00Z", "user": "ann", "action": "login"}\n')
-    >>> source, users, stop = FollowSource(str(path)), Vocabulary(), threading.Event()
+    >>> source, coding, stop = FollowSource(str(path)), Coding(), threading.Event()
     >>> for frame, cursor in source.follow(
-    ...     users, Vocabulary(), batch=10, every=timedelta(seconds=1), stop=stop, until_eof=True
+    ...     coding, batch=10, every=timedelta(seconds=1), stop=stop, until_eof=True
     ... ):
-    ...     print(users.decode(frame["user"]).to_list(), json.loads(cursor.token)["files"][0]["offset"])
+    ...     print(coding.users.decode(frame["user"]).to_list(), json.loads(cursor.token)["files"][0]["offset"])
     ['ann'] 67
     """
 
@@ -189,16 +189,15 @@ class FollowSource:
 
     def read(self, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Event frames of all that is there now, each with the cursor behind it."""
-        users, actions = Vocabulary(), Vocabulary()
+        coding = Coding()
         settings = {"batch": BATCH, "every": timedelta(hours=1), "stop": threading.Event(), "until_eof": True}
-        for frame, cursor in self.follow(users, actions, after, **settings):  # type: ignore[arg-type]  # typed above
+        for frame, cursor in self.follow(coding, after, **settings):  # type: ignore[arg-type]  # typed above
             if len(frame):
-                yield decoded(frame, users, actions), cursor
+                yield coding.decode(frame), cursor
 
     def follow(
         self,
-        users: Vocabulary,
-        actions: Vocabulary,
+        coding: Coding,
         after: Cursor | None = None,
         *,
         batch: int,
@@ -210,8 +209,8 @@ class FollowSource:
 
         Parameters
         ----------
-        users, actions
-            New texts join them no earlier than the frame that first has them.
+        coding
+            New texts join it no earlier than the frame that first has them.
         after
             Resume behind this cursor.
         batch
@@ -234,7 +233,7 @@ class FollowSource:
         """
         token = self._token(after)
         feed = self._feed = self._opened(token, min(every.total_seconds(), LOOK_SECONDS))
-        run = _Run(self, feed, users, actions, token)
+        run = _Run(self, feed, coding, token)
         try:
             yield from run.frames(batch, every.total_seconds(), stop, until_eof=until_eof)
         except OSError as error:
@@ -290,26 +289,14 @@ def path_of(url: str) -> str:
     return path
 
 
-def decoded(frame: pl.DataFrame, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
-    """The event frame of a coded frame."""
-    return frame.with_columns(
-        user=users.decode(frame["user"]).alias("user"),
-        action=actions.decode(frame["action"]).alias("action"),
-        outcome=pl.lit(pl.Series(OUTCOMES)).gather(pl.col("outcome")),
-    ).select(*EVENT_SCHEMA)
-
-
 class _Run:
     """One reading: what came in and was not yet read, what was read and not yet given."""
 
-    def __init__(
-        self, source: FollowSource, feed: Feed, users: Vocabulary, actions: Vocabulary, token: dict[str, Any]
-    ) -> None:
+    def __init__(self, source: FollowSource, feed: Feed, coding: Coding, token: dict[str, Any]) -> None:
         self._source = source
         self._feed = feed
-        self._users = users
-        self._actions = actions
-        self._reader = LineReader(source.schema, source.year) if source.schema else None
+        self._coding = coding
+        self._reader = self._lines(source.schema) if source.schema else None
         self._held: list[Came] = []
         self._held_lines = 0
         self._held_bytes = 0
@@ -422,6 +409,10 @@ class _Run:
         self._ready.append(batch)
         self._have += batch.left
 
+    def _lines(self, schema: Schema) -> LineReader:
+        """What reads lines by a schema."""
+        return LineReader(schema, self._source.year, whole=bool(self._coding.contexts))
+
     def _settle(self, *, must: bool) -> None:
         """Find out what lines are made of; where there are too few of them, later."""
         source, first = self._source, next((came for came in self._held if not came.flaw), None)
@@ -444,7 +435,7 @@ class _Run:
             self._feed.waiting = f"waiting for lines that are understood: {error}"
             return
         source.schema = schema
-        self._reader = LineReader(schema, source.year)
+        self._reader = self._lines(schema)
 
     def _body(self, came: Came) -> tuple[Came, FileFormat]:
         """Lines without the header that they may begin with, and what they are made of."""
@@ -471,12 +462,12 @@ class _Run:
         while self._ready and (wanted or not self._ready[0].left):
             batch = self._ready[0]
             count = min(wanted, batch.left)
-            frames.append(batch.take(count, self._users, self._actions))
+            frames.append(batch.take(count, self._coding))
             wanted -= count
             self._given(batch)
             if not batch.left:
                 self._ready.popleft()
-        return _together(frames), self._cursor()
+        return _together(frames or [self._coding.empty()]), self._cursor()
 
     def _given(self, batch: Batch) -> None:
         """Count what was given, and what stood between."""
@@ -502,7 +493,7 @@ def _compact(token: dict[str, Any]) -> str:
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Frames as one; adding them one by one is quicker than `pl.concat` for few."""
-    frames = [frame for frame in frames if len(frame)] or [pl.DataFrame(schema=CODED_SCHEMA)]
+    frames = [frame for frame in frames if len(frame)] or frames[:1]
     return reduce(pl.DataFrame.vstack, frames)
 
 

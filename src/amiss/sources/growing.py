@@ -372,7 +372,7 @@ class WholeFile(OpenFile):
         came = Came(self, b"", 1, self.line, self.offset, last, self.head)
         lines = last + 1 - self.line
         self.line, self.offset = last + 1, last
-        return Rows(came, frame.select(*EVENT_SCHEMA), lines, rejected, before, behind)
+        return Rows(came, frame, lines, rejected, before, behind)
 
     def sample(self) -> bytes:
         """Nothing: it says itself what it is made of."""

@@ -19,15 +19,15 @@ import polars as pl
 from amiss import fields as columns
 from amiss import times
 from amiss.errors import EventError, SourceError
-from amiss.events import CODED_SCHEMA, Quarantine
+from amiss.events import Quarantine
 from amiss.fields import FieldChoice, Fields
 from amiss.sources import Cursor
 from amiss.sources.arrivals import Item, Partition
 from amiss.sources.brokers import ANSWER_SECONDS, POLL_MESSAGES, TOPIC_BITS, Address, Feed, parse_address
 from amiss.sources.lines import Schema, schema_of
-from amiss.sources.messages import Bad, Batch, Translation, infer, narrow, offsets_text
+from amiss.sources.messages import Bad, Batch, Translation, infer, offsets_text, remembered
 from amiss.sources.sniff import FileFormat
-from amiss.vocabulary import Vocabulary
+from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
@@ -121,11 +121,9 @@ class KafkaSource:
         """
         yield from self._frames(after, lambda items: self._translate(items).events(items))
 
-    def read_coded(
-        self, users: Vocabulary, actions: Vocabulary, after: Cursor | None = None
-    ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+    def read_coded(self, coding: Coding, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames with the cursor behind each: the rows of :meth:`read`, faster."""
-        yield from self._frames(after, lambda items: self._translate(items).coded(items, users, actions))
+        yield from self._frames(after, lambda items: self._translate(items).coded(items, coding))
 
     def _frames(
         self, after: Cursor | None, translated: Callable[[list[Item]], Batch]
@@ -157,8 +155,7 @@ class KafkaSource:
 
     def follow(
         self,
-        users: Vocabulary,
-        actions: Vocabulary,
+        coding: Coding,
         after: Cursor | None = None,
         *,
         batch: int,
@@ -184,7 +181,7 @@ class KafkaSource:
         SourceError
             If the broker does not let us in, or a topic is gone. A broker that is away is waited for.
         """
-        following = _Following(self, users, actions, self.offsets(after), until_eof=until_eof)
+        following = _Following(self, coding, self.offsets(after), until_eof=until_eof)
         self._following = following
         try:
             following.start()
@@ -230,7 +227,7 @@ class KafkaSource:
 
     def _memory(self) -> str:
         """What a cursor holds besides offsets, as a part of its text."""
-        found = narrow(self._fields)
+        found = remembered(self._fields)
         schema = Schema(FileFormat("ndjson"), found, self.timezone).token() if found else None
         return json.dumps({"schema": schema, "settings": self._settings}, separators=(",", ":"))[1:-1]
 
@@ -238,7 +235,7 @@ class KafkaSource:
         """Read the roles that an earlier reading settled on as it did."""
         if self._fields is None:
             self._settle_on(found)
-        elif narrow(self._fields) != found:
+        elif remembered(self._fields) != found:
             self._settle_on(Fields(found.preset, self._fields.roles | found.roles, self._fields.rest))
 
     def _settle_on(self, found: Fields) -> None:
@@ -265,9 +262,9 @@ class KafkaSource:
             offsets.setdefault(topic, {})[index] = offset
         return batch.frame
 
-    def coded(self, items: list[Item], users: Vocabulary, actions: Vocabulary) -> Batch:
+    def coded(self, items: list[Item], coding: Coding) -> Batch:
         """The coded events of messages."""
-        return self._translate(items).coded(items, users, actions)
+        return self._translate(items).coded(items, coding)
 
     def _reject(self, bad: Bad) -> None:
         topic, index = self.place(bad.number)
@@ -332,16 +329,14 @@ class _Following:
     def __init__(
         self,
         source: KafkaSource,
-        users: Vocabulary,
-        actions: Vocabulary,
+        coding: Coding,
         offsets: dict[str, dict[int, int]],
         *,
         until_eof: bool,
     ) -> None:
         self.feed = Feed(source.address)
         self._source = source
-        self._users = users
-        self._actions = actions
+        self._coding = coding
         self._offsets = offsets
         self._until_eof = until_eof
         self._joined = float("inf")
@@ -444,11 +439,11 @@ class _Following:
         """Make events of what is ready and has room in the frame."""
         items = self.feed.arrivals.take(batch - self._rows())
         if items:
-            self._parts.append(self._source.coded(items, self._users, self._actions))
+            self._parts.append(self._source.coded(items, self._coding))
 
     def _frame(self) -> tuple[pl.DataFrame, Cursor]:
         """The frame of what was put together, given on from here."""
-        parts, self._parts = [Batch(pl.DataFrame(schema=CODED_SCHEMA), self.feed.bad), *self._parts], []
+        parts, self._parts = [Batch(self._coding.empty(), self.feed.bad), *self._parts], []
         self.feed.bad = []
         frames = [self._source.settle(part, self._offsets) for part in parts]
         return pl.concat(frames), self._source.cursor(self._offsets)

@@ -15,14 +15,14 @@ import polars as pl
 
 from amiss import fields as columns
 from amiss.errors import SourceError
-from amiss.events import CODED_SCHEMA, Quarantine
+from amiss.events import Quarantine
 from amiss.fields import FieldChoice, Fields, RoleGuess
 from amiss.sources import readers
 from amiss.sources.files import fields_of, layout_of, line_sample, raw_columns
 from amiss.sources.rows import Line, from_json, shown
 from amiss.sources.sniff import FileFormat, sniff
 from amiss.times import TimeFormat
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 COMPILED_BYTES: Final = 64 << 10
 """With less at a time, compiled passes gain nothing."""
@@ -94,8 +94,7 @@ def settled(
             "Write a JSON object a line, or put complete files into a directory and give that"
         )
     guessed = fields_of(line_sample(found, head), found.kind, fields=fields, where=name, year=year, now=now)
-    roles = {role: guess for role, guess in guessed.roles.items() if role in readers.ROLES}
-    return Schema(found, Fields(guessed.preset, roles), timezone)
+    return Schema(found, Fields(guessed.preset, guessed.roles), timezone)
 
 
 _UNLINED: Final = {"json": "one JSON text of several lines", "parquet": "Parquet"}
@@ -166,14 +165,14 @@ class Batch:
         self.given = min(events, len(self.positions))
         self.report(Quarantine(), {})
 
-    def coded(self, low: int, high: int, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    def coded(self, low: int, high: int, coding: Coding) -> pl.DataFrame:
         """The coded frame of some of the events."""
         raise NotImplementedError
 
-    def take(self, count: int, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    def take(self, count: int, coding: Coding) -> pl.DataFrame:
         """The coded frame of the next events."""
         low, self.given = self.given, self.given + count
-        return self.coded(low, self.given, users, actions) if count else pl.DataFrame(schema=CODED_SCHEMA)
+        return self.coded(low, self.given, coding) if count else coding.empty()
 
     def reached(self) -> int:
         """The position of the first line that was not given out whole."""
@@ -216,9 +215,9 @@ class EventBatch(Batch):
 
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
 
-    def coded(self, low: int, high: int, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    def coded(self, low: int, high: int, coding: Coding) -> pl.DataFrame:
         """The coded frame of some of the events."""
-        return encode_events(self.frame[low:high], users, actions)
+        return coding.encode(self.frame[low:high])
 
 
 @dataclass
@@ -249,24 +248,27 @@ class PassedBatch(Batch):
     layout: readers.Layout | None = None
     odd: pl.DataFrame | None = None
 
-    def coded(self, low: int, high: int, users: Vocabulary, actions: Vocabulary) -> pl.DataFrame:
+    def coded(self, low: int, high: int, coding: Coding) -> pl.DataFrame:
         """The coded frame of some of the events; they must be asked for in order, and once."""
         assert self.passed is not None and self.meanings is not None and self.layout is not None  # noqa: PT018 - one fact
         start = int(self.positions[low]) if low else self.first
         stop = int(self.positions[high]) if high < len(self.positions) else self.behind
         part = readers.part_of(self.passed, start - self.first, stop - self.first)
         odd = None if self.odd is None else self.odd.filter(pl.col("position").is_between(start, stop, closed="left"))
-        return readers.coded_frame(
-            part, self.meanings, odd, self.layout, users=users, actions=actions, position=self.first
-        )
+        known = {"users": coding.users, "actions": coding.actions}
+        return readers.coded_frame(part, self.meanings, odd, self.layout, **known, position=self.first)
 
 
 class LineReader:
-    """Reads lines that came in by a schema; remembers what compiled passes learned of texts."""
+    """Reads lines that came in by a schema; remembers what compiled passes learned of texts.
 
-    def __init__(self, schema: Schema, year: int | None) -> None:
+    `whole` reads all roles of an event, not only those that every coded frame holds.
+    """
+
+    def __init__(self, schema: Schema, year: int | None, *, whole: bool = False) -> None:
         self.schema = schema
         self._year = year
+        self._whole = whole
         self._free: readers.Free = queue.SimpleQueue()
         self._workers: dict[tuple[str, ...], _Compiled | None] = {}
 
@@ -276,10 +278,18 @@ class LineReader:
         if came.flaw:
             return Batch(came, first, behind, np.empty(0, np.int64), [(first, *came.flaw)])
         self._set_until(now)
-        compiled = self._compiled(found) if len(came.data) >= COMPILED_BYTES else None
+        compiled = self._compiled(found) if len(came.data) >= COMPILED_BYTES and not self._whole else None
         result = self._passed(came, first, behind, found, compiled) if compiled else self._read(came, first, found)
         result.rejected.sort(key=lambda item: item[0])
         return result
+
+    @property
+    def _fields(self) -> Fields:
+        """What is read."""
+        fields = self.schema.fields
+        if self._whole:
+            return fields
+        return replace(fields, roles={role: each for role, each in fields.roles.items() if role in readers.ROLES})
 
     def _compiled(self, found: FileFormat) -> _Compiled | None:
         known = self._workers.get(found.header)
@@ -305,7 +315,7 @@ class LineReader:
         """What the general reader finds."""
         batch = EventBatch(came, first, first + came.lines, np.empty(0, np.int64))
         if found.kind == "ndjson":
-            wanted, reject = self.schema.fields.columns, _rejecting(batch)
+            wanted, reject = self._fields.columns, _rejecting(batch)
             raw = from_json(came.data, first, wanted, reject, latin1=found.latin1)
         else:
             raw = self._raw(list(enumerate(came.data.split(b"\n")[:-1], start=first)), found, batch)
@@ -329,11 +339,11 @@ class LineReader:
         def skip(reason: str, _count: int) -> None:
             batch.skipped.append((at, reason))
 
-        return raw_columns(found, numbered(), self.schema.fields.columns, _rejecting(batch), skip)
+        return raw_columns(found, numbered(), self._fields.columns, _rejecting(batch), skip)
 
     def _events(self, raw: pl.DataFrame, lines: Iterable[Line], batch: Batch) -> pl.DataFrame:
         """Events of raw rows; the others are rejected with their text."""
-        good, bad = columns.events(raw, self.schema.fields, self.schema.timezone)
+        good, bad = columns.events(raw, self._fields, self.schema.timezone)
         if len(bad):
             wanted = set(bad["position"].to_list())
             texts = {position: line for position, line in lines if position in wanted}

@@ -15,12 +15,11 @@ import polars as pl
 
 from amiss import fields as columns
 from amiss.errors import EventError
-from amiss.events import CODED_SCHEMA
 from amiss.fields import FieldChoice, Fields
 from amiss.sources import readers
 from amiss.sources.arrivals import PARTITION_BITS, Item
 from amiss.sources.rows import Reject, from_json, from_json_lines, json_raw, leaf_paths, line_by_line, shown
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -163,7 +162,7 @@ class Translation:
         self._fields = found
         self._timezone = timezone
         self._coder: readers.Coder | None = None
-        self._known: tuple[Vocabulary, Vocabulary] | None = None
+        self._known: Coding | None = None
         self._odd: tuple[list[bytes | None], list[tuple[int, str, str]], Sequence[Item]] = ([], [], ())
 
     def events(self, items: Sequence[Item]) -> Batch:
@@ -173,16 +172,16 @@ class Translation:
         frame = self._general(items, values, bad, self._fields)
         return _batch(items, values, frame, bad)
 
-    def coded(self, items: Sequence[Item], users: Vocabulary, actions: Vocabulary) -> Batch:
+    def coded(self, items: Sequence[Item], coding: Coding) -> Batch:
         """The coded frame of messages: the same rows, faster where there are many."""
         values = [item[3].value() for item in items]
         bad: list[tuple[int, str, str]] = []
         text = _joined(values)
-        if len(text) >= _LEAST_BYTES and (coder := self._coder_for(users, actions)):
+        if len(text) >= _LEAST_BYTES and (coder := self._coder_for(coding)):
             self._odd = (values, bad, items)
             return _batch(items, values, coder.frame(text, 0), bad)
-        found = self._general(items, values, bad, narrow(self._fields))
-        frame = encode_events(found, users, actions) if len(found) else pl.DataFrame(schema=CODED_SCHEMA)
+        found = self._general(items, values, bad, narrow(self._fields, coding))
+        frame = coding.encode(found) if len(found) else coding.empty()
         return _batch(items, values, frame, bad)
 
     def _general(
@@ -215,13 +214,12 @@ class Translation:
         bad.extend((places[index], reason, text) for index, reason, text in left)
         return frame.with_columns(position=pl.Series(places, dtype=pl.Int64).gather(frame["position"]))
 
-    def _coder_for(self, users: Vocabulary, actions: Vocabulary) -> readers.Coder | None:
+    def _coder_for(self, coding: Coding) -> readers.Coder | None:
         """The compiled passes for these vocabularies, or None where the general way must be taken."""
-        known = self._known
-        if known is None or known[0] is not users or known[1] is not actions:
-            self._known = (users, actions)
-            layout = layout_of(self._fields, self._timezone) if self._fields else None
-            self._coder = readers.Coder(layout, self._odd_lines, users, actions) if layout else None
+        if self._known is not coding:
+            self._known = coding
+            layout = layout_of(self._fields, self._timezone) if self._fields and not coding.contexts else None
+            self._coder = readers.Coder(layout, self._odd_lines, coding.users, coding.actions) if layout else None
         return self._coder
 
 
@@ -242,11 +240,17 @@ def _outcome(text: str | None, *, reading: str, known: bool) -> str:
     return columns.outcome_of(text, reading) if known else "unknown"
 
 
-def narrow(found: Fields | None) -> Fields | None:
+def narrow(found: Fields | None, coding: Coding | None = None) -> Fields | None:
     """The fields that coded frames hold."""
     if found is None:
         return None
-    return replace(found, roles={role: found.roles[role] for role in readers.ROLES if role in found.roles}, rest=())
+    wanted = found.roles if coding is not None and coding.contexts else readers.ROLES
+    return replace(found, roles={role: found.roles[role] for role in wanted if role in found.roles}, rest=())
+
+
+def remembered(found: Fields | None) -> Fields | None:
+    """The fields that a cursor remembers: those that play a role."""
+    return None if found is None else replace(found, rest=())
 
 
 def _joined(values: Sequence[bytes | None]) -> bytes:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.events import CODED_SCHEMA, OUTCOMES
-from amiss.vocabulary import Vocabulary, encode_events
+from amiss.vocabulary import Coding, Vocabulary
 
 if TYPE_CHECKING:
     from amiss.sources.rows_kernel import Rows
@@ -530,4 +530,4 @@ def _frame(
     frame = pl.DataFrame(columns)
     if odd is None or odd.is_empty():
         return frame
-    return pl.concat([frame, encode_events(odd, users, actions)]).sort("position", maintain_order=True)
+    return pl.concat([frame, Coding(users, actions).encode(odd)]).sort("position", maintain_order=True)

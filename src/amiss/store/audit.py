@@ -17,9 +17,11 @@ import polars as pl
 
 from amiss.errors import StateError
 from amiss.events import OUTCOMES
+from amiss.store.history import KINDS, texts_behind
 from amiss.store.notices import Notices
 from amiss.store.rows import Info
 from amiss.store.schema import FORMAT
+from amiss.vocabulary import Known
 
 _ORPHANS: Final = {
     "the outbox has an alert that is not kept": """
@@ -183,21 +185,19 @@ class Audit(Notices):
                 events = self._delta(row).events
                 if events.height != row["events"]:
                     problems.append(f"delta {row['seq']} has {events.height} events, not {row['events']}")
-                problems.extend(_unknown(f"delta {row['seq']}", events, progress.users, progress.actions))
+                problems.extend(_unknown(f"delta {row['seq']}", events, progress.known))
             yield from problems
 
     def _bad_texts(self) -> Problems:
         """Texts that are missing or doubled."""
         progress = self.progress()
-        for name, texts, known in zip(
-            ("users", "actions"), self.texts(), (progress.users, progress.actions), strict=True
-        ):
+        for name, texts, known in zip(KINDS, self.texts(), progress.known, strict=True):
             if len(texts) != known:
                 yield f"{known} {name} should be known. Found: {len(texts)}"
             if texts.n_unique() != len(texts):
                 yield f"{len(texts) - texts.n_unique()} {name} have two codes"
         starts = "SELECT kind, number, sum(rows) AS rows FROM frames WHERE kind = ? GROUP BY number ORDER BY number"
-        for name in ("users", "actions"):
+        for name in KINDS:
             end = 0
             for row in self._rows(starts, (name,)):
                 if row["number"] != end:
@@ -214,7 +214,7 @@ class Audit(Notices):
                 yield f"{where} have other columns than those before"
             if sum(counts.null_count().row(0)) > 0:
                 yield f"{where} lack values"
-            yield from _unknown(where, counts, progress.users, progress.actions)
+            yield from _unknown(where, counts, progress.known)
 
     def _bad_rows(self) -> Problems:
         """Rows of plain tables that cannot be read."""
@@ -251,16 +251,17 @@ class Audit(Notices):
 
     def _export_frames(self, place: Path, named: Callable[[str, pl.DataFrame], pl.DataFrame]) -> Iterator[Path]:
         """Write the frames."""
-        users, actions = self.texts()
+        users, actions, values = self.texts()
 
         def write(name: str, frame: pl.DataFrame) -> Path:
             path = place / f"{name}.parquet"
             path.parent.mkdir(exist_ok=True)
-            _texted(frame, users, actions).write_parquet(path)
+            _texted(frame, users, actions, values).write_parquet(path)
             return path
 
         yield write("users", users.to_frame().with_row_index("code"))
         yield write("actions", actions.to_frame().with_row_index("code"))
+        yield write("values", values.to_frame().with_row_index("code"))
         for day, family, counts in self.counts():
             yield write(f"counts/{day}-{quote(family, safe='')}", named(family, counts))
         for period in self.periods():
@@ -295,12 +296,12 @@ def _found() -> Iterator[list[str]]:
         yield problems
 
 
-def _unknown(where: str, frame: pl.DataFrame, users: int, actions: int) -> Problems:
+def _unknown(where: str, frame: pl.DataFrame, known: Known) -> Problems:
     """Codes that have no text."""
-    for name, known in (("user", users), ("action", actions)):
-        highest = frame[name].max() if name in frame.columns and frame.schema[name].is_integer() else None
-        if isinstance(highest, int) and highest >= known:
-            yield f"{where}: column {name} holds the code {highest}, but only {known} are known"
+    for name, texts in texts_behind(frame, known).items():
+        highest = frame[name].max() if frame.schema[name].is_integer() else None
+        if isinstance(highest, int) and highest >= texts:
+            yield f"{where}: column {name} holds the code {highest}, but only {texts} are known"
 
 
 def _spans(numbers: list[int]) -> str:
@@ -313,9 +314,10 @@ def _unchanged(_family: str, counts: pl.DataFrame) -> pl.DataFrame:
     return counts
 
 
-def _texted(frame: pl.DataFrame, users: pl.Series, actions: pl.Series) -> pl.DataFrame:
-    """A frame with texts for the codes of users, actions and outcomes; a code without text becomes null."""
-    texts = {"user": users, "action": actions, "outcome": pl.Series(OUTCOMES)}
+def _texted(frame: pl.DataFrame, users: pl.Series, actions: pl.Series, values: pl.Series) -> pl.DataFrame:
+    """A frame with texts for the codes of users, actions, outcomes and contexts; a code without text becomes null."""
+    texts = dict.fromkeys(texts_behind(frame, Known()), values)
+    texts |= {"user": users, "action": actions, "outcome": pl.Series(OUTCOMES)}
     coded = [name for name in texts if name in frame.columns and frame.schema[name].is_integer()]
     return frame.with_columns(
         texts[name].gather(frame[name].cast(pl.Int64), null_on_oob=True).alias(name) for name in coded

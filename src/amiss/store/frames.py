@@ -12,7 +12,7 @@ from amiss.errors import StateError
 from amiss.store.connection import Connection
 from amiss.store.schema import REBUILD
 
-Kind = Literal["delta", "snapshot", "counts", "peaks", "story", "users", "actions"]
+Kind = Literal["delta", "snapshot", "counts", "peaks", "story", "users", "actions", "values"]
 """What a frame is; its number is a seq, a day, a row of `stories`, or the code of its first text."""
 
 Compression = Literal["zstd", "lz4"]

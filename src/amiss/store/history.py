@@ -14,6 +14,7 @@ from amiss.errors import EventError, StateError, UsageError
 from amiss.events import CODED_SCHEMA
 from amiss.store.frames import PART_BYTES, Frames, differences, sums
 from amiss.store.rows import PERIOD, PROGRESS, Delta, PeriodRecord, Progress, Totals, to_json
+from amiss.vocabulary import Known
 
 _LAST: Final = 2**62
 _TEXTS_MERGED_BYTES: Final = PART_BYTES // 4
@@ -31,7 +32,10 @@ _APPLY: Final = """
     WHERE id = :id
 """
 
-Texts = Literal["users", "actions"]
+Texts = Literal["users", "actions", "values"]
+
+KINDS: Final[tuple[Texts, ...]] = ("users", "actions", "values")
+"""The kinds of texts that have codes."""
 
 
 class History(Frames):
@@ -70,16 +74,14 @@ class History(Frames):
             If the events are no coded frame, or hold a code that has no text.
         """
         self._own()
-        users, actions = _series(delta.users), _series(delta.actions)
+        texts = [_series(getattr(delta, kind)) for kind in KINDS]
         with self.begin():
-            seq, known_users, known_actions = self._advance(delta, len(users), len(actions))
-            _check_events(delta.events, known_users + len(users), known_actions + len(actions))
-            row = (seq, delta.cursor, delta.events.height, known_users, len(users), known_actions, len(actions))
-            sql = "INSERT INTO deltas VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            self._run(sql, (*row, to_json(dict(delta.rejected)), to_json(dict(delta.skipped))))
+            seq, known = self._advance(delta, Known(*map(len, texts)))
+            _check_events(delta.events, Known(*(before + len(new) for before, new in zip(known, texts, strict=True))))
+            self._put_delta(seq, delta, known)
             self._put_frame("delta", seq, "events", differences(delta.events))
-            self._put_texts("users", known_users, users)
-            self._put_texts("actions", known_actions, actions)
+            for kind, before, new in zip(KINDS, known, texts, strict=True):
+                self._put_texts(kind, before, new)
             self._add_up(delta)
             self.apply((*delta.applied, *delta.undone), seq)
         return seq
@@ -145,10 +147,10 @@ class History(Frames):
             names = self._rows("SELECT name FROM frames WHERE kind = 'snapshot' AND part = 0 ORDER BY id")
             return seq, {row["name"]: self._whole_frame("snapshot", seq, row["name"]) for row in names}
 
-    def texts(self) -> tuple[pl.Series, pl.Series]:
-        """The texts of all users and of all actions, in the order of their codes."""
+    def texts(self) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """The texts of all users, of all actions, and of all values of contexts, in the order of their codes."""
         with self.view():
-            return self._texts("users"), self._texts("actions")
+            return self._texts("users"), self._texts("actions"), self._texts("values")
 
     def put_counts(self, day: date, family: str, counts: pl.DataFrame | None) -> None:
         """Keep the counts of a closed period, instead of those it had; None drops them."""
@@ -185,14 +187,30 @@ class History(Frames):
         with self.begin():
             self._each(_APPLY, ({"seq": seq, "id": number} for number in ids))
 
-    def _advance(self, delta: Delta, users: int, actions: int) -> tuple[int, int, int]:
-        """The number of a new delta, and how many users and actions were known before it."""
+    def _advance(self, delta: Delta, new: Known) -> tuple[int, Known]:
+        """The number of a new delta, and how many texts were known before it."""
+        known = self.progress().known
         sql = """
-            UPDATE progress SET seq = seq + 1, cursor = ?, events = events + ?, users = users + ?, actions = actions + ?
-            RETURNING seq, users, actions
+            UPDATE progress SET
+                seq = seq + 1, cursor = ?, events = events + ?,
+                users = users + ?, actions = actions + ?, "values" = "values" + ?
+            RETURNING seq
         """
-        row = self._rows(sql, (delta.cursor, delta.events.height, users, actions))[0]
-        return row["seq"], row["users"] - users, row["actions"] - actions
+        return self._rows(sql, (delta.cursor, delta.events.height, *new))[0]["seq"], known
+
+    def _put_delta(self, seq: int, delta: Delta, known: Known) -> None:
+        """Keep the row of a delta."""
+        row = {
+            "seq": seq,
+            "cursor": delta.cursor,
+            "events": delta.events.height,
+            "rejected": to_json(dict(delta.rejected)),
+            "skipped": to_json(dict(delta.skipped)),
+        }
+        for kind, before in zip(KINDS, known, strict=True):
+            row |= {kind: before, f"new_{kind}": len(getattr(delta, kind))}
+        names = ", ".join(f'"{name}"' for name in row)
+        self._run(f"INSERT INTO deltas ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values()))  # noqa: S608  our own names
 
     def _add_up(self, delta: Delta) -> None:
         """Count what was quarantined and skipped."""
@@ -216,6 +234,7 @@ class History(Frames):
             json.loads(row["skipped"]),
             self._ids("SELECT id FROM feedback WHERE applied_seq = ? ORDER BY id", row["seq"]),
             self._ids("SELECT id FROM feedback WHERE undone_seq = ? ORDER BY id", row["seq"]),
+            self._new_texts("values", row["values"], row["new_values"]),
         )
 
     def _ids(self, sql: str, seq: int) -> tuple[int, ...]:
@@ -239,10 +258,9 @@ class History(Frames):
 
     def _merge_texts(self, seq: int) -> None:
         """Put the texts of the deltas up to `seq` together with those just before them, while they are few."""
-        behind = self._rows("SELECT users, actions FROM deltas WHERE seq > ? ORDER BY seq LIMIT 1", (seq,))
-        progress = self.progress()
-        self._merge_kind("users", behind[0]["users"] if behind else progress.users)
-        self._merge_kind("actions", behind[0]["actions"] if behind else progress.actions)
+        behind = self._rows("SELECT * FROM deltas WHERE seq > ? ORDER BY seq LIMIT 1", (seq,))
+        for kind, known in zip(KINDS, self.progress().known, strict=True):
+            self._merge_kind(kind, behind[0][kind] if behind else known)
 
     def _merge_kind(self, kind: Texts, end: int) -> None:
         """Put the texts of a kind with codes below `end` together, as far as they are in small pieces."""
@@ -267,7 +285,7 @@ def _series(texts: Sequence[str] | pl.Series) -> pl.Series:
     return pl.Series("text", texts, dtype=pl.String())
 
 
-def _check_events(events: pl.DataFrame, users: int, actions: int) -> None:
+def _check_events(events: pl.DataFrame, known: Known) -> None:
     """Refuse events that could not be replayed."""
     for name, dtype in CODED_SCHEMA.items():
         found = events.schema.get(name)
@@ -275,7 +293,18 @@ def _check_events(events: pl.DataFrame, users: int, actions: int) -> None:
             raise EventError(f'the events of a delta need a column "{name}" of {dtype}. Found: {found or "none"}')
         if events[name].null_count():
             raise EventError(f'column "{name}" of the events of a delta must hold a value in every row')
-    for name, known in (("user", users), ("action", actions)):
+    for name, texts in texts_behind(events, known).items():
         highest = events[name].max()
-        if isinstance(highest, int) and highest >= known:
-            raise EventError(f'column "{name}" holds the code {highest}, but only {known:,} texts are known')
+        if isinstance(highest, int) and highest >= texts:
+            raise EventError(f'column "{name}" holds the code {highest}, but only {texts:,} texts are known')
+
+
+def texts_behind(events: pl.DataFrame, known: Known) -> dict[str, int]:
+    """How many texts there are for each column of codes in events, or in counts."""
+    owners = {"user": known.users, "action": known.actions}
+    context = {
+        name: known.values
+        for name, dtype in events.schema.items()
+        if dtype == pl.UInt32 and name not in owners and events.schema.get("outcome") == CODED_SCHEMA["outcome"]
+    }
+    return {name: texts for name, texts in (owners | context).items() if name in events.columns}

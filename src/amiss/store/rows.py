@@ -14,6 +14,7 @@ import polars as pl
 
 from amiss.alerts import Alert
 from amiss.errors import UsageError
+from amiss.vocabulary import Known
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -35,9 +36,9 @@ class Delta:
 
     Attributes
     ----------
-    events : (n, ≥5) columns of `amiss.events.CODED_SCHEMA`; others ride along
+    events : (n, ≥5) columns of `amiss.events.CODED_SCHEMA`, and those of contexts
         In the order they were read; may be empty.
-    users, actions
+    users, actions, values
         Texts that are new, in the order of their codes.
     cursor
         The source's token behind the events.
@@ -55,6 +56,7 @@ class Delta:
     skipped: Mapping[str, int] = field(default_factory=dict)
     applied: Sequence[int] = ()
     undone: Sequence[int] = ()
+    values: Sequence[str] | pl.Series = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Progress:
     users: int
     actions: int
     dropped_seq: int = 0
+    values: int = 0
+
+    @property
+    def known(self) -> Known:
+        """How many texts of each kind there are."""
+        return Known(self.users, self.actions, self.values)
 
 
 @dataclass(frozen=True)
@@ -199,6 +207,7 @@ class Info:
     events: int
     users: int
     actions: int
+    values: int
     periods: int
     first_period: date | None
     last_period: date | None

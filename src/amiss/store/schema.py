@@ -9,13 +9,20 @@ from typing import Final
 APPLICATION: Final = 0x616D6973
 """What marks a SQLite file as a store of amiss: "amis" in ASCII."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The format that this version writes."""
 
 PAGE_BYTES: Final = 16_384
 """Size of a page: commits of 60 kB and snapshots of 200 MB are both within a tenth of their best."""
 
-MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {}
+
+def _with_values(db: sqlite3.Connection) -> None:
+    """Format 2 keeps the texts of contexts, too."""
+    for table, column in (("progress", '"values"'), ("deltas", '"values"'), ("deltas", "new_values")):
+        db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _with_values}
 """What turns a file of the format that is the key into one of the next."""
 
 REBUILD: Final = "Rebuild it by replay: amiss learn SOURCE --state NEW"
@@ -24,16 +31,17 @@ TABLES: Final = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE progress (
     id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, snapshot_seq INTEGER NOT NULL,
-    dropped_seq INTEGER NOT NULL, cursor TEXT, events INTEGER NOT NULL, users INTEGER NOT NULL, actions INTEGER NOT NULL
+    dropped_seq INTEGER NOT NULL, cursor TEXT, events INTEGER NOT NULL, users INTEGER NOT NULL,
+    actions INTEGER NOT NULL, "values" INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-INSERT INTO progress VALUES (1, 0, 0, 0, NULL, 0, 0, 0);
+INSERT INTO progress VALUES (1, 0, 0, 0, NULL, 0, 0, 0, 0);
 CREATE TABLE totals (
     kind TEXT NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, reason)
 ) STRICT;
 CREATE TABLE deltas (
     seq INTEGER PRIMARY KEY, cursor TEXT NOT NULL, events INTEGER NOT NULL, users INTEGER NOT NULL,
     new_users INTEGER NOT NULL, actions INTEGER NOT NULL, new_actions INTEGER NOT NULL, rejected TEXT NOT NULL,
-    skipped TEXT NOT NULL
+    skipped TEXT NOT NULL, "values" INTEGER NOT NULL DEFAULT 0, new_values INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE frames (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, number INTEGER NOT NULL, name TEXT NOT NULL, part INTEGER NOT NULL,
@@ -76,7 +84,8 @@ CREATE TABLE feedback (
 ) STRICT;
 CREATE INDEX feedback_story ON feedback (story);
 """
-"""`deltas.users` and `actions` are how many were known before; `frames` holds all that is a table of columns."""
+"""`deltas.users`, `actions` and `values` are how many were known before; `frames` holds all that is a
+table of columns."""
 
 
 def create(db: sqlite3.Connection) -> None:
