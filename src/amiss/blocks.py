@@ -56,18 +56,17 @@ def _blocks(first: Ints, size: int) -> Iterator[tuple[int, int]]:
         low = high
 
 
-def places(codes: npt.NDArray[np.uint32]) -> slice | npt.NDArray[np.uint32]:
-    """Where rows of codes that differ stand in an array: one as a slice, which takes less time and copies nothing.
+def highest(codes: npt.NDArray[np.uint32]) -> int:
+    """The highest of codes, -1 of none; that of one takes less time.
 
     Examples
     --------
-    >>> places(np.array([7], dtype=np.uint32))
-    slice(7, 8, None)
+    >>> highest(np.array([3, 7], dtype=np.uint32)), highest(np.zeros(0, dtype=np.uint32))
+    (7, -1)
     """
-    if len(codes) != 1:
-        return codes
-    first = int(codes[0])
-    return slice(first, first + 1)
+    if len(codes) == 1:
+        return int(codes[0])
+    return int(codes.max()) if len(codes) else -1
 
 
 def frozen(array: npt.NDArray[Number]) -> npt.NDArray[Number]:

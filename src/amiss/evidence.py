@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.blocks import Ints, frozen, places
+from amiss.blocks import Ints, highest
 from amiss.severity import SEVERITIES, Severity
+
+if TYPE_CHECKING:
+    from amiss.evidence_kernel import Stood
 
 Floats = npt.NDArray[np.float64]
 
@@ -91,14 +94,16 @@ class Standing:
     """
 
     def __init__(self, detectors: int, state: pl.DataFrame | None = None) -> None:
-        self.detectors = detectors
-        self._columns: dict[str, npt.NDArray[Any]] = {
-            name: np.zeros((0, detectors) if width else 0, dtype=dtype) for name, (dtype, width) in _COLUMNS.items()
-        }
+        from amiss.evidence_kernel import Stood, follow
+
+        self.detectors, self._follow = detectors, follow
+        self._stood: Stood = Stood(
+            *(np.zeros((0, detectors) if width else 0, dtype=dtype) for dtype, width in _COLUMNS.values())
+        )
         if state is not None and len(state):
             users = state["user"].to_numpy()
-            self._grow(int(users.max()) + 1)
-            for name, column in self._columns.items():
+            self._grow(highest(users) + 1)
+            for name, column in self._stood._asdict().items():
                 column[users] = state[name].to_numpy()
 
     def follow(
@@ -115,52 +120,40 @@ class Standing:
         levels
             Bits, in rising order; it is told when a user's evidence first reaches each.
         """
-        from amiss import evidence_kernel as kernel
-
-        self._grow(int(users.max(initial=0)) + 1)
-        at = places(users)
-        part = {name: column[at] for name, column in self._columns.items()}
+        self._grow(highest(users) + 1)
         running = np.empty(int(first[-1]))
-        ascended = np.zeros((2, len(users) * len(levels)), dtype=np.int64)
-        stood = kernel.Stood(*part.values())
-        found = kernel.follow(frozen(first), frozen(np.array(bits)), stood, np.asarray(levels), running, ascended)
-        for name, column in self._columns.items():
-            column[at] = part[name]
+        ascended = np.empty((2, len(users) * len(levels)), dtype=np.int64)
+        found = self._follow(users, first, np.array(bits), self._stood, np.asarray(levels), running, ascended)
         return Followed(running, ascended[0, :found], ascended[1, :found])
 
     def by_detector(self, users: npt.NDArray[np.uint32]) -> Floats:
         """The evidence of each detector about each of these users: (u, d)."""
-        events = np.maximum(self._columns["events"][users], 1)[:, None]
-        mass, scale = self._columns["mass"][users], self._columns["scale"][users]
+        events = np.maximum(self._stood.events[users], 1)[:, None]
+        mass, scale = self._stood.mass[users], self._stood.scale[users]
         bits: Floats = np.log2(mass + np.exp2(-scale) / (2.0 * events)) + scale
-        return np.where(self._columns["spoke"][users], bits, 0.0)
+        return np.where(self._stood.spoke[users], bits, 0.0)
 
     def of(self, users: npt.NDArray[np.uint32], name: str) -> npt.NDArray[Any]:
         """A column of `frame` for each of these users: (u,)."""
-        values: npt.NDArray[Any] = self._columns[name][users]
+        values: npt.NDArray[Any] = getattr(self._stood, name)[users]
         return values
 
     def now(self, user: int) -> float:
         """The evidence about one user; 0 of one who did nothing yet."""
-        column = self._columns["now"]
-        return float(column[user]) if user < len(column) else 0.0
+        now = self._stood.now
+        return float(now[user]) if user < len(now) else 0.0
 
     def frame(self) -> pl.DataFrame:
         """A row for each user who did anything: `user`, `events`, `now`, `peak`, and what it takes to go on."""
-        users = np.flatnonzero(self._columns["events"]).astype(np.uint32)
-        columns = {name: column[users] for name, column in self._columns.items()}
+        users = np.flatnonzero(self._stood.events).astype(np.uint32)
+        columns = {name: column[users] for name, column in self._stood._asdict().items()}
         return pl.DataFrame({"user": users} | {name: _series(column) for name, column in columns.items()})
 
     def _grow(self, users: int) -> None:
         """Make room for the codes below `users`."""
-        there = len(self._columns["events"])
-        if users <= there:
-            return
-        size = max(users, there * 5 // 4)
-        for name, column in self._columns.items():
-            grown = np.zeros((size, *column.shape[1:]), dtype=column.dtype)
-            grown[:there] = column
-            self._columns[name] = grown
+        there = len(self._stood.now)
+        if users > there:
+            self._stood = type(self._stood)(*(_longer(each, max(users, there * 5 // 4)) for each in self._stood))
 
 
 class Followed(NamedTuple):
@@ -174,7 +167,7 @@ class Followed(NamedTuple):
     levels: Ints
 
 
-_COLUMNS: Final[dict[str, tuple[type[np.generic], bool]]] = {
+_COLUMNS: Final[Mapping[str, tuple[type[np.generic], bool]]] = {
     "events": (np.int64, False),
     "now": (np.float64, False),
     "peak": (np.float64, False),
@@ -183,7 +176,14 @@ _COLUMNS: Final[dict[str, tuple[type[np.generic], bool]]] = {
     "scale": (np.float64, True),
     "spoke": (np.bool_, True),
 }
-"""What is known of a user, and whether by detector: E is ``mass * 2^scale``."""
+"""What is known of a user (`Stood`), and whether by detector: E is ``mass * 2^scale``."""
+
+
+def _longer(column: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """A column with zeros behind it."""
+    grown = np.zeros((size, *column.shape[1:]), dtype=column.dtype)
+    grown[: len(column)] = column
+    return grown
 
 
 def _series(column: npt.NDArray[Any]) -> pl.Series:

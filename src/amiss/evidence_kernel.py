@@ -14,7 +14,10 @@ _FAR: Final = 256.0
 
 
 class Stood(NamedTuple):
-    """Where users stand: events so far, evidence now and at its peak, levels reached; by detector E and who spoke."""
+    """Where users stand, by code: events so far, evidence now and at its peak, levels reached, E and who spoke.
+
+    The last three by detector.
+    """
 
     events: npt.NDArray[np.int64]
     now: npt.NDArray[np.float64]
@@ -64,16 +67,17 @@ def _together(mass, scale, spoke, rest):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def follow(first, bits, stood, levels, running, ascended):
+def follow(users, first, bits, stood, levels, running, ascended):
     """Evidence of all detectors (d, n) together after each event, into `running`; what `stood` says moves on.
 
     Fills `ascended` with the events at which a user reaches a level for the first time, and which; their number.
     """
     found = 0
-    for user in range(len(first) - 1):
+    for number in range(len(users)):
+        user = np.int64(users[number])
         mass, scale, spoke = stood.mass[user], stood.scale[user], stood.spoke[user]
         k, now, peak, level = stood.events[user], stood.now[user], stood.peak[user], stood.level[user]
-        for i in range(first[user], first[user + 1]):
+        for i in range(first[number], first[number + 1]):
             k += 1
             weight = 0.5 if k == 1 else 0.5 / (np.float64(k) * (k - 1))
             for d in range(len(bits)):

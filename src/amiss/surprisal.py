@@ -203,8 +203,8 @@ def steps(events: Events) -> pl.DataFrame:
     action, outcome = np.divmod(events.state, np.int32(len(OUTCOMES)))
     before = np.append(np.int32(chain.NOTHING), action[:-1])[: len(action)]
     before[events.first[:-1]] = chain.NOTHING
-    feature = chain.Feature(events.first, frozen(before), frozen(action * 2 + (outcome == _FAILURE)))
-    counted = chain.count(feature, events.users, 0)
+    feature = chain.Feature(events.users, events.first, frozen(before), frozen(action * 2 + (outcome == _FAILURE)))
+    counted = chain.count(feature, 0)
     action_, failure = (pl.col("value") // 2).cast(pl.UInt32), pl.col("value") % 2 == 1
     previous = pl.col("given").cast(pl.UInt32, strict=False).fill_null(NO_ACTION)
     return counted.select("user", previous=previous, action=action_, failure=failure, count="count")

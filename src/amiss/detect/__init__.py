@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import polars as pl
 
 from amiss.baseline import Floats, Past
@@ -50,6 +51,24 @@ class Scores(NamedTuple):
 
     bits: Floats
     surprisal: Floats
+
+    @classmethod
+    def nothing(cls, events: int) -> Scores:
+        """No bits for any event; what detectors add theirs to."""
+        return cls(np.zeros(events), np.zeros(events))
+
+    def add(self, more: Scores) -> None:
+        """Add what was found besides; it must not tell the same twice.
+
+        Examples
+        --------
+        >>> scores = Scores.nothing(1)
+        >>> scores.add(Scores(np.array([0.5]), np.array([3.0])))
+        >>> scores
+        Scores(bits=array([0.5]), surprisal=array([3.]))
+        """
+        np.add(self.bits, more.bits, out=self.bits)
+        np.add(self.surprisal, more.surprisal, out=self.surprisal)
 
 
 class Memory(Protocol):

@@ -49,22 +49,26 @@ class Pairs(NamedTuple):
     counts: Codes
 
 
-class Owned(NamedTuple):
-    """Counts of users by given and value: those of user u stand from `first[u]` to `last[u]`.
+class Held(NamedTuple):
+    """What is held of users by code: the place of the first of their pairs, how many there are, and may be there.
 
-    Pairs with the same given are a row, of which user u has those from `row_first[u]` to `row_last[u]`.
+    `weights` are those of the experts; `here` are the users that anything is held of.
     """
 
-    first: Ints
-    last: Ints
+    begin: Ints
+    size: Ints
+    room: Ints
+    weights: Floats
+    here: npt.NDArray[np.bool_]
+
+
+class Owned(NamedTuple):
+    """Counts of users by given and value, in this order: those of user u stand from `bounds[u]` to `bounds[u + 1]`."""
+
+    bounds: Ints
     given: Codes
     value: Codes
     counts: Ints
-    row_first: Ints
-    row_last: Ints
-    row_given: Codes
-    row_total: Ints
-    row_start: Ints
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -124,21 +128,25 @@ def _bet(own, row, alike, events, w, flattened, alphabet):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_users(first, given, value, normal, pairs, begin, size, weights, bits, surprisal):
-    """Score the events of users: user u has those from `first[u]` to `first[u + 1]`.
+def score_users(users, first, given, value, normal, pairs, used, held, bits, surprisal):
+    """Score the events of users: number n of `users` has those from `first[n]` to `first[n + 1]`.
 
-    Adds to `bits` and `surprisal` by event. The `size[u]` pairs of user u stand from `begin[u]` on, with room for those
-    to come; they, `size` and `weights` move on.
+    Adds to `bits` and `surprisal` by event; `pairs`, of which `used` places are taken, and what is `held` of the users
+    move on. Gives how many places are taken then; where `pairs` lacks room for the new ones, nothing is done but to say
+    how many it should have.
     """
+    used = _reserve(users, first, pairs, used, held)
+    if used > len(pairs.counts):
+        return used
     table, row_of, total = normal.table, normal.row_of, normal.total
     alphabet = normal.whole.known + 1.0
-    for user in range(len(first) - 1):
-        held, w = size[user], weights[user]
-        end = begin[user] + min(held + first[user + 1] - first[user], MOST_PAIRS)
-        givens, values = pairs.given[begin[user] : end], pairs.value[begin[user] : end]
-        counts = pairs.counts[begin[user] : end]
-        events = counts[:held].sum()
-        for i in range(first[user], first[user + 1]):
+    for number in range(len(users)):
+        user = np.int64(users[number])
+        begin, size, w = held.begin[user], held.size[user], held.weights[user]
+        end = begin + min(size + first[number + 1] - first[number], MOST_PAIRS)
+        givens, values, counts = pairs.given[begin:end], pairs.value[begin:end], pairs.counts[begin:end]
+        events = counts[:size].sum()
+        for i in range(first[number], first[number + 1]):
             if value[i] == ABSENT:
                 continue
             g, v = np.int32(given[i]), np.int32(value[i])
@@ -149,39 +157,40 @@ def score_users(first, given, value, normal, pairs, begin, size, weights, bits, 
             else:
                 _, flattened, log2_p = priced(normal, after, np.int64(v))
             if v < len(total) and total[v] > 0:
-                own, row, alike, place = _find(givens[:held], values[:held], counts[:held], g, v)
+                own, row, alike, place = _find(givens[:size], values[:size], counts[:size], g, v)
             else:
                 v = np.int32(-1 - v)
-                own, row, alike, place = _find_unknown(givens[:held], values[:held], counts[:held], g, v)
+                own, row, alike, place = _find_unknown(givens[:size], values[:size], counts[:size], g, v)
             bits[i] += math.log2(_bet(own, row, alike, events, w, flattened, alphabet)) - log2_p
             surprisal[i] -= log2_p
-            held, more = _remember(givens, values, counts, held, place, g, v)
+            size, more = _remember(givens, values, counts, size, place, g, v)
             events += more
-        size[user] = held
+        held.size[user], held.here[user] = size, True
+    return used
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def reserve(events, begin, size, room, pairs, used):
-    """Give users room for so many new pairs, moving those who need more behind `used`; the new `used`.
+def _reserve(users, first, pairs, used, held):
+    """Give users room for as many new pairs as events, moving those who need more behind `used`; the new `used`.
 
     Where the arrays of `pairs` are too short, nothing is moved and what they should hold is returned.
     """
-    needed = used
-    for user in range(len(events)):
-        wanted = min(size[user] + events[user], MOST_PAIRS)
-        if wanted > room[user]:
-            needed += min(2 * wanted, MOST_PAIRS)
-    if needed > len(pairs.counts):
+    size, room, needed = held.size, held.room, used
+    for number in range(len(users)):
+        user = np.int64(users[number])
+        wanted = min(size[user] + first[number + 1] - first[number], MOST_PAIRS)
+        needed += min(2 * wanted, MOST_PAIRS) if wanted > room[user] else 0
+    if needed == used or needed > len(pairs.counts):
         return needed
-    for user in range(len(events)):
-        wanted = min(size[user] + events[user], MOST_PAIRS)
+    for number in range(len(users)):
+        user = np.int64(users[number])
+        wanted = min(size[user] + first[number + 1] - first[number], MOST_PAIRS)
         if wanted > room[user]:
             for at in range(size[user]):
-                pairs.given[used + at] = pairs.given[begin[user] + at]
-                pairs.value[used + at] = pairs.value[begin[user] + at]
-                pairs.counts[used + at] = pairs.counts[begin[user] + at]
-            begin[user] = used
-            room[user] = min(2 * wanted, MOST_PAIRS)
+                before = held.begin[user] + at
+                pairs.given[used + at], pairs.value[used + at] = pairs.given[before], pairs.value[before]
+                pairs.counts[used + at] = pairs.counts[before]
+            held.begin[user], room[user] = used, min(2 * wanted, MOST_PAIRS)
             used += room[user]
     return used
 
@@ -298,20 +307,29 @@ def _forget(out, given, value):
         out.done[v] = False
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _owned(bounds, user):
+    """From where to where something stands of a user; nowhere of one beyond the bounds."""
+    last, code = len(bounds) - 1, np.int64(user)
+    return bounds[min(code, last)], bounds[min(code + 1, last)]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_left_out(first, given, value, normal, own, cap, pairs, weights, bits, surprisal):
+def score_left_out(users, first, given, value, normal, own, cap, pairs, weights, bits, surprisal):
     """Score the events of users as :func:`score_users` does, by the baseline without each user's own counts.
 
-    `own` are the counts of these users, of the same events; `pairs` has room for those of one user.
+    `own` are the counts of the same events; `pairs` has room for those of one user.
     """
     most = 0
-    for user in range(len(first) - 1):
-        most = max(most, own.last[user] - own.first[user])
+    for code in users:
+        low, high = _owned(own.bounds, code)
+        most = max(most, high - low)
     out = _without(len(normal.row_of), len(normal.total), most)
     begin, known, flattened, log2_p = out.begin, out.known, out.flattened, out.log2_p
     for user in range(len(first) - 1):
-        mine = slice(own.first[user], own.last[user])
-        own_given, own_value, own_counts, w = own.given[mine], own.value[mine], own.counts[mine], weights[user]
+        low, high = _owned(own.bounds, users[user])
+        own_given, own_value, own_counts = own.given[low:high], own.value[low:high], own.counts[low:high]
+        w = weights[user]
         sums = _leave_out(out, own_given, own_value, own_counts, normal, cap)
         _price_left(out, own_given, own_value, own_counts, normal, sums, cap)
         alphabet, held, events = sums.known + 1.0, 0, 0
@@ -335,63 +353,39 @@ def score_left_out(first, given, value, normal, own, cap, pairs, weights, bits, 
         _forget(out, own_given, own_value)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def rows_of(bounds, given, counts):
-    """The rows of users whose pairs stand from `bounds[u]` to `bounds[u + 1]`, in order.
-
-    Where each user's rows begin (u + 1,), and of each row (r,) its given, its sum, and where its pairs begin (r + 1,).
-    """
-    rows = 0
-    for user in range(len(bounds) - 1):
-        for at in range(bounds[user], bounds[user + 1]):
-            rows += at == bounds[user] or given[at] != given[at - 1]
-    first = np.zeros(len(bounds), dtype=np.int64)
-    row_given, total = np.empty(rows, dtype=np.int32), np.zeros(rows, dtype=np.int64)
-    start = np.empty(rows + 1, dtype=np.int64)
-    rows = 0
-    for user in range(len(bounds) - 1):
-        for at in range(bounds[user], bounds[user + 1]):
-            if at == bounds[user] or given[at] != given[at - 1]:
-                row_given[rows], start[rows] = given[at], at
-                rows += 1
-            total[rows - 1] += counts[at]
-        first[user + 1] = rows
-    start[rows] = len(given)
-    return first, row_given, total, start
-
-
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _place(codes, low, high, code):
-    """Where `code` stands among ascending codes from `low` to `high`, -1 for nowhere."""
+def _seen(givens, values, counts, low, high, given, value):
+    """How often the pair stands among ordered ones from `low` to `high`, and all pairs with its given."""
     end = high
     while low < high:
         middle = (low + high) >> 1
-        if codes[middle] < code:
+        if givens[middle] < given:
             low = middle + 1
         else:
             high = middle
-    return low if low < end and codes[low] == code else np.int64(-1)
+    n, of = np.int64(0), np.int64(0)
+    while low < end and givens[low] == given:
+        of += counts[low]
+        n += counts[low] if values[low] == value else np.int64(0)
+        low += 1
+    return n, of
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def compare_users(first, given, value, normal, past, least, bits, surprisal):
+def compare_users(users, first, given, value, normal, past, least, bits, surprisal):
     """Compare the events of users with their own past, the counts `past`, and with everyone's.
 
     Adds to `bits` and `surprisal` by event; nothing for users with fewer than `least` events in the past.
     """
     table, row_of, unknown = normal.table, normal.row_of, len(normal.total)
-    row_given, total, start, own_value, counts = past.row_given, past.row_total, past.row_start, past.value, past.counts
-    for user in range(len(first) - 1):
-        begin, end = past.row_first[user], past.row_last[user]
-        if total[begin:end].sum() < least:
+    for number in range(len(users)):
+        low, high = _owned(past.bounds, users[number])
+        if past.counts[low:high].sum() < least:
             continue
-        for i in range(first[user], first[user + 1]):
+        for i in range(first[number], first[number + 1]):
             if value[i] == ABSENT:
                 continue
-            row, of, n = _place(row_given, begin, end, given[i]), np.int64(0), np.int64(0)
-            if row >= 0:
-                of, at = total[row], _place(own_value, start[row], start[row + 1], value[i])
-                n = counts[at] if at >= 0 else n
+            n, of = _seen(past.given, past.value, past.counts, low, high, given[i], value[i])
             after = row_of[given[i] + 1] if given[i] + 1 < len(row_of) else np.int64(-1)
             if len(table) > 0:
                 at = min(value[i], unknown)
@@ -401,6 +395,16 @@ def compare_users(first, given, value, normal, past, least, bits, surprisal):
             log2_own = math.log2((n + PRIOR * everyone) / (of + PRIOR))
             bits[i] += log2_everyone - log2_own
             surprisal[i] -= log2_own
+
+
+@njit(cache=True, nogil=True)
+def moved(column, begin, size, room, out):
+    """Fill `out` with a column of the pairs of users one after another, with their room behind each."""
+    at = 0
+    for user in range(len(begin)):
+        for k in range(size[user]):
+            out[at + k] = column[begin[user] + k]
+        at += room[user]
 
 
 class _Scratch(NamedTuple):

@@ -117,16 +117,18 @@ class Habit(Plain):
 
     def score(self, events: Events, baseline: HabitBaseline, memory: Forgetful | None = None) -> Scores:  # noqa: ARG002 - as above
         """Bits and surprisal of grouped events."""
-        from amiss.detect import chain
-
-        return chain.together([self._compare(found, events, baseline) for found in features(events)])
+        scores = Scores.nothing(len(events))
+        if len(baseline.past):
+            for found in features(events):
+                self._compare(found, baseline, scores)
+        return scores
 
     def explain(self, events: Events, baseline: HabitBaseline, names: Names) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that are least like the users."""
         if baseline.past.is_empty():
             return {}
         found = features(events)
-        bits = [self._compare(each, events, baseline).bits for each in found]
+        bits = [self._compare(each, baseline, Scores.nothing(len(events))).bits for each in found]
         users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
         return {user: [self._reason(baseline, names, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
@@ -137,15 +139,16 @@ class Habit(Plain):
         counts = [events.get(user, 0) for user in users.tolist()]
         return ["" if count >= self.least else f"{count:,} of {self.least:,} events" for count in counts]
 
-    def _compare(self, found: tuple[int, Feature], events: Events, baseline: HabitBaseline) -> Scores:
-        """What one feature says."""
+    def _compare(self, found: tuple[int, Feature], baseline: HabitBaseline, scores: Scores) -> Scores:
+        """The scores, once what one feature says was added."""
         from amiss.detect import chain
 
         code, feature = found
-        if baseline.past.is_empty():
-            return chain.nothing(feature)
-        scores = chain.compare(feature, baseline.own[code].of(events.users), baseline.of(code), self.least)
-        return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
+        said = Scores.nothing(len(feature.value)) if baseline.taught else scores
+        chain.compare(feature, baseline.own[code], baseline.of(code), self.least, said)
+        if baseline.taught:
+            scores.add(chain.excuse(said, feature, baseline.taught[code]))
+        return scores
 
     def _reason(self, baseline: HabitBaseline, names: Names, user: int, pair: Pair) -> Reason:
         """The reason that a pair gives, with the user's own past beside it."""

@@ -142,7 +142,7 @@ class Sequence(Plain):
         """How often each user showed each (previous, state) and (state, gap), from grouped events."""
         from amiss.detect import chain
 
-        return pl.concat([chain.count(feature, events.users, code) for code, feature in features(events)])
+        return pl.concat([chain.count(feature, code) for code, feature in features(events)])
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> SequenceBaseline:
         """The chains that follow from the counts of earlier periods."""
@@ -157,31 +157,39 @@ class Sequence(Plain):
 
     def score(self, events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None = None) -> Scores:
         """Bits and surprisal of grouped events."""
-        from amiss.detect import chain
-
-        return chain.together([self._score(found, events, baseline, memory) for found in features(events)])
+        scores = Scores.nothing(len(events))
+        for found in features(events):
+            self._score(found, baseline, memory, scores)
+        return scores
 
     def explain(self, events: Events, baseline: SequenceBaseline, names: Names) -> dict[int, list[Reason]]:
         """The pairs of (previous, state) and (state, gap) that speak against users most, since they began to."""
         found = features(events)
-        bits = [self._score(each, events, baseline, None).bits for each in found]
+        bits = [self._score(each, baseline, None, Scores.nothing(len(events))).bits for each in found]
         users = zip(events.users.tolist(), worst(events.first, found, bits), strict=True)
         return {user: [self._reason(baseline, names, user, pair) for pair in pairs] for user, pairs in users if pairs}
 
     def _score(
-        self, found: tuple[int, Feature], events: Events, baseline: SequenceBaseline, memory: SequenceMemory | None
+        self,
+        found: tuple[int, Feature],
+        baseline: SequenceBaseline,
+        memory: SequenceMemory | None,
+        scores: Scores,
     ) -> Scores:
-        """What one feature says."""
+        """The scores, once what one feature says was added."""
         from amiss.detect import chain
 
         code, feature = found
+        said = Scores.nothing(len(feature.value)) if baseline.taught else scores
         if baseline.own:
-            return chain.score_left_out(feature, baseline.own[code].of(events.users), baseline.of(code), self.cap)
-        if memory is None:
-            scores = chain.score_alone(feature, baseline.of(code))
+            chain.score_left_out(feature, baseline.own[code], baseline.of(code), self.cap, said)
+        elif memory is None:
+            chain.score_alone(feature, baseline.of(code), said)
         else:
-            scores = memory.own[code].score(feature, events.users, baseline.of(code))
-        return chain.excuse(scores, feature, events.users, baseline.taught[code]) if baseline.taught else scores
+            memory.own[code].score(feature, baseline.of(code), said)
+        if baseline.taught:
+            scores.add(said if baseline.own else chain.excuse(said, feature, baseline.taught[code]))
+        return scores
 
     def _reason(self, baseline: SequenceBaseline, names: Names, user: int, pair: Pair) -> Reason:
         """The reason that a pair gives, with the counts of others, without the user's own, beside it."""
@@ -218,9 +226,10 @@ def features(events: Events) -> list[tuple[int, Feature]]:
     """The two features of grouped events, kept for those who ask next: they are counted, scored and compared."""
     from amiss.detect.chain import Feature
 
+    users, gaps = events.users, frozen(gap_bins(events.gap))
     return [
-        (ACTION, Feature(events.first, events.previous, events.state)),
-        (GAP, Feature(events.first, events.state, frozen(gap_bins(events.gap)))),
+        (ACTION, Feature(users, events.first, events.previous, events.state)),
+        (GAP, Feature(users, events.first, events.state, gaps)),
     ]
 
 
