@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache, lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from amiss.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from ua_parser import Resolver
+    from ua_parser import PartialResult
 
 AGENT_LIMIT: Final = 512
 """Characters of a user agent that are kept and looked at."""
@@ -91,9 +92,7 @@ def tidy_agent(agent: str | None) -> str:
 
 def _parsed(agent: str) -> tuple[str, str, str]:
     """Family and major version of the browser, family of the system."""
-    from ua_parser import Domain
-
-    found = _resolver()(agent, Domain.USER_AGENT | Domain.OS)
+    found = _parser()(agent)
     system = found.os.family if found.os else ""
     browser = found.user_agent
     if browser is not None:
@@ -110,9 +109,11 @@ def _name(family: str) -> str:
 
 
 @cache
-def _resolver() -> Resolver:
+def _parser() -> Callable[[str], PartialResult]:
+    """What finds browser and system in an agent; loaded once it is needed."""
     try:
-        from ua_parser import BestAvailableResolver, load_lazy_builtins
+        from ua_parser import BestAvailableResolver, Domain, load_lazy_builtins
     except ImportError as error:
         raise MissingExtraError("telling browsers and devices apart", "login") from error
-    return BestAvailableResolver(load_lazy_builtins())
+    resolver = BestAvailableResolver(load_lazy_builtins())
+    return lambda agent: resolver(agent, Domain.USER_AGENT | Domain.OS)

@@ -128,7 +128,8 @@ class Told(NamedTuple):
         """The same, texts that somebody made long cut, so that remembering them takes little memory."""
         if sum(map(len, filter(None, (self.address, self.country, self.city, self.provider)))) <= _TEXT_LIMIT:
             return self
-        return Told(*(value[:_TEXT_LIMIT] if isinstance(value, str) else value for value in self))
+        address, country, city, provider = map(_cut, (self.address, self.country, self.city, self.provider))
+        return Told(address, country, city, self.latitude, self.longitude, provider)
 
 
 class Places:
@@ -236,6 +237,11 @@ def _stamp(path: str, *, known: bool) -> tuple[int, int, int]:
             return 0, 0, 0
         raise ConfigError(f"expected a database or a list of networks, but {error.strerror}", file=path) from error
     return state.st_mtime_ns, state.st_size, state.st_ino
+
+
+def _cut(text: str | None) -> str | None:
+    """The text's beginning."""
+    return text and text[:_TEXT_LIMIT]
 
 
 def _operator(provider: str | None) -> str:

@@ -54,7 +54,14 @@ def zone_of(country: str, latitude: float = math.nan, longitude: float = math.na
     if math.isnan(latitude) or math.isnan(longitude):
         return _main_zone(country) if country else "UTC"
     near = _zones().get(country) or _zones()[""]
-    return min(near, key=lambda zone: _distance(zone, latitude, longitude)).name
+    return _common_name(min(near, key=lambda zone: _distance(zone, latitude, longitude)))
+
+
+@lru_cache(1000)
+def _common_name(zone: Zone) -> str:
+    """The zone that most of a country has with the same clocks; the zone itself where the table tells of none."""
+    alike = (other.name for other in _zones()[zone.country] if "(most areas" in other.extent)
+    return next((name for name in alike if _offsets(name) == _offsets(zone.name)), zone.name)
 
 
 @lru_cache(1000)
@@ -67,6 +74,7 @@ def _main_zone(country: str) -> str:
     return most[0] if len(most) == 1 else "UTC"
 
 
+@lru_cache(1000)
 def _offsets(name: str) -> tuple[object, ...]:
     """Offsets of a zone over some years; zones that have them alike are taken for one."""
     zone = zoneinfo.ZoneInfo(name)
