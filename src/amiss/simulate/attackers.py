@@ -11,7 +11,7 @@ import numpy as np
 
 from amiss.simulate.days import ATTACK, Logins, Plan, agents
 from amiss.simulate.people import COMPUTER, PHONE
-from amiss.simulate.world import BROADBAND, HOSTING, MOBILE, Ints, drawn
+from amiss.simulate.world import BROADBAND, HOSTING, MOBILE, Ints, drawn, mixed
 
 KINDS: Final = ("world", "country", "spray", "theft")
 """What attackers do: log in from any other country; from the country of the user; try many users from a few addresses;
@@ -57,7 +57,17 @@ class Field:
     plan: Plan
     logins: Logins
     begin: int
-    end: int
+
+    @cached_property
+    def rows(self) -> tuple[Ints, Ints]:
+        """The logins by user, and where those of each user begin."""
+        users = self.logins.user
+        return np.argsort(users, kind="stable"), np.searchsorted(np.sort(users), np.arange(len(self.plan.people) + 1))
+
+    def of(self, user: int) -> Ints:
+        """The logins of a user, in order of time."""
+        order, starts = self.rows
+        return order[starts[user] : starts[user + 1]]
 
     @cached_property
     def victims(self) -> Ints:
@@ -70,7 +80,7 @@ def attack(field: Field, kinds: Sequence[str], wanted: int, random: np.random.Ge
     rows: list[tuple[_Row, int, int]] = []
     incident = 0
     if not field.victims.size:
-        return _collected(rows, random)
+        return _collected(rows)
     for place, kind in enumerate(kinds):
         left = wanted * (place + 1) // len(kinds) - wanted * place // len(kinds)
         while left > 0:
@@ -78,7 +88,7 @@ def attack(field: Field, kinds: Sequence[str], wanted: int, random: np.random.Ge
             left -= sum(row.succeeded for row in burst)
             rows += [(row, incident, KINDS.index(kind)) for row in burst]
             incident += 1
-    return _collected(rows, random)
+    return _collected(rows)
 
 
 def _cut(rows: list[_Row], left: int) -> list[_Row]:
@@ -87,7 +97,7 @@ def _cut(rows: list[_Row], left: int) -> list[_Row]:
     return [row for row, count in zip(rows, done, strict=True) if not row.succeeded or count <= left]
 
 
-def _collected(rows: list[tuple[_Row, int, int]], random: np.random.Generator) -> Attacks:
+def _collected(rows: list[tuple[_Row, int, int]]) -> Attacks:
     """The rows as arrays."""
 
     def column(name: str) -> Ints:
@@ -96,7 +106,7 @@ def _collected(rows: list[tuple[_Row, int, int]], random: np.random.Generator) -
     count = len(rows)
     logins = Logins(
         column("user"), column("time"), np.full(count, ATTACK), column("pool"), column("key").astype(np.uint64),
-        random.integers(0, 2**62, count).astype(np.uint64), random.random(count) < 0.2,
+        mixed(column("key")), column("key") % 5 == 0,
         np.full(count, -1), column("agent"),
     )  # fmt: skip
     incident, kind = (np.array([row[place] for row in rows], np.int64) for place in (1, 2))
@@ -116,7 +126,7 @@ def _burst(
     user, time = victim
     pool, key = _line(field, city, shares, random)
     for _ in range(random.integers(1, BURST + 1)):
-        if time >= field.end:
+        if time >= field.plan.end:
             return
         yield _Row(user, time, city, pool, key, agent)
         time += int(random.exponential(12 * MINUTE)) + MINUTE // 4
@@ -153,7 +163,7 @@ def _spray(field: Field, random: np.random.Generator) -> Iterator[_Row]:
     victims = field.victims
     count = min(len(victims), int(random.integers(*SPRAYED)))
     chosen = random.permutation(victims)[:count]
-    time = int(random.integers(field.begin, field.end))
+    time = int(random.integers(field.begin, field.plan.end))
     city = int(drawn(random, field.plan.places.city_weight, 1)[0])
     sources = [_line(field, city, (0.8, 0.2, 0.0), random) for _ in range(random.integers(1, 4))]
     agent = _any_agent(field, time, random)
@@ -161,26 +171,27 @@ def _spray(field: Field, random: np.random.Generator) -> Iterator[_Row]:
     for number, user in enumerate(chosen.tolist()):
         pool, key = sources[number % len(sources)]
         for again in range(random.integers(1, BURST + 1) if number in fits else 1):
-            if time + again * MINUTE < field.end:
+            if time + again * MINUTE < field.plan.end:
                 yield _Row(user, time + again * MINUTE, city, pool, key, agent, succeeded=number in fits)
         time += int(random.exponential(8_000_000)) + 200_000
 
 
 def _theft(field: Field, random: np.random.Generator) -> Iterator[_Row]:
     """From elsewhere, in the browser of a login of the user in the hours before; half from the same country."""
-    victim = random.choice(field.victims)
-    row = int(random.choice(np.flatnonzero((field.logins.user == victim) & (field.logins.time >= field.begin))))
+    victim = int(random.choice(field.victims))
+    rows = field.of(victim)
+    row = int(random.choice(rows[field.logins.time[rows] >= field.begin]))
     time = int(field.logins.time[row]) + int(random.uniform(5, 360) * MINUTE)
     places, home = field.plan.places, int(field.plan.people.city[victim, 0])
     other = int(drawn(random, places.city_weight * (places.country != places.country[home]), 1)[0])
     city = other if random.random() < 0.5 else _in_country(field, home, random)
-    yield from _burst(field, (int(victim), time), city, int(field.logins.agent[row]), NETWORK_SHARES, random=random)
+    yield from _burst(field, (victim, time), city, int(field.logins.agent[row]), NETWORK_SHARES, random=random)
 
 
 def _victim(field: Field, random: np.random.Generator) -> tuple[int, int]:
     """A user, and a time between the first login of the user and the last."""
     user = int(random.choice(field.victims))
-    times = field.logins.time[field.logins.user == user]
+    times = field.logins.time[field.of(user)]
     return user, int(random.integers(max(int(times[0]), field.begin), int(times[-1]) + 1))
 
 
@@ -194,9 +205,9 @@ def _in_country(field: Field, home: int, random: np.random.Generator) -> int:
 def _any_agent(field: Field, time: int, random: np.random.Generator, near: int | None = None) -> int:
     """The user agent that some user has at that time, of the same country where asked for."""
     people, places = field.plan.people, field.plan.places
-    same = places.country[people.city[:, 0]] == (places.country[near] if near is not None else -1)
-    users = np.flatnonzero(same) if same.any() else np.arange(len(people))
-    user = random.choice(users, 1)
+    user = random.integers(0, len(people), 1)
+    if near is not None:
+        user = random.choice(np.flatnonzero(places.country[people.city[:, 0]] == places.country[near]), 1)
     slot = np.array([random.choice([PHONE, COMPUTER])])
     slot = np.where(people.devices.browser[user, slot] < 0, PHONE, slot)
     return int(agents(field.plan, user, slot, np.array([time]))[0])

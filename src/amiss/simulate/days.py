@@ -89,15 +89,34 @@ def joined(parts: list[Logins]) -> Logins:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the days of all users need: local midnight of the first day (microseconds), how many days, the push."""
+    """What the days of all users need.
+
+    `begin` and `end` (microseconds UTC) enclose the log. Its days are lived with one more before and behind, so that
+    all zones fill them; numbers of days count from that one before, the midnight of which is `start`.
+    """
 
     places: World
     life: Life
     people: People
     trips: Trips
-    start: int
-    days: int
+    begin: int
+    end: int
     push: float
+    """The day of the release that everybody gets at once, since 1970."""
+
+    @property
+    def start(self) -> int:
+        """The midnight that days count from."""
+        return self.begin - DAY
+
+    @property
+    def days(self) -> int:
+        """How many days are lived."""
+        return (self.end - self.start) // DAY + 1
+
+    def within(self, logins: Logins) -> Logins:
+        """Those in the log."""
+        return logins.part((logins.time >= self.begin) & (logins.time < self.end))
 
 
 def live(plan: Plan, random: np.random.Generator) -> Logins:
@@ -111,7 +130,7 @@ def live(plan: Plan, random: np.random.Generator) -> Logins:
     circumstance = _circumstance(plan, user, moved, office, random)
     logins = _from_networks(plan, user, moved, circumstance, random)
     logins = _on_devices(plan, logins, random)
-    return logins.part(np.argsort(logins.time, kind="stable"))
+    return plan.within(logins.part(np.argsort(logins.time, kind="stable")))
 
 
 def _planned(plan: Plan, random: np.random.Generator) -> tuple[Ints, Ints, Flags]:
@@ -139,7 +158,7 @@ def _clock(plan: Plan, user: Ints, day: Ints, office: Flags, random: np.random.G
     people, count = plan.people, len(user)
     first = random.random(count) < 0.4
     at_work = people.starts[user] + np.where(first, np.abs(random.normal(0, 0.3, count)), random.uniform(0, 8.5, count))
-    peak = drawn_by_row(random, PEAK_SHARES[people.rhythm[user]])
+    peak = drawn_by_row(random, PEAK_SHARES, people.rhythm[user])
     free = PEAKS[people.rhythm[user], peak] + people.shift[user] + random.normal(0, 1.3, count)
     odd = random.random(count) < 0.02
     free = np.where(odd, random.uniform(0, 24, count), free)
@@ -266,9 +285,9 @@ def _exit(plan: Plan, user: Ints, time: Ints) -> tuple[Ints, Keys]:
     usual = today % np.uint64(10) < 6
     share = np.where(usual, people.vpn_exit[user], (today >> np.uint64(11)) / float(1 << 53))
     pool = np.zeros(len(user), np.int64)
-    for brand, exits in enumerate(places.exits):
+    for brand, (exits, shares) in enumerate(places.exits):
         rows = people.vpn_brand[user] == brand
-        pool[rows] = exits[(share[rows] ** 2 * len(exits)).astype(np.int64)]
+        pool[rows] = exits[np.searchsorted(shares[:-1], share[rows])]
     return pool, mixed(today, time // (6 * 3600 * 10**6)) % np.uint64(40)
 
 

@@ -117,14 +117,12 @@ def simulate(
         date=date,
     )
     places, life = world(), life or Life()
-    first = (date - Date(1970, 1, 1)).days * DAY
-    start, lived = first - DAY, days + 2
-    people = populate(places, life, users, lived, _random(seed, 0))
-    trips = travel(places, life, people, days=lived, start=start, random=_random(seed, 1))
-    plan = Plan(places, life, people, trips, start, lived, browsers.push_day(first / DAY, days))
+    begin = (date - Date(1970, 1, 1)).days * DAY
+    people = populate(places, life, users, days + 2, _random(seed, 0))
+    trips = travel(places, life, people, days=days + 2, start=begin - DAY, random=_random(seed, 1))
+    plan = Plan(places, life, people, trips, begin, begin + days * DAY, browsers.push_day(begin / DAY, days))
     real = live(plan, _random(seed, 2))
-    real = real.part((real.time >= first) & (real.time < first + days * DAY))
-    field = Field(plan, real, first + attacks_after * DAY, first + days * DAY)
+    field = Field(plan, real, begin + attacks_after * DAY)
     attacked = attack(field, attacks, round(attack_rate * len(real)), _random(seed, 3))
     return _simulated(plan, real, attacked, other_actions, _random(seed, 4))
 
@@ -228,12 +226,13 @@ def _random(seed: int, part: int) -> np.random.Generator:
 
 def _simulated(plan: Plan, real: Logins, attacks: Attacks, other: float, random: np.random.Generator) -> Simulated:
     """The events of users and attackers, merged, and what is known of them."""
-    wrong, others = _wrong(plan, real, random), _others(real, other, random)
-    logins = joined([real, wrong, others[0], attacks.logins])
-    count, tail = len(real) + len(wrong) + len(others[0]), len(attacks.logins)
-    outcome = np.repeat([1, 0, 1], [len(real), len(wrong), len(others[0])])
+    wrong, others = plan.within(_wrong(plan, real, random)), plan.within(_others(real, other, random))
+    logins = joined([real, wrong, others, attacks.logins])
+    count, tail = len(real) + len(wrong) + len(others), len(attacks.logins)
+    outcome = np.repeat([1, 0, 1], [len(real), len(wrong), len(others)])
     outcome = np.concatenate([outcome, attacks.succeeded])
-    action = np.concatenate([np.full(len(real) + len(wrong), -1), others[1], np.full(tail, -1)])
+    action = random.choice(len(ACTIONS), len(others), p=ACTION_SHARES)
+    action = np.concatenate([np.full(len(real) + len(wrong), -1), action, np.full(tail, -1)])
     incident = np.concatenate([np.full(count, -1), attacks.incident])
     kind = np.concatenate([np.full(count, -1), attacks.kind])
     order = np.argsort(logins.time // 1000, kind="stable")
@@ -299,9 +298,9 @@ def _wrong(plan: Plan, real: Logins, random: np.random.Generator) -> Logins:
     return wrong
 
 
-def _others(real: Logins, rate: float, random: np.random.Generator) -> tuple[Logins, Ints]:
-    """Other events after logins, within the hour, and their actions."""
+def _others(real: Logins, rate: float, random: np.random.Generator) -> Logins:
+    """Other events after logins, within half an hour."""
     count = random.poisson(rate, len(real)) if rate else np.zeros(len(real), np.int64)
     events = real.part(np.repeat(np.arange(len(real)), count))
     events.time = events.time + (random.uniform(2, 1_500, len(events)) * 1e6).astype(np.int64)
-    return events, random.choice(len(ACTIONS), len(events), p=ACTION_SHARES)
+    return events

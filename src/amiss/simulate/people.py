@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from amiss.errors import UsageError
 from amiss.simulate import browsers
 from amiss.simulate.world import (
     BROADBAND,
@@ -78,6 +79,13 @@ class Life:
     vpn: float = 0.06
     wrong_passwords: float = 0.05
     borrowed: float = 0.00003
+
+    def __post_init__(self) -> None:
+        most = dict.fromkeys(("joining", "office", "abroad", "ipv6", "vpn", "borrowed"), 1.0)
+        values = [(name, value, most.get(name, 1000.0)) for name, value in vars(self).items()]
+        wrong = [f"{name} is {value:g}; expected 0 to {top:g}" for name, value, top in values if not 0 <= value <= top]
+        if wrong:
+            raise UsageError("\n".join(wrong))
 
 
 class Offices(NamedTuple):
@@ -165,7 +173,7 @@ class People:
 
 def populate(places: World, life: Life, users: int, days: int, random: np.random.Generator) -> People:
     """Users of a service that is more popular in some countries than in others."""
-    popular = places.city_weight**0.6 * np.exp(random.normal(0, 1, len(places.countries)))[places.country]
+    popular = places.city_weight**0.6 * np.exp(random.normal(0, 0.7, len(places.countries)))[places.country]
     office, offices = _offices(places, life, users, popular, random)
     city = np.where(office >= 0, offices.city[office], drawn(random, popular, users))
     cities, moves = _moves(places, life, city, office, days=days, random=random)
@@ -236,8 +244,8 @@ def _moves(
     places: World, life: Life, city: Ints, office: Ints, *, days: int, random: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """Cities before and after moving house (users, 2), and the day of that; who has an office stays near it."""
-    near = places.country[city][:, None] == places.country
-    other = drawn_by_row(random, near * places.city_weight)
+    inside = np.arange(len(places.countries))[:, None] == places.country
+    other = drawn_by_row(random, inside * places.city_weight, places.country[city])
     far = (random.random(len(city)) < 0.3) & (office < 0)
     return np.stack([city, np.where(far, other, city)], axis=1), _some_day(life.moves_per_year, len(city), days, random)
 
@@ -323,14 +331,13 @@ def _when(life: Life, people: People, days: int, random: np.random.Generator) ->
 
 def _where(places: World, life: Life, home: Ints, random: np.random.Generator) -> tuple[Ints, Flags]:
     """Where trips lead, and whether the travellers are often there: the nearer and the larger, the more often."""
-    km = places.km[home]
-    inside = places.country[home][:, None] == places.country
+    inside = places.country[:, None] == places.country
+    pull = places.city_weight**0.7 / (80 + places.km) * (places.km > 30)
     abroad = random.random(len(home)) < life.abroad
-    pull = places.city_weight**0.7 / (80 + km) * (km > 30)
-    weights = pull * (inside != abroad[:, None])
     often = (random.random(len(home)) < 0.5) & ~abroad
-    usual = np.argmax(weights, axis=1)
-    return np.where(often, usual, drawn_by_row(random, weights)), often
+    usual = np.argmax(pull * inside, axis=1)[home]
+    near, far = (drawn_by_row(random, pull * side, home) for side in (inside, ~inside))
+    return np.where(often, usual, np.where(abroad, far, near)), often
 
 
 def _overlapping(user: Ints, first: Ints, last: Ints, people: People) -> Flags:

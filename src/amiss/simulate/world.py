@@ -126,10 +126,10 @@ class World:
         return table
 
     @cached_property
-    def exits(self) -> tuple[Ints, ...]:
-        """The pools of each VPN."""
-        brands = [number for number, kind in enumerate(self.kind) if kind == VPN]
-        return tuple(self.pool_at[brand][self.pool_at[brand] >= 0] for brand in brands)
+    def exits(self) -> tuple[tuple[Ints, Floats], ...]:
+        """The pools of each VPN, and their running shares: more go to countries with more people online."""
+        served = [self.pool_at[brand][self.pool_at[brand] >= 0] for brand in np.flatnonzero(self.kind == VPN)]
+        return tuple((pools, _running(self.online[self.country[self.located[pools]]] ** 0.5)) for pools in served)
 
     def networks(self, kind: int) -> list[str]:
         """The networks of all pools of a kind, as text, sorted."""
@@ -211,11 +211,20 @@ def drawn(random: np.random.Generator, weights: Floats | Sequence[float], count:
     return chosen
 
 
-def drawn_by_row(random: np.random.Generator, weights: Floats) -> Ints:
-    """A column for each row, drawn by its weights; -1 where they are all 0."""
-    sums = np.cumsum(weights, axis=1)
-    chosen = (sums <= (random.random(len(sums)) * sums[:, -1])[:, None]).sum(axis=1)
-    return np.where(sums[:, -1] > 0, chosen, -1)
+def drawn_by_row(random: np.random.Generator, weights: Floats, row: Ints) -> Ints:
+    """A column for each row of a table of weights, drawn by them; -1 where they are all 0."""
+    chosen = np.full(len(row), -1, np.int64)
+    for number in np.unique(row):
+        if weights[number].any():
+            rows = np.flatnonzero(row == number)
+            chosen[rows] = drawn(random, weights[number], len(rows))
+    return chosen
+
+
+def _running(weights: Floats) -> Floats:
+    """Running sums of weights, the last of which is 1."""
+    sums: Floats = np.cumsum(weights) / weights.sum()
+    return sums
 
 
 def _providers(countries: Sequence[str]) -> tuple[Ints, Ints, tuple[str, ...]]:
