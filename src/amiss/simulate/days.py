@@ -297,7 +297,7 @@ def _on_devices(plan: Plan, logins: Logins, random: np.random.Generator) -> Logi
     day = logins.time // DAY - plan.start // DAY
     slot = _slot(plan, user, logins.circumstance, day, random)
     owner = np.where(logins.circumstance == BORROWED, random.integers(0, len(people), len(user)), user)
-    slot = np.where(people.devices.browser[owner, slot] < 0, PHONE, slot)
+    slot = np.where(logins.circumstance == BORROWED, PHONE, slot)
     host = mixed(people.key[owner, 1], slot, day, 19)
     return replace(logins, host=host, device=owner * len(SLOTS) + slot, agent=agents(plan, owner, slot, logins.time))
 
@@ -316,11 +316,12 @@ def _slot(plan: Plan, user: Ints, circumstance: Ints, day: Ints, random: np.rand
     tethered = np.where(chance < 0.92, phone, desk)
     at_work = np.where(chance < 0.85, desk, phone)
     through = np.where(chance < 0.3, phone, computer)
-    return np.select(
+    taken = np.select(
         [moving, circumstance == OFFICE, circumstance == OFFICE_VPN, circumstance == TRIP, circumstance == VPN_EXIT],
         [tethered, at_work, desk, on_trip, through],
         at_home,
     )
+    return np.where(has[np.arange(len(user)), taken], taken, phone)
 
 
 def agents(plan: Plan, user: Ints, slot: Ints, time: Ints) -> Ints:
