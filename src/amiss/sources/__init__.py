@@ -17,12 +17,14 @@ import polars as pl
 from amiss.events import Quarantine
 
 if TYPE_CHECKING:
-    from amiss.fields import FieldChoice
+    from amiss.fields import FieldChoice, Fields
+    from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
     from amiss.sources.kafka import KafkaSource
 from amiss.vocabulary import Coding
 
 KAFKA: Final = "kafka://"
+COUCHDB: Final = ("couchdb://", "couchdbs://")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,13 @@ class CodedSource(Source, Protocol):
 class LiveSource(Source, Protocol):
     """A source that goes on: events are given as they come in."""
 
+    def settle(self, stop: threading.Event, *, until_eof: bool = False) -> Fields | None:
+        """Which column plays which role, once there are events to tell; None where that cannot be told.
+
+        What was read for it is given by :meth:`follow` all the same.
+        """
+        ...
+
     def follow(
         self,
         coding: Coding,
@@ -101,11 +110,11 @@ def open_source(
     timezone: str = "UTC",
     year: int | None = None,
     strict: bool = False,
-) -> FileSource | KafkaSource:
-    """The source at an address: a path, a directory, a pattern, `file://`, `kafka://`, or `-` for standard input.
+) -> FileSource | KafkaSource | CouchSource:
+    """The source at an address: a path, a directory, a pattern, `file://`, `kafka://`, `couchdb://`, or `-` for stdin.
 
     The format is found by content. Opening looks at the first rows and settles which column plays which role. Of Kafka
-    all is read that its topics hold now.
+    and CouchDB all is read that they hold now.
 
     Parameters
     ----------
@@ -132,6 +141,10 @@ def open_source(
         from amiss.sources.kafka import KafkaSource
 
         return KafkaSource(url, **settings)
+    if url.lower().startswith(COUCHDB):
+        from amiss.sources.couchdb import CouchSource
+
+        return CouchSource(url, **settings)
     from amiss.sources.files import FileSource
 
     return FileSource(url, **settings)
@@ -145,7 +158,7 @@ def open_live_source(
     year: int | None = None,
     strict: bool = False,
 ) -> LiveSource:
-    """The source that goes on at an address: a path, a directory, a pattern, `-` for standard input, or `kafka://`.
+    """The source that goes on at an address: a path, a directory, a pattern, `-` for stdin, `kafka://`, `couchdb://`.
 
     Nothing is read yet: the file need not be there. Which field plays which role is found by the first lines that come
     in.
@@ -172,6 +185,10 @@ def open_live_source(
         from amiss.sources.kafka import KafkaSource
 
         return KafkaSource(url, **settings)
+    if url.lower().startswith(COUCHDB):
+        from amiss.sources.couchdb import CouchSource
+
+        return CouchSource(url, **settings)
     from amiss.sources.follow import FollowSource
 
     return FollowSource(url, **settings)
