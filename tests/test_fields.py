@@ -259,3 +259,73 @@ def test_real_logs_need_no_option(shared_data: Path, file: str, expected: str) -
     roles = open_source(str(shared_data / file)).fields.roles
     found = [roles[role].column.replace(" ", "_") if role in roles else "-" for role in fields.MAIN]
     assert " ".join(found) == expected
+
+
+LOGINS = pl.DataFrame(
+    {"time": ["2026-01-05T08:00:00Z"], "user": ["ann"], "ip": ["203.0.113.9:4711"], "country": ["US"], "isp": ["x"]}
+)
+
+
+def test_a_log_of_who_came_from_where_is_one_of_logins() -> None:
+    """Nothing tells what was done: all rows have the action `login`, which is not sure."""
+    found = infer(LOGINS)
+    assert found.roles["action"].column == "=login"
+    assert found.roles["action"].samples == ("login",)
+    assert found.roles["action"].confidence == 0.5
+    assert events(LOGINS.with_columns(position=1), found)[0]["action"].to_list() == ["login"]
+
+
+@pytest.mark.parametrize("column", ["ip", "country"])
+def test_one_thing_that_tells_where_somebody_was_is_enough(column: str) -> None:
+    """An address, a country or a user agent."""
+    assert infer(LOGINS.select("time", "user", column)).roles["action"].column == "=login"
+
+
+def test_a_column_that_can_be_the_action_is_it() -> None:
+    """Even in a log of logins."""
+    assert infer(LOGINS.with_columns(event=pl.lit("enter"))).roles["action"].column == "event"
+
+
+def test_constants_survive_being_written_as_toml() -> None:
+    """What `amiss schema` writes is read as the same choice."""
+    found = infer(LOGINS)
+    assert 'action = "=login"' in to_toml(found)
+    again = infer(LOGINS, from_toml(to_toml(found)))
+    assert again.roles["action"].column == "=login"
+    assert {role: guess.column for role, guess in again.roles.items()} == {
+        role: guess.column for role, guess in found.roles.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("constant", "outcome"), [("=success", "success"), ("=failure", "failure"), ("=404", "failure")]
+)
+def test_a_constant_outcome_means_what_it_says(constant: str, outcome: str) -> None:
+    """Words and status codes alike."""
+    found = infer(LOGINS, FieldChoice(outcome=constant))
+    assert events(LOGINS.with_columns(position=1), found)[0]["outcome"].to_list() == [outcome]
+
+
+NUMBER_OR_NAME = "source.as.number|source.as.organization.name"
+
+
+@pytest.mark.parametrize(
+    ("more", "column"),
+    [
+        (ECS | {"source": {"as": {"number": 64500, "organization": {"name": "x"}}}}, NUMBER_OR_NAME),
+        (OCSF | {"src_endpoint": {"autonomous_system": {"number": 64500}}}, "src_endpoint.autonomous_system.number"),
+        (OKTA | {"securityContext": {"asNumber": 64500, "isp": "x"}}, "securityContext.asNumber|securityContext.isp"),
+    ],
+)
+def test_presets_tell_the_operator_of_the_network(more: dict[str, object], column: str) -> None:
+    """Its number before its name."""
+    raw = records(more)
+    found = infer(raw)
+    assert found.roles["provider"].column == column
+    assert events(raw, found)[0]["provider"].to_list() == ["64500"]
+
+
+@pytest.mark.parametrize("name", ["asn", "as_number", "as_org", "isp", "provider"])
+def test_plain_names_of_operators_are_known(name: str) -> None:
+    """Numbers become texts."""
+    assert infer(LOGINS.drop("isp").with_columns(pl.lit(64500).alias(name))).roles["provider"].column == name

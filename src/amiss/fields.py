@@ -42,6 +42,7 @@ LOGIN: Final = f"{CONSTANT}login"
 
 EMPTY_ACTION: Final = "(empty)"
 REST_LIMIT: Final = 32
+ACTIONS_SEEN: Final = 200
 SAMPLE_ROWS: Final = 1000
 _SURE: Final = 0.3
 _LOOKS: Final = 0.8
@@ -64,11 +65,15 @@ class RoleGuess:
 
 @dataclass(frozen=True)
 class Fields:
-    """What each role is read from. `rest` are the columns without a role, which ride along."""
+    """What each role is read from. `rest` are the columns without a role, which ride along.
+
+    `actions` are some of the actions that were seen when that was settled; they tell what kind of log it is.
+    """
 
     preset: str
     roles: dict[str, RoleGuess]
     rest: tuple[str, ...] = ()
+    actions: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -440,7 +445,13 @@ def infer(
     _check_complete(sample, roles, where)
     used = {name for guess in roles.values() for name in raw_names(guess.column)}
     rest = tuple(name for name in sample.columns if name not in used and name != "position")[:REST_LIMIT]
-    return Fields(preset, {role: roles[role] for role in ROLES if role in roles}, rest)
+    return Fields(preset, {role: roles[role] for role in ROLES if role in roles}, rest, _seen(sample, roles))
+
+
+def _seen(sample: pl.DataFrame, roles: Mapping[str, RoleGuess]) -> tuple[str, ...]:
+    """Some actions of a sample."""
+    found = texts(sample, roles["action"].column).drop_nulls().unique(maintain_order=True)
+    return tuple(found.head(ACTIONS_SEEN).to_list())
 
 
 def fixed(
@@ -462,13 +473,14 @@ def fixed(
     guesses["time"] = _with_time_format(sample, guesses["time"], choice.time_format, year, now)
     used = {name for guess in guesses.values() for name in raw_names(guess.column)}
     rest = tuple(name for name in sample.columns if name not in used and name != "position")
-    return Fields(preset, {role: guesses[role] for role in ROLES if role in guesses}, rest)
+    return Fields(preset, {role: guesses[role] for role in ROLES if role in guesses}, rest, _seen(sample, guesses))
 
 
 def _is_of_logins(roles: Mapping[str, RoleGuess]) -> bool:
-    """Whether a log tells when who came, and from where or with what."""
-    others = [roles[role].column for role in ("ip", "country", "user_agent") if role in roles]
-    return "time" in roles and "user" in roles and any(column != roles["user"].column for column in others)
+    """Whether a log tells when who came, and from where or with what; an address alone is nobody."""
+    if not {"time", "user"} <= roles.keys() or ("ip" in roles and roles["ip"].column == roles["user"].column):
+        return False
+    return any(role in roles for role in ("ip", "country", "user_agent"))
 
 
 def _check_pinned(sample: pl.DataFrame, pinned: Mapping[str, str], where: str) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from amiss import escape, story
 from amiss.errors import UsageError
+from amiss.fields import raw_names
 from amiss.story import Skipped, Step
 
 if TYPE_CHECKING:
@@ -192,6 +193,9 @@ def _step(step: Step, width: int, highest: float, console: Console) -> Text:
     return line
 
 
+_CONSTANT: Final = "  (no column: the same in all rows)"
+
+
 def print_schema(fields: Fields, console: Console) -> None:
     """Print which column plays which role, how sure that is, and three values of each.
 
@@ -211,7 +215,7 @@ def print_schema(fields: Fields, console: Console) -> None:
     for role, guess in fields.roles.items():
         line = Text(f"{left(roles[role], widths[0])}  {left(columns[role], widths[1])}  ")
         line.append(f"{guess.confidence:>4.0%}", style="" if guess.confidence >= 0.8 else "yellow")
-        known = f"  ({guess.time_format.kind})" if guess.time_format else ""
+        known = f"  ({guess.time_format.kind})" if guess.time_format else _CONSTANT * (not raw_names(guess.column))
         line.append(f"  {_values(guess.samples, console.width - line.cell_len - 2 - len(known))}{known}")
         print_line(console, line)
 
