@@ -56,6 +56,27 @@ def three(alert: Alert) -> list[Alert]:
     return [alert, risen, replace(alert, alert_id="a3", story="s3", user="u3", bits=9.0, severity="low")]
 
 
+DETAILS = {
+    "address": "203.0.113.9",
+    "country": "UA",
+    "city": "Kyiv",
+    "device": "Firefox, Linux",
+    "zone": "America/New_York",
+    "local_time": "2026-03-01 22:12",
+}
+"""What is known of a login."""
+
+
+@pytest.fixture
+def login(alert: Alert) -> Alert:
+    """One alert about a login of jane."""
+    reasons = [
+        REASON | {"detector": "login", "text": "logged in from UA: 0 of 412 earlier logins came from there"},
+        REASON | {"detector": "login", "bits": 6.1, "text": "used Firefox: 0 of 412 earlier logins did"},
+    ]
+    return replace(alert, alert_id="j1", user="jane", detectors={"login": 18.71}, reasons=reasons, details=DETAILS)
+
+
 @dataclass
 class Request:
     """What came to the web server."""

@@ -35,6 +35,14 @@ def test_a_message_says_who_why_and_what_to_answer(web, url, alert):
     assert "amiss feedback 3f2a9c4e expected|confirmed|false --state s.db" in message["message"]
 
 
+def test_a_login_is_told_in_a_chat(web, url, login):
+    """Where it came from stands before the reasons."""
+    open_sink(url).write([login])
+    text = messages(web)[0]["message"]
+    line = "logged in from Kyiv, Ukraine (Firefox on Linux), 203.0.113.9"
+    assert text.index(line) < text.index("- logged in from UA")
+
+
 def test_hostile_names_are_harmless_in_a_chat(web, url):
     """No markup, no call to everybody, no address behind other words, nothing that steers a terminal."""
     testing.check_sink(lambda: open_sink(url), lambda: "".join(str(each) for each in messages(web)))

@@ -83,3 +83,10 @@ def test_a_closed_output_is_an_error_of_the_sink(alert):
     stream.close()
     with pytest.raises(SinkError, match="console: cannot be written"):
         open_sink("-", stream=stream).write([alert])
+
+
+def test_a_login_is_told_on_a_line_of_its_own(login):
+    """Where it came from, with what, and when; as far as it is known."""
+    line = "logged in from Kyiv, Ukraine (Firefox on Linux), 203.0.113.9 · Sunday 1 March 2026, 22:12"
+    assert line in " ".join(printed(login).split())
+    assert "logged in with" not in printed(replace(login, details={}))

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,24 @@ def test_a_finding_that_rises_updates_the_first(tmp_path, three):
     assert (risen["activity_id"], risen["type_uid"]) == (2, 200402)
     assert risen["finding_info"]["uid"] == first["finding_info"]["uid"]
     assert risen["metadata"]["uid"] != first["metadata"]["uid"]
+
+
+def test_a_finding_says_where_a_login_came_from(tmp_path, login):
+    """The source endpoint has the address, the place and the device, as far as they are known."""
+    path = tmp_path / "findings"
+    little = replace(login, alert_id="x", details={"address": "gateway"})
+    open_sink(f"ocsf:{path}").write([login, little, replace(login, alert_id="y", details={})])
+    full, some, none = (json.loads(line)["evidences"][0] for line in path.read_text(encoding="utf-8").splitlines())
+    assert full["src_endpoint"] == {
+        "ip": "203.0.113.9", "name": "Firefox, Linux", "location": {"country": "UA", "city": "Kyiv"},
+    }  # fmt: skip
+    assert some["src_endpoint"] == {"hostname": "gateway"}
+    assert "src_endpoint" not in none
+
+
+def test_details_are_in_json_and_not_in_csv(tmp_path, login):
+    """A CSV file keeps its columns."""
+    for name in ("a.jsonl", "a.csv"):
+        open_sink(str(tmp_path / name)).write([login])
+    assert json.loads((tmp_path / "a.jsonl").read_text())["details"]["city"] == "Kyiv"
+    assert "Kyiv" not in (tmp_path / "a.csv").read_text()

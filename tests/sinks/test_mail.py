@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.headerregistry import Address
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +17,8 @@ from amiss import testing
 from amiss.errors import SinkError, UsageError
 from amiss.sinks import open_sink
 from amiss.sinks.letter import MOST, Envelope, letter
+from amiss.sinks.links import SECRET, Key
+from amiss.sinks.logins import NOTHING_ELSE
 
 NOW = datetime(2026, 3, 2, 3, 13, tzinfo=UTC)
 TO = "mailto:ann@example.com,bob@example.com?from=amiss@example.com"
@@ -224,3 +227,225 @@ def test_a_server_that_is_no_address_is_refused(smtp):
     with pytest.raises(UsageError, match="expected smtp://USER@HOST:PORT") as caught:
         open_sink(TO, smtp=smtp)
     assert "pa55word" not in str(caught.value)
+
+
+URL = "https://amiss.example.com"
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch) -> Key:
+    """The key that signs links here."""
+    monkeypatch.setenv(SECRET, "k" * 32)
+    return Key(b"k" * 32)
+
+
+def test_a_user_is_told_of_a_login_in_plain_words(office, login):
+    """What, when in their zone and UTC, where, the address, the device, why; and two links to answer."""
+    opened(office, "mailto:{user}@example.com?from=amiss@example.com", feedback=URL).write([login])
+    [mail] = office.mails
+    assert mail["to"] == "jane@example.com"
+    assert mail["subject"] == "New login to jane's account from Kyiv, Ukraine (Firefox on Linux)"
+    text, html = parts(mail)
+    for said in (
+        "Sunday 1 March 2026, 22:12 (America/New_York), 2026-03-02 03:12 UTC",
+        "Kyiv, Ukraine",
+        "203.0.113.9",
+        "Firefox on Linux",
+        "logged in from UA: 0 of 412 earlier logins came from there",
+        "by chance at most once in 14 months",
+        "This was me",
+        "The links are good until 1 April 2026.",
+    ):
+        assert said in text
+        assert said in html
+    assert "amiss feedback" not in text + html
+    assert "risk" not in text
+
+
+def test_the_links_of_a_mail_say_what_their_words_say(office, login, secret):
+    """Each leads to the endpoint, in text and HTML alike, with a signature for that alert and verdict alone."""
+    opened(office, "mailto:{user}@example.com?from=amiss@example.com", feedback=URL).write([login])
+    text, html = parts(office.mails[0])
+    urls = re.findall(r"https://\S+", text)
+    assert re.findall(r'href="([^"]+)"', html) == [url.replace("&", "&amp;") for url in urls]
+    claims = [secret.claim(urlsplit(url).query) for url in urls]
+    assert [(claim.alert_id, claim.verdict, claim.by) for claim in claims] == [
+        ("j1", "expected", "user"), ("j1", "confirmed", "user"),
+    ]  # fmt: skip
+    assert {claim.until for claim in claims} == {int(NOW.timestamp()) + 30 * 86_400}
+
+
+def test_an_operator_is_told_of_a_login_with_its_bits(office, login):
+    """The subject says who, from where and how urgent; links and the command answer."""
+    risen = replace(login, severity="critical", escalated_from="high")
+    opened(office, f"mailto:ops@example.com?from=amiss@example.com&feedback={URL}", state="s.db").write([risen])
+    [mail] = office.mails
+    assert mail["subject"] == (
+        "amiss: jane logged in from Kyiv, Ukraine (Firefox on Linux), 18.7 bits (critical, was high)"
+    )
+    text, html = parts(mail)
+    for said in ("Where", "It was amiss", "amiss feedback j1 expected|confirmed|false --state s.db", "by=operator"):
+        assert said in text
+        assert said in html
+
+
+def test_operators_and_users_each_get_what_is_theirs(office, login):
+    """Operators get all in one mail; a user gets their own, never another's; answers go to the operators."""
+    again, bob = replace(login, alert_id="j2", story="s78"), replace(login, alert_id="b1", story="s79", user="bob")
+    opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com").write([login, bob, again])
+    jane, bobs, ops = office.mails
+    assert [envelope.rcpt_tos for envelope in office.envelopes] == [
+        ["jane@example.com"], ["bob@example.com"], ["ops@example.com"],
+    ]  # fmt: skip
+    assert jane["subject"] == "2 unusual logins to jane's account"
+    assert bobs["subject"] == "New login to bob's account from Kyiv, Ukraine (Firefox on Linux)"
+    assert ops["subject"].startswith("amiss: 3 alerts, worst: jane logged in from Kyiv, Ukraine")
+    assert not any("bob" in part for part in parts(jane))
+    assert not any("jane" in part for part in parts(bobs))
+    assert jane["reply-to"] == "ops@example.com"
+    assert "If this wasn't you, answer this mail, or write to ops@example.com" in parts(jane)[0]
+
+
+def test_an_escalation_is_a_second_mail_of_the_same_thread(office, login):
+    """A user's mail refers to the story, and has an id of its own, other than that of the operators."""
+    sink = opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com")
+    sink.write([login])
+    sink.write([replace(login, alert_id="j2", escalated_from="high", severity="critical")])
+    first, operators, second, _ = office.mails
+    assert first["references"] == second["references"] == "<story-s77-user@example.com>"
+    assert first["subject"] == second["subject"]
+    assert len({mail["message-id"] for mail in (first, operators, second)}) == 3
+
+
+def test_a_user_without_an_address_is_told_to_the_operators(office, login, caplog):
+    """They are counted and named; nobody else gets their mail, and the alert is delivered."""
+    strange = replace(login, alert_id="x1", user="eve\r\nBcc: x@example.com")
+    opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com").write([login, strange])
+    _, ops = office.mails
+    said = r"1 user was not told, since no address is known: eve\r\nBcc: x@example.com."
+    assert all(said in part for part in parts(ops))
+    assert "1 user was not told" in caplog.text
+
+
+def test_without_operators_a_user_without_an_address_is_an_error(office, login, tmp_path):
+    """It is permanent, so that the alert is kept as one that could not be delivered; others get theirs once."""
+    path = tmp_path / "users.csv"
+    path.write_text("user,email,name\njane,doe@example.org,Jane Doe\n")
+    sink = opened(office, f"mailto:?directory={path}&from=amiss@example.com")
+    assert sink.url == f"mailto:?directory={path}"
+    for _ in range(2):
+        with pytest.raises(SinkError, match="1 user was not told, since no address is known: bob") as caught:
+            sink.write([login, replace(login, alert_id="b1", user="bob")])
+        assert caught.value.permanent
+    [mail] = office.mails
+    assert mail["to"] == "doe@example.org"
+    assert parts(mail)[0].startswith("Hello Jane Doe,\r\n")
+
+
+def test_a_directory_that_is_not_there_is_refused_at_the_start(tmp_path):
+    """And while it runs, a mail waits until it is there again."""
+    path = tmp_path / "users.csv"
+    with pytest.raises(UsageError, match="the directory of users cannot be read: No such file"):
+        open_sink(f"mailto:?directory={path}")
+    path.write_text("user,email\njane,jane@example.com\n")
+    sink = open_sink(f"mailto:?directory={path}")
+    path.unlink()
+    with pytest.raises(SinkError, match="the directory of users cannot be read") as caught:
+        sink.check()
+    assert not caught.value.permanent
+
+
+def test_a_user_whom_the_server_refuses_holds_up_nobody(office, login):
+    """The others and the operators get their mail once; who was refused is named."""
+    office.refused["jane@example.com"] = "550 no such user"
+    sink = opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com")
+    for _ in range(2):
+        with pytest.raises(SinkError, match=r"refused jane@example\.com: 550 no such user") as caught:
+            sink.write([login, replace(login, alert_id="b1", user="bob", story="s2")])
+        assert caught.value.permanent
+    assert [envelope.rcpt_tos for envelope in office.envelopes] == [["bob@example.com"], ["ops@example.com"]]
+
+
+@pytest.mark.parametrize(
+    ("details", "subject", "said"),
+    [
+        (
+            {"address": "203.0.113.9"},
+            "New login to jane's account from an unknown place",
+            ["203.0.113.9, of which the country is not known", NOTHING_ELSE],
+        ),
+        (
+            {"address": "10.0.0.7"},
+            "New login to jane's account from a private network",
+            ["10.0.0.7, inside a private network", NOTHING_ELSE],
+        ),
+        (
+            {"address": "203.0.113.9", "device": "Firefox, Linux"},
+            "New login to jane's account with Firefox on Linux",
+            ["of which the country is not known"],
+        ),
+        ({"country": "UA"}, "New login to jane's account from Ukraine", ["Monday 2 March 2026, 03:12 UTC"]),
+        ({"city": "Kyiv", "zone": "Mars/Olympus"}, "New login to jane's account from Kyiv", ["03:12 UTC"]),
+        ({"country": "UA", "zone": "Europe/Kyiv"}, "New login to jane's account from Ukraine", ["05:12 (Europe/Kyiv)"]),
+        ({}, "Unusual activity in jane's account", ["Monday 2 March 2026, 03:12 UTC"]),
+    ],
+)
+def test_what_is_known_is_said_and_why_it_matters(office, login, details, subject, said):
+    """No mail is an address alone: what is not known is said, and the reasons always are."""
+    opened(office, "mailto:{user}@example.com").write([replace(login, details=details)])
+    [mail] = office.mails
+    assert mail["subject"] == subject
+    for each in (*said, "Why you are told", "0 of 412 earlier logins came from there"):
+        assert all(each in part for part in parts(mail))
+
+
+@pytest.mark.parametrize("hostile", testing.HOSTILE)
+def test_hostile_details_are_harmless(office, login, hostile):
+    """No detail adds a header, markup, a link or a control character, in either mail."""
+    details = dict.fromkeys(login.details, hostile)
+    reasons = [{**login.reasons[0], "text": hostile}]
+    told = [replace(login, details=details, reasons=reasons, alert_id=f"{form}") for form in range(2)]
+    opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com", feedback=URL).write(told[:1])
+    for mail in office.mails:
+        assert mail["bcc"] is None
+        assert mail["subject"].isprintable()
+        text, html = parts(mail)
+        assert "\x1b" not in text + html
+        assert "\u202e" not in text + html
+        assert "<script" not in html
+        assert set(re.findall(r'href="([^"]{0,26})', html)) == {"https://amiss.example.com/"}
+        assert set(re.findall(r"https?://([^/\s]+)", text)) == {"amiss.example.com"}
+
+
+def test_a_name_with_an_address_in_it_is_no_link(office, login):
+    """Mail programs make links of addresses that they find in a text; here they find none."""
+    told = replace(login, details={"city": "verify at https://evil.example/x", "device": "www.evil.example"})
+    opened(office, "mailto:{user}@example.com").write([told])
+    for part in parts(office.mails[0]):
+        assert "https[:]//evil.example" in part
+        assert not re.search(r"https?://|www\.", part)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mailto:ann@example.com?form=x@example.com", 'no option "form". Known: from, directory, feedback, digest.'),
+        ("mailto:ann@example.com?feedback=amiss.example.com", "expected an address such as https://amiss.example.com"),
+    ],
+)
+def test_an_address_with_a_mistake_is_refused(url, said):
+    """An option that is not known, or an endpoint that is no address."""
+    with pytest.raises(UsageError) as caught:
+        open_sink(url)
+    assert said in str(caught.value)
+
+
+def test_a_check_says_who_will_get_mail(office, tmp_path):
+    """Operators, the pattern, and how many users the directory has."""
+    path = tmp_path / "users.csv"
+    path.write_text("user,email\njane,jane@example.com\nbob,\n")
+    said = opened(office, f"mailto:ops@example.com,{{user}}@example.com?directory={path}").check()
+    assert said.endswith(
+        f"accepts mail for ops@example.com, users at {{user}}@example.com, 1 users in {path}, "
+        "1 rows without an address (line 3: no user or no valid address)"
+    )

@@ -12,6 +12,7 @@ from amiss.errors import MissingExtraError, SinkError, UsageError
 from amiss.sinks import words
 from amiss.sinks.address import fingerprint
 from amiss.sinks.hush import hushed
+from amiss.sinks.logins import Login
 
 if TYPE_CHECKING:
     import apprise
@@ -75,6 +76,8 @@ class Chat:
         """Each alert in a few lines."""
         for alert in words.most_urgent(alerts, MOST):
             yield f"{escape.chat_text(words.headline([alert]))} · {words.when(alert.time)} UTC"
+            login = Login.of(alert)
+            yield from [escape.chat_text(login.line)] if login else []
             yield from (f"- {escape.chat_text(reason)}" for reason in words.reasons(alert))
             yield f"{escape.chat_text(alert.chance)} · risk {alert.risk}"
             yield words.feedback(alert, self._state)

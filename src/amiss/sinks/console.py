@@ -11,6 +11,7 @@ from amiss import escape
 from amiss.alerts import Alert
 from amiss.errors import SinkError
 from amiss.sinks import words
+from amiss.sinks.logins import Login
 
 if TYPE_CHECKING:
     from rich.console import Console as Screen
@@ -58,12 +59,14 @@ class Console:
         """Nothing is held."""
 
     def _lines(self, alert: Alert, screen: Screen) -> Iterator[Text]:
-        """An alert: who and how urgent, why, how often by chance, and what to answer."""
+        """An alert: who and how urgent, what is known of a login, why, how often by chance, and what to answer."""
         who = escape.label(alert.user, max(12, screen.width - 47))
         line = Text(f"{words.when(alert.time)}  ")
         line.append(f"{alert.severity:<8}", style=STYLES.get(alert.severity, ""))
         line.append(f"  {alert.bits:>7,.1f} bits  ").append(who, style="bold")
         yield line
+        login = Login.of(alert)
+        yield from _indented(Text(login.line), screen) if login else ()
         for reason in words.reasons(alert):
             yield from _indented(Text(reason), screen)
         rose = f"was {alert.escalated_from} · " if alert.escalated_from else ""

@@ -78,6 +78,12 @@ class Login:
             return f"with {self.device}"
         return "from a private network" if self._is_private else "from an unknown place"
 
+    @property
+    def line(self) -> str:
+        """All that is known, on one line."""
+        address = f", {self.address}" if self.address else ""
+        return f"logged in {self.source}{address} · {self.when}"
+
     def facts(self) -> Iterator[tuple[str, str]]:
         """Each thing that is known, with its name."""
         yield "When", self.when

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any, Final
 
 from amiss.alerts import Alert
@@ -56,7 +57,7 @@ def finding(alert: Alert) -> dict[str, Any]:
         "metadata": _metadata(alert),
         "finding_info": _information(alert),
         "actor": _actor(alert),
-        "evidences": [{"actor": _actor(alert), "data": dict(reason)} for reason in alert.reasons],
+        "evidences": [{"actor": _actor(alert), **_source(alert), "data": dict(reason)} for reason in alert.reasons],
         "risk_score": alert.risk,
         "unmapped": {"amiss": alert.record()},
     }
@@ -100,6 +101,21 @@ def _weightiest(alert: Alert) -> list[str]:
 
 def _actor(alert: Alert) -> dict[str, Any]:
     return {"user": {"name": alert.user}}
+
+
+def _source(alert: Alert) -> dict[str, Any]:
+    """Where the event came from, as far as it is known: the address, the device as its name, the place."""
+    details = alert.details
+    try:
+        address = {"ip": str(ip_address(details.get("address", "")))}
+    except ValueError:
+        address = {"hostname": details.get("address", "")}
+    place = {name: details[name] for name in ("country", "city") if details.get(name)}
+    endpoint: dict[str, Any] = {**address, "name": details.get("device", "")}
+    known = {name: text for name, text in endpoint.items() if text}
+    if not known:
+        return {}
+    return {"src_endpoint": known | ({"location": place} if place else {})}
 
 
 def _milliseconds(time: datetime) -> int:
