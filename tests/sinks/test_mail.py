@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from amiss import testing
-from amiss.errors import SinkError, UsageError
+from amiss import config, testing
+from amiss.errors import ConfigError, SinkError, UsageError
+from amiss.service import opened_sinks, tried
 from amiss.sinks import open_sink
 from amiss.sinks.letter import MOST, Envelope, letter
 from amiss.sinks.links import SECRET, Key
@@ -449,3 +450,27 @@ def test_a_check_says_who_will_get_mail(office, tmp_path):
         f"accepts mail for ops@example.com, users at {{user}}@example.com, 1 users in {path}, "
         "1 rows without an address (line 3: no user or no valid address)"
     )
+
+
+def test_settings_give_mails_their_links(office, login, tmp_path, monkeypatch):
+    """`[feedback] url` and `days` reach the sinks of a watch; `amiss check` says that nobody answers there."""
+    monkeypatch.setenv("AMISS_SMTP_URL", office.url)
+    text = '[watch]\nalert = ["mailto:{user}@example.com"]\n[feedback]\nurl = "http://127.0.0.1:1/f"\ndays = 7\n'
+    settings = config.parse(text)
+    [sink] = opened_sinks(settings.watch, tmp_path / "s.db", settings.feedback)
+    sink.write([login])
+    assert "http://127.0.0.1:1/f?alert=j1&is=expected&by=user&until=" in parts(office.mails[0])[0]
+    said = tried(settings.watch.alert[0], tmp_path / "s.db", None, settings.feedback)
+    assert said == (
+        "problem: http://127.0.0.1:1/f cannot be reached (Connection refused). Run amiss serve --feedback there"
+    )
+
+
+def test_settings_of_links_that_are_wrong_are_told():
+    """Each with its line."""
+    with pytest.raises(ConfigError) as caught:
+        config.parse('[feedback]\nurl = "amiss.example.com"\ndays = 0\nlisten = "here"\nuri = 1\n')
+    said = str(caught.value).splitlines()
+    assert [line.partition(": ")[0] for line in said] == [f"amiss.toml:{number}" for number in (2, 3, 4, 5)]
+    assert "expected an address such as https://amiss.example.com" in said[0]
+    assert "expected HOST:PORT" in said[2]
