@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,17 +18,20 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger(__name__)
 
-_COUNTRY: Final = (
-    "country.iso_code", "country_code", "country", "country_iso_code", "registered_country.iso_code", "country.names.en"
-)  # fmt: skip
-_CITY: Final = ("city.names.en", "city", "city_name")
-_LATITUDE: Final = ("location.latitude", "latitude", "lat")
-_LONGITUDE: Final = ("location.longitude", "longitude", "lng", "lon")
-_ZONE: Final = ("location.time_zone", "timezone", "time_zone")
-_NUMBER: Final = ("autonomous_system_number", "traits.autonomous_system_number", "asn", "as_number")
-_NAME: Final = (
-    "autonomous_system_organization", "traits.autonomous_system_organization", "as_name", "isp", "organization"
-)  # fmt: skip
+
+def _paths(text: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path.split(".")) for path in text.split())
+
+
+_COUNTRY: Final = _paths(
+    "country.iso_code country_code country country_iso_code registered_country.iso_code country.names.en"
+)
+_CITY: Final = _paths("city.names.en city city_name")
+_LATITUDE: Final = _paths("location.latitude latitude lat")
+_LONGITUDE: Final = _paths("location.longitude longitude lng lon")
+_ZONE: Final = _paths("location.time_zone timezone time_zone")
+_NUMBER: Final = _paths("autonomous_system_number traits.autonomous_system_number asn as_number")
+_NAME: Final = _paths("autonomous_system_organization traits.autonomous_system_organization as_name isp organization")
 """Where makers of databases write what."""
 
 
@@ -119,11 +123,11 @@ def found_in(entry: dict[str, Any]) -> Found:
     )
 
 
-def _first(entry: dict[str, Any], paths: Sequence[str]) -> object:
+def _first(entry: dict[str, Any], paths: Sequence[Sequence[str]]) -> object:
     """The first value there is at any of the paths."""
-    for path in paths:
-        value: object = entry
-        for key in path.split("."):
+    for first, *rest in paths:
+        value: object = entry.get(first)
+        for key in rest:
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None and not isinstance(value, dict):
             return value
@@ -159,12 +163,18 @@ def merged(all_found: Sequence[Found]) -> Found:
     >>> merged([Found(country="UA"), Found(country="PL", city="Kyiv", provider="AS64500")])[:2]
     ('UA', 'Kyiv')
     """
-    if len(all_found) == 1:
-        return all_found[0]
-    located = next((one for one in all_found if not math.isnan(one.latitude)), Found())
-    told: dict[str, Any] = {
-        name: next((value for one in all_found if (value := getattr(one, name))), "")
-        for name in ("country", "city", "zone", "provider", "organization")
-    }
-    zone = located.zone or told.pop("zone")
-    return Found(**(told | {"zone": zone, "latitude": located.latitude, "longitude": located.longitude}))
+    return reduce(_filled, all_found)
+
+
+def _filled(first: Found, other: Found) -> Found:
+    """What the first tells, and of the rest what the other does."""
+    located = other if math.isnan(first.latitude) else first
+    return Found(
+        first.country or other.country,
+        first.city or other.city,
+        located.latitude,
+        located.longitude,
+        located.zone or first.zone or other.zone,
+        first.provider or other.provider,
+        first.organization or other.organization,
+    )
