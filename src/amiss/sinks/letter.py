@@ -109,22 +109,20 @@ def letter_to_user(
     operators
         Who gets an answer by mail.
     """
-    user = plain(alerts[0].user, USER)
     shown = [_for_user(alert, envelope, operators) for alert in words.most_urgent(alerts, MOST)]
-    logins = [Login.of(alert) for alert in alerts]
-    if len(alerts) > 1:
-        things = "unusual logins to" if all(logins) else "unusual things in"
-        subject = f"{len(alerts):,} {things} {plain(alerts[0].user, 40)}'s account"
-    else:
-        subject = _event(plain(alerts[0].user, 40), logins[0])
+    subject = _subject(alerts)
     message = _message(alerts, envelope, [recipient], subject, "-user")
     if operators:
         message["Reply-To"] = ", ".join(operators)
     good = f"The links are good until {_date(envelope.links.until(envelope.now))}." if envelope.links else ""
-    foot = [*filter(None, [good]), f"You get this since amiss watches the account {user}. {NOTE}"]
-    heading = subject if len(alerts) > 1 else ""
-    hello = f"Hello {plain(name, 60)}," if name else ""
-    return _filled(message, {"heading": heading, "hello": hello, "notes": (), "foot": foot}, shown, len(alerts))
+    watched = f"You get this since amiss watches the account {plain(alerts[0].user, USER)}. {NOTE}"
+    page = {
+        "heading": subject if len(alerts) > 1 else "",
+        "hello": f"Hello {plain(name, 60)}," if name else "",
+        "notes": (),
+        "foot": [*filter(None, [good]), watched],
+    }
+    return _filled(message, page, shown, len(alerts))
 
 
 def message_id(alerts: Sequence[Alert]) -> str:
@@ -176,6 +174,14 @@ def _headline(alerts: Sequence[Alert], logins: Mapping[str, Login | None]) -> st
     return first if len(alerts) == 1 else f"{len(alerts):,} alerts, worst: {first}"
 
 
+def _subject(alerts: Sequence[Alert]) -> str:
+    """What happened to a user's account; of several things how many."""
+    user, logins = plain(alerts[0].user, 40), [Login.of(alert) for alert in alerts]
+    if len(alerts) == 1:
+        return _event(user, logins[0])
+    return f"{len(alerts):,} unusual {'logins to' if all(logins) else 'things in'} {user}'s account"
+
+
 def _event(user: str, login: Login | None) -> str:
     """What happened to a user's account."""
     return f"Unusual activity in {user}'s account" if login is None else f"New login to {user}'s account {login.source}"
@@ -207,28 +213,23 @@ def _for_operators(alert: Alert, envelope: Envelope) -> dict[str, Any]:
 
 def _for_user(alert: Alert, envelope: Envelope, operators: Sequence[str]) -> dict[str, Any]:
     """An alert in texts that may be shown to its user."""
-    login, user = Login.of(alert), plain(alert.user, USER)
-    title = _event(user, login)
+    login, told = Login.of(alert), _told(alert, Login.of(alert))
+    title = _event(plain(alert.user, USER), login)
     line = "Somebody used the account in a way that is unlike its past."
     answers = _answers(alert, envelope, "user")
     whom = f"answer this mail, or write to {', '.join(operators)}" if operators else "tell your administrators"
-    question = "Was this you?" if answers else f"If this wasn't you, {whom}, and change your password."
-    facts = {} if login else {"facts": [{"name": "When", "text": when(alert)}]}
-    return (
-        _told(alert, login)
-        | facts
-        | {
-            "kicker": "",
-            "title": title,
-            "line": line,
-            "plain_title": title,
-            "plain_line": line,
-            "why": "Why you are asked" if answers else "Why you are told",
-            "question": question,
-            "answers": answers,
-            "command": "",
-        }
-    )
+    return told | {
+        "facts": told["facts"] or [{"name": "When", "text": when(alert)}],
+        "kicker": "",
+        "title": title,
+        "line": line,
+        "plain_title": title,
+        "plain_line": line,
+        "why": "Why you are asked" if answers else "Why you are told",
+        "question": "Was this you?" if answers else f"If this wasn't you, {whom}, and change your password.",
+        "answers": answers,
+        "command": "",
+    }
 
 
 def _told(alert: Alert, login: Login | None) -> dict[str, Any]:
