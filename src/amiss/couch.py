@@ -188,9 +188,15 @@ class Database:
 
     @contextmanager
     def stream(
-        self, method: str, path: str, params: Mapping[str, str] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        at_once: bool = False,
     ) -> Iterator[httpx.Response]:
-        """An answer of 2xx, to be read while it comes in.
+        """An answer of 2xx, to be read while it comes in; `at_once` lets no server compress, and so hold it back.
 
         Raises
         ------
@@ -201,6 +207,7 @@ class Database:
 
         url = f"{self.address.base}/{path}" if path else self.address.base
         headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Accept-Encoding": "identity"} if at_once else {}
         where = self.address.url
         try:
             with self._client.stream(method, url, params=params, content=body, headers=headers) as answer:

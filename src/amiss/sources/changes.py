@@ -31,7 +31,6 @@ MOST_BYTES: Final = 64 << 20
 """A page that has more is not held; a document that has more is not read."""
 PAGES_AHEAD: Final = 2
 HEARTBEAT_SECONDS: Final = 10.0
-SILENCE_SECONDS: Final = 30.0
 FIRST_WAIT_SECONDS: Final = 0.25
 LONGEST_WAIT_SECONDS: Final = 30.0
 LONGEST_ASKED_SECONDS: Final = 300.0
@@ -384,7 +383,7 @@ class Changes(_Pages):
         """Changes as they come in, until the connection ends or the database is another one."""
         beat = {"feed": "continuous", "heartbeat": str(round(HEARTBEAT_SECONDS * 1000))}
         params = self._params | beat | {"since": _text(self.place)}
-        with self._database.stream("GET", "_changes", params) as answer:
+        with self._database.stream("GET", "_changes", params, at_once=True) as answer:
             stream = answer.extensions.get("network_stream")
             self._socket = stream.get_extra_info("socket") if stream is not None else None
             self._answered()
@@ -442,7 +441,10 @@ class Changes(_Pages):
 
 
 class View(_Pages):
-    """The rows of a view in the order of their keys: the object that each has for a value, else its document."""
+    """The rows of a view in the order of their keys: the object that each has for a value, else its document.
+
+    A place is a key, and how many rows of that key were read: not all servers find documents within a key.
+    """
 
     def __init__(self, database: Database, closing: threading.Event, *, view: str, place: Any) -> None:  # noqa: ANN401
         super().__init__(database, closing, place=place, final=True)
@@ -454,8 +456,8 @@ class View(_Pages):
         while more and not self._closing.is_set():
             params = {"include_docs": "true", "reduce": "false"}
             if self.place is not None:
-                key, document, count = self.place
-                params |= {"startkey": json.dumps(key), "startkey_docid": document, "skip": str(count)}
+                key, count = self.place
+                params |= {"startkey": json.dumps(key), "skip": str(count)}
             found, more = self._fetched(self._path, params, _Rows)
             if found is None:
                 raise SourceError(f"{self.where}: a row is larger than {MOST_BYTES >> 20} MiB, or no JSON")
@@ -465,8 +467,8 @@ class View(_Pages):
         """Rows as lines."""
         entries = []
         for row in rows:
-            same = self.place is not None and self.place[:2] == [row.key, row.id]
-            self.place = [row.key, row.id, self.place[2] + 1 if same else 1]
+            same = self.place is not None and self.place[0] == row.key
+            self.place = [row.key, self.place[1] + 1 if same else 1]
             entries.append(Entry(self.place, row.id))
         return Page(entries, b"".join(_row_line(row) + b"\n" for row in rows))
 

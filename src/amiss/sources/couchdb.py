@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 OPTIONS: Final = ("view", "filter", "start", "updates")
 FRAME_EVENTS: Final = 20_000
+SILENCE_SECONDS: Final = 30.0
+"""A connection by which not even a heartbeat comes for so long is opened anew."""
 _KEPT: Final = ("_id", "_rev", "_key")
 _CHOICES: Final = {"start": ("earliest", "latest"), "updates": ("read", "skip")}
 
@@ -100,7 +102,7 @@ class CouchSource(FollowSource):
         EventError
             If no document is an event; says why.
         """
-        if self.schema is None:
+        if self.schema is None and self._begun is None:
             next(self.read(), None)
         if self.schema is None:
             raise SourceError(f"{self.url} holds no document yet, so its fields are not known", retry_after=10)
@@ -169,6 +171,15 @@ class CouchSource(FollowSource):
             )
         yield from super().follow(coding, after, batch=batch, every=every, stop=stop, until_eof=until_eof)
 
+    def settle(self, stop: threading.Event, *, until_eof: bool = False) -> Fields | None:
+        """What documents are made of, once there are some."""
+        try:
+            return super().settle(stop, until_eof=until_eof)
+        except SourceError:
+            if self._begun is None:
+                raise
+            return None
+
     @property
     def _view(self) -> str:
         """The view whose rows are read, if that is so."""
@@ -176,6 +187,8 @@ class CouchSource(FollowSource):
         return options.get("view", "") if options.get("filter") != "_view" else ""
 
     def _opened(self, token: dict[str, Any], look_seconds: float) -> Feed:  # noqa: ARG002 - nothing is looked for
+        if isinstance(self._feed, Documents):
+            self._feed.close()
         feed = Documents(self, token, view=self._view)
         self._rejects.feed = feed
         return feed
@@ -286,7 +299,7 @@ class Documents:
     def _start(self, *, final: bool) -> None:
         """Begin to read ahead."""
         options = self._source.address.options
-        database = couch.Database(self._source.address, what="reading from CouchDB")
+        database = couch.Database(self._source.address, timeout_seconds=SILENCE_SECONDS, what="reading from CouchDB")
         if self._view:
             self._pages = View(database, self._closing, view=self._view, place=self._place)
         else:
