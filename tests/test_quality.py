@@ -17,7 +17,6 @@ import pytest
 from amiss.detect import detector
 from amiss.engine import Scan
 from amiss.events import EVENT_SCHEMA
-from amiss.result import BY_DEFAULT
 from amiss.simulate import Event, Profile, load_profiles, simulate
 from amiss.testing import ListSource, reached_by_chance
 
@@ -52,7 +51,7 @@ def days(seed: int, *names: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def standings(today: pl.DataFrame, learn: pl.DataFrame | None, cap: int = 5) -> pl.DataFrame:
     """Where each user stands at the end of a day: `user`, `bits`, `peak`, `abnormal`."""
-    scan = Scan([detector(name, cap=cap) for name in BY_DEFAULT])
+    scan = Scan([detector(name, cap=cap) for name in ("sequence", "habit")])
     hidden = [ListSource(log.drop("type"), rows_at_once=len(log)) for log in (today, learn) if log is not None]
     scan.run(hidden[:1], hidden[1:], lambda _: None)
     named = scan.standings.with_columns(scan.coding.users.decode(scan.standings["user"]).alias("user"))

@@ -12,16 +12,18 @@ import polars as pl
 
 from amiss import config
 from amiss.decide import Budget
+from amiss.detect import fitting
 from amiss.errors import UsageError
 from amiss.fields import FieldChoice, choice_of
 from amiss.sessions import SESSION_GAP
-from amiss.sources import Source, open_source
+from amiss.sources import Source, fields_of, open_source
 from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
     from amiss.result import Result
+    from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
     from amiss.sources.kafka import KafkaSource
 
@@ -107,21 +109,21 @@ def scan(
     >>> result.summary.events, result.summary.users
     (3, 2)
     """
-    from amiss.result import BY_DEFAULT
     from amiss.result import scan as judge
 
     allowed = Budget.parse(budget)
     gap = timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP
-    chosen = config.detectors(detectors or BY_DEFAULT, parameters or {}, cap=cap)
     named = {"time": time, "user": user, "action": action, "outcome": outcome}
     pinned = {role: column for role, column in named.items() if column is not None}
     choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
+    sources = reader.open(data)
+    names = detectors or fitting(fields_of(sources))
     return judge(
-        reader.open(data),
+        sources,
         learn=[] if learn is None else reader.open(learn),
         budget=allowed,
-        detectors=chosen,
+        detectors=config.detectors(names, parameters or {}, cap=cap),
         session_gap=gap,
         top=top,
         progress=progress or _silent,
@@ -154,7 +156,7 @@ class Reader:
             raise UsageError("nothing to read: expected at least one path, address or frame")
         return [self._source(part) for part in parts]
 
-    def file(self, url: str | Path) -> FileSource | KafkaSource:
+    def file(self, url: str | Path) -> FileSource | KafkaSource | CouchSource:
         """The source at an address."""
         return open_source(str(url), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
 

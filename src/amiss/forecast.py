@@ -12,10 +12,10 @@ from typing import Any, Final
 import polars as pl
 
 from amiss import config
-from amiss.detect import Detector, coding
+from amiss.detect import Detector, coding, fitting
 from amiss.errors import AmissError
+from amiss.fields import Fields
 from amiss.live import Live
-from amiss.result import BY_DEFAULT
 from amiss.store import Store
 from amiss.suppress import unreadable
 from amiss.vocabulary import Coding
@@ -69,7 +69,7 @@ class Forecast:
         return BASE_BYTES + self.users * self.user_bytes
 
 
-def measured(frame: pl.DataFrame, users: int | None = None) -> Forecast:
+def measured(frame: pl.DataFrame, users: int | None = None, fields: Fields | None = None) -> Forecast:
     """What a watch on events like these will need.
 
     Parameters
@@ -78,8 +78,10 @@ def measured(frame: pl.DataFrame, users: int | None = None) -> Forecast:
         The first events of a source, as an event frame.
     users
         How many users to expect; those of the frame unless given.
+    fields
+        What plays which role in it, by which detectors are chosen.
     """
-    found = config.detectors(BY_DEFAULT, {})
+    found = config.detectors(fitting([fields]), {})
     coded = coding(found)
     sample = coded.encode(frame.head(TRIED))
     tries = [_tried(found, sample, coded) for _ in range(2)]

@@ -16,13 +16,13 @@ import polars as pl
 
 from amiss import evidence, surprisal
 from amiss.decide import Budget
-from amiss.detect import Detector, Reason, detector
+from amiss.detect import Detector, Reason, detector, fitting
 from amiss.engine import Scan, coded
 from amiss.errors import SourceError, UsageError, nearest
 from amiss.events import OUTCOMES, Quarantine
 from amiss.fields import Fields
 from amiss.sessions import SESSION_GAP, START
-from amiss.sources import Source
+from amiss.sources import Source, fields_of
 
 REASON_SCHEMA: Final = pl.Struct(
     {
@@ -37,7 +37,6 @@ REASON_SCHEMA: Final = pl.Struct(
     }
 )
 
-BY_DEFAULT: Final = ("sequence", "habit")
 """The detectors that run unless others are asked for."""
 
 ROUNDING: Final = 1e-9
@@ -206,7 +205,8 @@ def scan(
     """
     began = time.perf_counter()
     allowed = budget or Budget()
-    scanned = Scan(detectors or [detector(name) for name in BY_DEFAULT], session_gap, allowed, top=top)
+    fit = detectors or [detector(name) for name in fitting(fields_of(sources))]
+    scanned = Scan(fit, session_gap, allowed, top=top)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")

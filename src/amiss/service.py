@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from amiss import config
 from amiss.decide import Budget
-from amiss.detect import Detector
+from amiss.detect import Detector, fitting
 from amiss.errors import AmissError, SinkError
 from amiss.escape import label
 from amiss.events import Quarantine
@@ -24,7 +24,6 @@ from amiss.live import Live, Taken
 from amiss.logs import fields
 from amiss.metrics import Metrics
 from amiss.outbox import Courier
-from amiss.result import BY_DEFAULT
 from amiss.sessions import SESSION_GAP
 from amiss.sinks import Sink, open_sink
 from amiss.sources import LiveSource
@@ -40,12 +39,20 @@ RATE_OVER: Final = 10.0
 
 _LOG: Final = logging.getLogger(__name__)
 
+PATIENCE: Final = 1.0
+"""Seconds after which it is said what a watch waits for."""
+
 Lines = list[tuple[str, str]]
 """What to tell, each thing with its name."""
 
 
-def judging(store: Store, wanted: config.WatchSettings, parameters: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """How to judge: as a state was begun, where settings do not say otherwise.
+def judging(
+    store: Store,
+    wanted: config.WatchSettings,
+    parameters: Mapping[str, Mapping[str, Any]],
+    fitting: Callable[[], Sequence[str]],
+) -> Settings:
+    """How to judge: as a state was begun, where settings do not say otherwise; a new one as it is `fitting`.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def judging(store: Store, wanted: config.WatchSettings, parameters: Mapping[str,
     if wanted.session_gap is not None:
         gap = timedelta(seconds=config.seconds(wanted.session_gap))
     return Settings(
-        _detectors(begun, wanted, parameters),
+        _detectors(begun, wanted, parameters, fitting),
         gap,
         Budget.parse(wanted.budget),
         timedelta(seconds=config.delay(wanted.lateness)),
@@ -66,13 +73,27 @@ def judging(store: Store, wanted: config.WatchSettings, parameters: Mapping[str,
 
 
 def _detectors(
-    begun: Settings | None, wanted: config.WatchSettings, parameters: Mapping[str, Mapping[str, Any]]
+    begun: Settings | None,
+    wanted: config.WatchSettings,
+    parameters: Mapping[str, Mapping[str, Any]],
+    fitting: Callable[[], Sequence[str]],
 ) -> Sequence[Detector[Any]]:
     """The detectors of a state, or those that settings ask for."""
     if begun is not None and not wanted.detectors and not parameters and wanted.cap is None:
         return begun.detectors
     names = wanted.detectors or [each.name for each in begun.detectors] if begun is not None else wanted.detectors
-    return config.detectors(names or BY_DEFAULT, parameters, cap=wanted.cap)
+    return config.detectors(names or fitting(), parameters, cap=wanted.cap)
+
+
+def _fitting(source: LiveSource, *, until_eof: bool) -> Sequence[str]:
+    """The detectors that find something in what comes in, once something has."""
+    said = threading.Timer(PATIENCE, _LOG.info, ["%s: waiting for events, to find out what is in them", source.url])
+    said.daemon = True
+    said.start()
+    try:
+        return fitting([source.settle(threading.Event(), until_eof=until_eof)])
+    finally:
+        said.cancel()
 
 
 def opened_sinks(wanted: config.WatchSettings, state: Path, answers: config.FeedbackSettings) -> list[Sink]:
@@ -124,13 +145,14 @@ class Service:
         *,
         wanted: config.WatchSettings,
         sinks: Sequence[Sink],
+        metrics: Metrics | None,
         judge: bool,
         until_eof: bool,
         is_new: bool,
     ) -> None:
         self.source, self.store, self.sinks, self.is_new = source, store, list(sinks), is_new
         self.figures = Figures()
-        self.metrics = Metrics() if wanted.metrics else None
+        self.metrics = metrics
         self._looked = -math.inf
         courier = Courier(partial(Store.open, store.path, write=False), self.sinks) if sinks else None
         self.watch = Watch(
@@ -269,15 +291,17 @@ def opened(
     wanted = settings.watch
     is_new = not state.exists()
     sinks = opened_sinks(wanted, state, settings.feedback) if judge else []
+    metrics = Metrics() if wanted.metrics else None
     with ExitStack() as stack:
         source = open_source()
         store = stack.enter_context(Store.open(state))
         service = Service(
             source,
             store,
-            judging(store, wanted, settings.detector),
+            judging(store, wanted, settings.detector, partial(_fitting, source, until_eof=until_eof)),
             wanted=wanted,
             sinks=sinks,
+            metrics=metrics,
             judge=judge,
             until_eof=until_eof,
             is_new=is_new or not store.progress().seq,

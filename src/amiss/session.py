@@ -393,6 +393,9 @@ class _Nowhere:
         """Nothing."""
         return iter(())
 
+    def settle(self, *_: object, **__: object) -> None:
+        """Nothing to look at."""
+
     def follow(self, *_: object, **__: object) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Nothing."""
         return iter(())

@@ -725,3 +725,43 @@ def test_an_address_that_cannot_be_followed_is_refused() -> None:
     """The message says what can be."""
     with pytest.raises(SourceError, match=re.escape('no source for "http://" that can be followed')):
         open_live_source("http://example.org/log")
+
+
+# --- what lines are made of, before they are given
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_what_was_looked_at_is_given_all_the_same(tmp_path: Path, kind: str) -> None:
+    """Looking at the first lines to learn their fields takes nothing away, and tells what following finds."""
+    path = tmp_path / "log"
+    path.write_text(LOGS[kind])
+    source, stop = open_live_source(str(path)), threading.Event()
+    fields = source.settle(stop, until_eof=True)
+    settings = {"batch": 7, "every": timedelta(seconds=9), "stop": stop, "until_eof": True}
+    frames = list(source.follow(Coding(), None, **settings))  # type: ignore[arg-type]  # typed above
+    assert positions(frames) == positions(rest(path, batch=7))
+    assert fields is not None
+    assert fields.actions
+
+
+def test_fields_are_waited_for_until_lines_come(tmp_path: Path) -> None:
+    """An empty file tells nothing; neither does stopping."""
+    path = tmp_path / "log.ndjson"
+    path.write_text("")
+    source, stop = open_live_source(str(path)), threading.Event()
+    threading.Timer(0.3, path.write_text, [text(range(3))]).start()
+    fields = source.settle(stop)
+    assert fields is not None
+    assert fields.roles["user"].column == "user"
+    stop.set()
+    assert open_live_source(str(tmp_path / "never.ndjson")).settle(stop) is None
+
+
+def test_nothing_is_told_of_files_that_are_read_as_a_whole(tmp_path: Path) -> None:
+    """Their rows come all the same."""
+    rows = [{"time": "2026-01-05T08:00:00Z", "user": "ann", "action": "in"}]
+    (tmp_path / "one.json").write_text(json.dumps(rows))
+    source, stop = open_live_source(str(tmp_path)), threading.Event()
+    assert source.settle(stop, until_eof=True) is None
+    frames = source.follow(Coding(), batch=9, every=timedelta(seconds=9), stop=stop, until_eof=True)
+    assert sum(len(frame) for frame, _ in frames) == 1

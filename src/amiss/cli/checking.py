@@ -79,4 +79,4 @@ def _source(source: str, settings: Settings, users: int | None) -> Iterator[str]
         return
     roles = ", ".join(f"{role} from {guess.column}" for role, guess in opened.fields.roles.items())
     yield f"ok: {source}: first {frame.height:,} events read, {opened.quarantine.total:,} rows not ({roles})"
-    yield f"estimate: {sentence(measured(frame, users))}"
+    yield f"estimate: {sentence(measured(frame, users, opened.fields))}"

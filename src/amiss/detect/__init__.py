@@ -9,7 +9,7 @@ theirs under the entry point `amiss.detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,6 +20,7 @@ import polars as pl
 
 from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
+from amiss.fields import Fields
 from amiss.sessions import Events, action_of
 from amiss.vocabulary import Coding, Vocabulary
 
@@ -136,6 +137,11 @@ class Detector(Protocol[Baseline]):
     gated: ClassVar[bool]
     """Whether what speaks against a user teaches less (`Events.weight`)."""
 
+    @staticmethod
+    def fits(fields: Fields) -> bool:
+        """Whether a log in which these columns play roles has what the detector looks at."""
+        ...
+
     def context(self, events: pl.DataFrame) -> pl.DataFrame:
         """These columns of an event frame, texts as texts, without nulls; each row follows from its event alone."""
         ...
@@ -174,6 +180,11 @@ class Plain:
     context_schema: ClassVar[dict[str, pl.DataType]] = {}
     gated: ClassVar[bool] = False
 
+    @staticmethod
+    def fits(fields: Fields) -> bool:  # noqa: ARG004 - of the protocol
+        """It looks at what all logs have."""
+        return True
+
     def context(self, events: pl.DataFrame) -> pl.DataFrame:
         """No columns."""
         return events.select()
@@ -205,6 +216,22 @@ def registry() -> dict[str, type[Detector[Any]]]:
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}
+
+
+def fitting(logs: Iterable[Fields | None]) -> list[str]:
+    """The names of the detectors that come with amiss and find something to look at in some logs.
+
+    Examples
+    --------
+    >>> fitting([None])
+    ['sequence', 'habit']
+    """
+    known = [fields or UNKNOWN_FIELDS for fields in logs]
+    return [name for name, place in BUILT_IN.items() if any(_load(place).fits(fields) for fields in known)]
+
+
+UNKNOWN_FIELDS: Final = Fields("", {})
+"""What is known of a log that nothing was read of."""
 
 
 def detector(name: str, **parameters: object) -> Detector[Any]:

@@ -7,7 +7,7 @@ frames. What it cannot read goes to its quarantine, with position and reason: no
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol, TypedDict, runtime_checkable
@@ -192,6 +192,11 @@ def open_live_source(
     from amiss.sources.follow import FollowSource
 
     return FollowSource(url, **settings)
+
+
+def fields_of(sources: Iterable[Source]) -> list[Fields | None]:
+    """Which column plays which role in each source; None where it does not say."""
+    return [getattr(source, "fields", None) for source in sources]
 
 
 class _Settings(TypedDict):

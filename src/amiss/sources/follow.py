@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -171,6 +172,7 @@ class FollowSource:
         self.path = path_of(url)
         self._settings = digest(fields, timezone, year)
         self._feed: Feed | None = None
+        self._begun: _Run | None = None
 
     @property
     def fields(self) -> Fields | None:
@@ -231,11 +233,34 @@ class FollowSource:
         EventError
             If the lines lack what events need; with `strict`, at the first one that cannot be read.
         """
-        token = self._token(after)
-        feed = self._feed = self._opened(token, min(every.total_seconds(), LOOK_SECONDS))
-        run = _Run(self, feed, coding, token)
-        try:
+        run, self._begun = self._begun, None
+        if run is None or after is not None:
+            run = self._run(self._token(after), min(every.total_seconds(), LOOK_SECONDS))
+        run.coding = coding
+        with self._closing(run.feed):
             yield from run.frames(batch, every.total_seconds(), stop, until_eof=until_eof)
+
+    def settle(self, stop: threading.Event, *, until_eof: bool = False) -> Fields | None:
+        """What lines are made of, once there are some; None of files that are read as a whole."""
+        run = self._run(self._token(None), LOOK_SECONDS)
+        try:
+            run.settle(stop, until_eof=until_eof)
+        except OSError as error:
+            run.feed.close()
+            raise SourceError(f"{self.url} cannot be read: {error.strerror or error}", retry_after=1.0) from error
+        self._begun = run
+        return self.fields
+
+    def _run(self, token: dict[str, Any], look_seconds: float) -> _Run:
+        """A reading that begins where a cursor says."""
+        self._feed = self._opened(token, look_seconds)
+        return _Run(self, self._feed, token)
+
+    @contextmanager
+    def _closing(self, feed: Feed) -> Iterator[None]:
+        """Let go of what is read when that is over."""
+        try:
+            yield
         except OSError as error:
             raise SourceError(f"{self.url} cannot be read: {error.strerror or error}", retry_after=1.0) from error
         finally:
@@ -292,11 +317,11 @@ def path_of(url: str) -> str:
 class _Run:
     """One reading: what came in and was not yet read, what was read and not yet given."""
 
-    def __init__(self, source: FollowSource, feed: Feed, coding: Coding, token: dict[str, Any]) -> None:
+    def __init__(self, source: FollowSource, feed: Feed, token: dict[str, Any]) -> None:
+        self.feed = feed
+        self.coding = Coding()
         self._source = source
-        self._feed = feed
-        self._coding = coding
-        self._reader = self._lines(source.schema) if source.schema else None
+        self._reader: LineReader | None = None
         self._held: list[Came] = []
         self._held_lines = 0
         self._held_bytes = 0
@@ -307,6 +332,30 @@ class _Run:
         self._schema_text = "null"
         self._position = int(token.get("position", 1))
         self._given_position = self._position
+
+    def settle(self, stop: threading.Event, *, until_eof: bool) -> None:
+        """Keep what comes in until it is clear what it is made of."""
+        while self._source.schema is None and not stop.is_set():
+            came = self.feed.next(final=until_eof, quoted=True)
+            if isinstance(came, Rows):
+                self._add(self._whole(came._replace(came=came.came._replace(at=time.monotonic()))))
+                return
+            if came is not None:
+                self._hold(came)
+            elif self._has_ended(until_eof=until_eof):
+                return
+            if self._held and (came is None or self._has_enough()):
+                self._settle(must=self._has_enough())
+            if came is None and self._source.schema is None:
+                self.feed.wait(POLL_SECONDS, stop)
+
+    def _has_ended(self, *, until_eof: bool) -> bool:
+        """Whether nothing more is to come, when nothing came."""
+        return (until_eof and self.feed.can_reread) or self.feed.has_ended()
+
+    def _has_enough(self) -> bool:
+        """Whether so much is kept that it must be clear what it is made of."""
+        return self._held_lines >= SAMPLE_LINES or self._held_bytes >= SAMPLE_LIMIT
 
     def frames(
         self, batch: int, every: float, stop: threading.Event, *, until_eof: bool
@@ -320,13 +369,13 @@ class _Run:
                 yield self._take(batch)
                 given_at = time.monotonic()
                 continue
-            came = None if stop.is_set() else self._feed.next(final=until_eof, quoted=self._is_quoted())
+            came = None if stop.is_set() else self.feed.next(final=until_eof, quoted=self._is_quoted())
             if came is not None:
                 self._hold(came)
             due = self._due(every, given_at) <= time.monotonic()
             if came is not None and (not due or len(came.data) > MUCH_BYTES):
                 continue
-            ended = came is None and ((until_eof and self._feed.can_reread) or self._feed.has_ended())
+            ended = came is None and self._has_ended(until_eof=until_eof)
             if ended or stop.is_set():
                 yield from self._rest(batch, ended=ended)
                 return
@@ -336,7 +385,7 @@ class _Run:
                 yield self._take(batch)
                 given_at = time.monotonic()
             else:
-                self._feed.wait(min(max(self._due(every, given_at) - time.monotonic(), 0.005), POLL_SECONDS), stop)
+                self.feed.wait(min(max(self._due(every, given_at) - time.monotonic(), 0.005), POLL_SECONDS), stop)
 
     def _due(self, every: float, given_at: float) -> float:
         """When the next frame must go out."""
@@ -357,7 +406,7 @@ class _Run:
                 raise
         while self._ready:
             yield self._take(batch)
-            if not ended and self._feed.can_reread:
+            if not ended and self.feed.can_reread:
                 return
 
     # --- from what came in to batches
@@ -387,11 +436,13 @@ class _Run:
 
     def _read_held(self, *, settle: bool, last: bool = False) -> None:
         """Read what was kept, if it is clear what it is made of, or can be made clear."""
-        enough = self._held_lines >= SAMPLE_LINES or self._held_bytes >= SAMPLE_LIMIT
-        if self._reader is None and self._held and (settle or enough):
+        enough = self._has_enough()
+        if self._source.schema is None and self._held and (settle or enough):
             self._settle(must=last or enough)
-        if self._reader is None or not self._held:
+        if self._source.schema is None or not self._held:
             return
+        if self._reader is None:
+            self._reader = LineReader(self._source.schema, self._source.year, whole=bool(self.coding.contexts))
         held, self._held, self._held_lines, self._held_bytes = self._held, [], 0, 0
         for came in _joined(held):
             body, found = self._body(came)
@@ -408,10 +459,6 @@ class _Run:
         self._position = batch.behind
         self._ready.append(batch)
         self._have += batch.left
-
-    def _lines(self, schema: Schema) -> LineReader:
-        """What reads lines by a schema."""
-        return LineReader(schema, self._source.year, whole=bool(self._coding.contexts))
 
     def _settle(self, *, must: bool) -> None:
         """Find out what lines are made of; where there are too few of them, later."""
@@ -432,10 +479,9 @@ class _Run:
         except AmissError as error:
             if must:
                 raise
-            self._feed.waiting = f"waiting for lines that are understood: {error}"
+            self.feed.waiting = f"waiting for lines that are understood: {error}"
             return
         source.schema = schema
-        self._reader = self._lines(schema)
 
     def _body(self, came: Came) -> tuple[Came, FileFormat]:
         """Lines without the header that they may begin with, and what they are made of."""
@@ -462,12 +508,12 @@ class _Run:
         while self._ready and (wanted or not self._ready[0].left):
             batch = self._ready[0]
             count = min(wanted, batch.left)
-            frames.append(batch.take(count, self._coding))
+            frames.append(batch.take(count, self.coding))
             wanted -= count
             self._given(batch)
             if not batch.left:
                 self._ready.popleft()
-        return _together(frames or [self._coding.empty()]), self._cursor()
+        return _together(frames or [self.coding.empty()]), self._cursor()
 
     def _given(self, batch: Batch) -> None:
         """Count what was given, and what stood between."""
@@ -479,10 +525,10 @@ class _Run:
 
     def _cursor(self) -> Cursor:
         """The cursor behind all that was given."""
-        if self._reader and self._reader.schema is not self._schema:
-            self._schema = self._reader.schema
-            self._schema_text = _compact(self._schema.token())
-        token = {"version": 1, "position": self._given_position, **self._feed.token()}
+        schema = self._reader.schema if self._reader else self._source.schema
+        if schema is not None and schema is not self._schema:
+            self._schema, self._schema_text = schema, _compact(schema.token())
+        token = {"version": 1, "position": self._given_position, **self.feed.token()}
         token["settings"] = self._source._settings  # noqa: SLF001 - it is the source's own reading
         return Cursor(f'{_compact(token)[:-1]},"schema":{self._schema_text}}}')
 

@@ -135,7 +135,7 @@ class KafkaSource:
         offsets, seen = self.offsets(after), False
         with closing(Feed(self.address, patience=float("inf"))) as feed:
             for items in _all_there(feed, self._bounded(feed, offsets)):
-                frame = self.settle(translated(items), offsets)
+                frame = self.taken(translated(items), offsets)
                 if len(frame):
                     seen = True
                     yield frame, self.cursor(offsets)
@@ -152,6 +152,10 @@ class KafkaSource:
         return "\n".join([f"{self.url}: no message could be read as an event.", *first])
 
     # --- following
+
+    def settle(self, stop: threading.Event, *, until_eof: bool = False) -> Fields | None:  # noqa: ARG002 - opening looked
+        """What the first messages told when the source was opened."""
+        return self._fields
 
     def follow(
         self,
@@ -253,7 +257,7 @@ class KafkaSource:
         """Topic and partition of a partition's number."""
         return self.address.topics[number >> TOPIC_BITS], number & ((1 << TOPIC_BITS) - 1)
 
-    def settle(self, batch: Batch, offsets: dict[str, dict[int, int]]) -> pl.DataFrame:
+    def taken(self, batch: Batch, offsets: dict[str, dict[int, int]]) -> pl.DataFrame:
         """The frame of a batch, once its bad messages are in quarantine and `offsets` are moved behind it."""
         for bad in batch.bad:
             self._reject(bad)
@@ -445,5 +449,5 @@ class _Following:
         """The frame of what was put together, given on from here."""
         parts, self._parts = [Batch(self._coding.empty(), self.feed.bad), *self._parts], []
         self.feed.bad = []
-        frames = [self._source.settle(part, self._offsets) for part in parts]
+        frames = [self._source.taken(part, self._offsets) for part in parts]
         return pl.concat(frames), self._source.cursor(self._offsets)

@@ -94,7 +94,7 @@ def settled(
             "Write a JSON object a line, or put complete files into a directory and give that"
         )
     guessed = fields_of(line_sample(found, head), found.kind, fields=fields, where=name, year=year, now=now)
-    return Schema(found, Fields(guessed.preset, guessed.roles), timezone)
+    return Schema(found, replace(guessed, rest=()), timezone)
 
 
 _UNLINED: Final = {"json": "one JSON text of several lines", "parquet": "Parquet"}
