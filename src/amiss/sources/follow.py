@@ -342,10 +342,10 @@ class _Run:
                 return
             if came is not None:
                 self._hold(came)
-            elif self._has_ended(until_eof=until_eof):
-                return
             if self._held and (came is None or self._has_enough()):
                 self._settle(must=self._has_enough())
+            if came is None and self._has_ended(until_eof=until_eof):
+                return
             if came is None and self._source.schema is None:
                 self.feed.wait(POLL_SECONDS, stop)
 
