@@ -90,6 +90,14 @@ class History:
                 self._leave(self._within.index((False, then)))
         return old
 
+    def change(self, table: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Replace all counts of judged days, and what was taught, by what is made of them."""
+        self.judged = {day: {name: table(each) for name, each in counts.items()} for day, counts in self.judged.items()}
+        self.taught = {
+            said: {name: table(each) for name, each in counts.items()} for said, counts in self.taught.items()
+        }
+        self._pasts, self._within = defaultdict(Past), []
+
     def alone(self, day: date) -> Mapping[str, Past]:
         """A day as its own past."""
         return {family: Past([counts]) for family, counts in self.judged[day].items()}

@@ -6,13 +6,17 @@ What makes the outcome depend on the events alone, and not on how they arrive in
 * a day closes at the first event that is later than its end by the allowed lateness. Events of later days wait until
   then; what comes for a closed day is judged by what judged that day, and counted in it when the next day closes;
 * what judges a day, and the threshold of its alerts, are settled when the day opens.
+
+With `max_users`, the users who were least recently active are put away when a day closes: what is known of them stays
+in the store alone. Inside, users then go by their seats (:class:`amiss.seats.Seats`); all that comes in and goes out
+has their codes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -31,6 +35,7 @@ from amiss.engine import Counts, History, Panel
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Standing
 from amiss.recent import Recent
+from amiss.seats import Seats
 from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP, Events, Groups, Last, following, group, state_of
 from amiss.spool import EPOCH
 from amiss.tally import Tally, summaries
@@ -44,6 +49,9 @@ RISK_HALF_LIFE: Final = timedelta(days=7) // MICROSECOND
 RISK_BITS: Final = 20.0
 """The bits that halve what is left to the highest risk."""
 
+FULL: Final = 0.9
+"""The share of `max_users` that is kept when users are put away, so that it need not be done each day."""
+
 _PERIOD_SCHEMA: Final = {
     "day": pl.Date(),
     "events": pl.Int64(),
@@ -51,6 +59,7 @@ _PERIOD_SCHEMA: Final = {
     "users": pl.Float64(),
     "by_chance": pl.Float64(),
 }
+_ALWAYS: Final = date.max.toordinal()
 _FIRST: Final = np.zeros(1, dtype=np.uint32)
 _DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
@@ -156,6 +165,13 @@ class Live:
         How long after its end a day waits for events that are late.
     learning
         So many days are learned before anybody is told of.
+    max_users
+        Where more are in memory when a day closes, the least recently active are put away until there is room again.
+
+    Attributes
+    ----------
+    archive
+        The counts of a closed day as they are kept, for when users come back; nothing unless set.
     """
 
     def __init__(
@@ -167,6 +183,7 @@ class Live:
         session_gap: timedelta = SESSION_GAP,
         lateness: timedelta = timedelta(0),
         learning: int = 1,
+        max_users: int | None = None,
     ) -> None:
         self.detectors, self.coding = detectors, coding
         self.budget = budget or Budget()
@@ -181,6 +198,10 @@ class Live:
         self.removed: dict[int, tuple[date, Counts]] = {}
         self.risks: dict[int, tuple[float, int]] = {}
         self.names = Names(coding)
+        self.max_users = max_users
+        self.seats = None if max_users is None else Seats()
+        self.archive: Callable[[date], Counts] = lambda _: {}
+        self._unwritten: dict[date, Counts] = {}
         self._judging, self._is_gated = True, any(each.gated for each in detectors)
 
     @property
@@ -203,6 +224,7 @@ class Live:
             frame = pl.DataFrame([row], schema=CODED_SCHEMA, orient="row")
             return self.take(frame.with_columns(**context), judge=judge)
         taken, self._judging = Taken(), judge
+        user = user if self.seats is None else self.seats.of(user)
         period.last.grow(user + 1)
         state = state_of(action, outcome)
         events = following(period.last, position, time, user, state, session_gap=self._gap, context=context)
@@ -235,6 +257,9 @@ class Live:
     def _take(self, part: pl.DataFrame, day: date, taken: Taken) -> None:
         """Take events of a day that is open, or has been."""
         period = next((each for each in self.open_days if each.day == day), None)
+        if self.seats is not None:
+            part = self.seats.seated(part)
+            part = self._without_back(part, period, self.seats, taken) if period is self.previous else part
         groups = Groups(part, session_gap=self.session_gap, by_time=False)
         last = self.stray if period is None else period.last
         last.grow(groups.highest + 1)
@@ -245,6 +270,17 @@ class Live:
             return
         period.recent.add(part)
         self._enter(period, events, groups.arrived(0, len(groups.first) - 1), taken)
+
+    def _without_back(self, part: pl.DataFrame, period: Period | None, seats: Seats, taken: Taken) -> pl.DataFrame:
+        """Late events without those of users who came back since their day closed, which are counted only."""
+        back = seats.are_back(part["user"].to_numpy())
+        if period is None or not back.any():
+            return part
+        late = part.filter(pl.Series(back))
+        period.tally.add(group(late, period.last, session_gap=self.session_gap, by_time=False))
+        period.events += len(late)
+        taken.too_late += len(late)
+        return part.filter(pl.Series(~back))
 
     def _enter(self, period: Period, events: Events, arrived: npt.NDArray[np.uint32], taken: Taken) -> None:
         """Judge events of an open day, and count them."""
@@ -268,7 +304,7 @@ class Live:
             alert = self._alert(period, panel, rows, level)
             period.alarms[int(events.user[event])] = alert
             taken.alerts.append(alert)
-            taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
+            taken.told[alert.alert_id] = Told(self._coded(rows), period.threshold.bits)
         if period.alarms:
             self._touch(period, events, taken)
         return followed.running
@@ -293,7 +329,8 @@ class Live:
         standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
         by_detector = zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
         bits, users = float(standing.of(told.users, "now")[0]), period.threshold.users
-        name, before = self.coding.users.text(user), period.alarms.get(user)
+        code, before = self.code(user), period.alarms.get(user)
+        name = self.coding.users.text(code)
         story = story_id(period.day, name)
         return Alert(
             alert_id=f"{story}-{level}",
@@ -307,7 +344,7 @@ class Live:
             period=period.day,
             events=len(told),
             chance=evidence.once_in(bits, users),
-            risk=self.risk(user, now, bits),
+            risk=self.risk(code, now, bits),
             escalated_from=before.severity if before is not None else None,
         )
 
@@ -328,9 +365,10 @@ class Live:
         code = self.coding.users.find(user)
         if code is None:
             return {}
+        seat = self._at_home(code)
         if said == "confirmed":
-            return self._disown(verdict, code, day)
-        did = self._did(code, day)
+            return self._whole(self._disown(verdict, seat, day))
+        did = self._did(seat, day)
         if not _users(did) and rows is not None:
             did = self.did(rows)
         if _users(did):
@@ -341,14 +379,15 @@ class Live:
     def unteach(self, verdict: int, user: str, day: date) -> dict[date, Counts]:
         """Take back what :meth:`teach` did; the counts of closed days that change by it."""
         code = self.coding.users.find(user)
+        seat = None if code is None else self.find(code)
         for period in self.open_days:
-            if code is not None and period.disowned.get(code) == verdict:
-                del period.disowned[code]
+            if seat is not None and period.disowned.get(seat) == verdict:
+                del period.disowned[seat]
         self.history.taught.pop(verdict, None)
         then, counts = self.removed.pop(verdict, (day, {}))
         changed = {then: self.history.add(then, counts)} if counts and then in self.history.judged else {}
         self._judge_anew()
-        return changed
+        return self._whole(changed)
 
     def cost(self, rows: pl.DataFrame, expected: Mapping[int, Counts] | None = None) -> float:
         """The most evidence that events of a user would give now, in bits; if what is `expected` were, too."""
@@ -358,6 +397,7 @@ class Live:
         """The most evidence that each of some users' events would give now, if just that had been `taught`."""
         if self.current is None or self.current.panel is None:
             return [0.0] * len(stories)
+        stories = [self._seated(rows) for rows in stories]
         said = self.history.taught
         self.history.taught = dict(taught)
         panel = Panel.of(self.detectors, self.history.before(self.current.day))
@@ -375,7 +415,7 @@ class Live:
 
     def did(self, rows: pl.DataFrame) -> Counts:
         """What events would add to baselines."""
-        return summaries(self.detectors, group(rows, session_gap=self.session_gap, by_time=False))
+        return summaries(self.detectors, group(self._seated(rows), session_gap=self.session_gap, by_time=False))
 
     def _did(self, user: int, day: date) -> Counts:
         """The counts of what a user did on a day."""
@@ -432,23 +472,148 @@ class Live:
         """Close the day, and open the one that follows."""
         period = self.current
         assert period is not None, "only an open day closes"
+        is_changed = self._bring_back(self.seats.due) if self.seats is not None else False
         counts = {day: self.history.add(day, more) for day, more in self._late().items() if _users(more)}
-        if counts:
-            period.panel = self._panel(period.day)
+        is_changed |= bool(counts)
         total = period.tally.total()
         peaks = period.standing.frame()["peak"].to_numpy()
         figures = Figures.of(peaks) if len(peaks) else Figures(_users(total))
         counts[period.day] = self.history.add(period.day, self._owned(period, total), figures)
         for user, alert in period.alarms.items():
             bits = float(period.standing.of(np.array([user]), "now")[0])
-            past, then = self.risks.get(user, (0.0, period.end))
+            past, then = self.risks.get(self.code(user), (0.0, period.end))
             faded = past * math.exp2(-max(period.end - then, 0) / RISK_HALF_LIFE)
-            self.risks[user] = (faded + max(bits, alert.bits, 0.0), period.end)
+            self.risks[self.code(user)] = (faded + max(bits, alert.bits, 0.0), period.end)
         period.tally, self.late = Tally(self.detectors), {}
         forgotten = self.history.forget(period.day)
         self.removed = {verdict: each for verdict, each in self.removed.items() if each[0] not in forgotten}
-        taken.closed.append(Closed(period, period.events, len(period.alarms), figures, counts, forgotten))
+        whole = self._whole(counts)
+        taken.closed.append(Closed(period, period.events, len(period.alarms), figures, whole, forgotten))
+        is_changed |= self._put_away(period)
+        if is_changed:
+            period.panel = self._panel(period.day)
         self.previous, self.current = period, self._opened(following)
+
+    def _put_away(self, period: Period) -> bool:
+        """Put the least recently active users away where there are too many as a day closes; whether that was so."""
+        seats = self.seats
+        if seats is None or self.max_users is None or len(seats) <= self.max_users:
+            if seats is not None:
+                seats.settle()
+            return False
+        order, stay = self._by_use(period, seats)
+        kept = np.sort(order[: max(int(FULL * self.max_users), stay)])
+        moved = seats.keep(kept)
+        self.history.change(moved)
+        self.removed = {
+            verdict: (day, {family: moved(table) for family, table in counts.items()})
+            for verdict, (day, counts) in self.removed.items()
+        }
+        self.stray = Last(moved(self.stray.frame()))
+        self._move(period, kept, moved)
+        return True
+
+    def _by_use(self, period: Period, seats: Seats) -> tuple[npt.NDArray[np.int64], int]:
+        """Seats in the order in which they are kept, and how many must be.
+
+        First come those whom a verdict is about, who stay, then those who were active last; of a day, who came first.
+        """
+        rank = np.zeros(len(seats), dtype=np.int64)
+        for day in sorted(self.history.judged):
+            for table in self.history.judged[day].values():
+                rank[table["user"].to_numpy()] = day.toordinal()
+        said = [*self.history.taught.values(), *(counts for _, counts in self.removed.values())]
+        for table in (table for counts in said for table in counts.values()):
+            rank[table["user"].to_numpy()] = _ALWAYS
+        rank[list(period.disowned)] = _ALWAYS
+        return np.lexsort((seats.codes, -rank)), int((rank == _ALWAYS).sum())
+
+    def _move(self, period: Period, kept: npt.NDArray[np.int64], moved: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+        """Let a day that has just closed know only those in some seats, by their new ones."""
+        new = {old: seat for seat, old in enumerate(kept.tolist())}
+        period.before, period.last = moved(period.before), Last(moved(period.last.frame()))
+        memories = zip(self.detectors, period.memories, strict=True)
+        period.memories = [each.memory(moved(memory.frame())) for each, memory in memories]
+        period.standing = Standing(len(self.detectors), moved(period.standing.frame()))
+        period.recent.keep(kept)
+        period.alarms = {new[seat]: alert for seat, alert in period.alarms.items() if seat in new}
+        period.disowned = {new[seat]: verdict for seat, verdict in period.disowned.items()}
+
+    def _bring_back(self, due: Collection[int]) -> bool:
+        """Take what is kept of users who were away back into the history; whether that changed anything."""
+        seats = self.seats
+        if seats is None or not due:
+            return False
+        codes, is_changed = seats.codes[list(due)].tolist(), False
+        for day, counts in list(self.history.judged.items()):
+            past = _split(self._kept(day), codes)[1]
+            if _users(past):
+                self.history.put(
+                    day, {family: merge([table, seats.chosen(past[family])]) for family, table in counts.items()}
+                )
+                is_changed = True
+        seats.due.difference_update(list(due))
+        return is_changed
+
+    def _kept(self, day: date) -> Counts:
+        """The counts of a closed day as they are, or will be, in the store."""
+        return self._unwritten.get(day) or self.archive(day)
+
+    def _whole(self, changed: dict[date, Counts]) -> dict[date, Counts]:
+        """Counts of days with those of users who are away."""
+        seats = self.seats
+        if seats is None:
+            return changed
+        for day, counts in changed.items():
+            kept = self._kept(day)
+            away = {family: table.filter(~pl.Series(seats.are_home(_codes(table)))) for family, table in kept.items()}
+            here = {family: seats.coded(table) for family, table in counts.items()}
+            self._unwritten[day] = {
+                family: merge([table, *([away[family]] if family in away else [])]) for family, table in here.items()
+            }
+        return {day: self._unwritten[day] for day in changed}
+
+    def written(self, taken: Taken) -> None:
+        """Note that the counts of days that had closed are in the store."""
+        for closed in taken.closed:
+            for day, counts in closed.counts.items():
+                if self._unwritten.get(day) is counts:
+                    del self._unwritten[day]
+
+    def _at_home(self, code: int) -> int:
+        """The seat of a user with all that is kept of the past."""
+        seat = self.seat(code)
+        if self.seats is not None and seat in self.seats.due and self._bring_back([seat]):
+            self._judge_anew()
+        return seat
+
+    def _seated(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Events of one user, who is in memory then, with the seat for the code."""
+        if self.seats is None or rows.is_empty():
+            return rows
+        return rows.with_columns(user=pl.lit(self._at_home(int(rows["user"][0])), dtype=pl.UInt32()))
+
+    def seat(self, code: int) -> int:
+        """The number that stands for a user here; they are in memory from now on."""
+        return code if self.seats is None else self.seats.of(code)
+
+    def code(self, seat: int) -> int:
+        """The code of a user in a seat."""
+        return seat if self.seats is None else int(self.seats.codes[seat])
+
+    def find(self, code: int) -> int | None:
+        """The seat of a user, or None of one who is not in memory."""
+        return code if self.seats is None else self.seats.find(code)
+
+    def _coded(self, table: pl.DataFrame) -> pl.DataFrame:
+        """A table with the codes of users."""
+        return table if self.seats is None or "user" not in table.columns else self.seats.coded(table)
+
+    def here(self, table: pl.DataFrame) -> pl.DataFrame:
+        """The rows of users in memory with all that is known of them, by seat, of a table with codes."""
+        if self.seats is None:
+            return table
+        return merge([self.seats.chosen(table.filter(pl.Series(self.seats.are_home(_codes(table)))))])
 
     def _late(self) -> dict[date, Counts]:
         """The counts of what came for days that had closed."""
@@ -478,9 +643,14 @@ class Live:
         """The same one by one, so that not all are held at once."""
         rows = [_period_row(each) for each in self.open_days]
         yield "periods", pl.DataFrame(rows, schema=_PERIOD_SCHEMA, orient="row")
-        yield "stray", self.stray.frame()
         yield "held", pl.concat([self.coding.empty(), *self.held])
         yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
+        yield from ({} if self.seats is None else self.seats.tables()).items()
+        yield from ((name, self._coded(table)) for name, table in self._tables_by_seat())
+
+    def _tables_by_seat(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Those in which users go by their seats."""
+        yield "stray", self.stray.frame()
         for period in self.open_days:
             yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
         for verdict, counts in self.history.taught.items():
@@ -497,6 +667,8 @@ class Live:
         """
         if not tables:
             return
+        self.sit(tables)
+        tables = {name: self._moved_in(name, table) for name, table in tables.items()}
         self.stray = Last(tables["stray"])
         self.held = [tables["held"]] if len(tables["held"]) else []
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
@@ -508,11 +680,35 @@ class Live:
         for frame in recent:
             for part in _by_day(frame.select(*self.coding.schema)):
                 if period := by_day.get(_day(part)):
-                    period.recent.add(part)
+                    period.recent.add(self._recalled(part, period))
         families = [each.counts for each in self.detectors]
         for day in {name.partition("/")[0] for name in tables if "/late/" in name}:
             begun = {family: tables[f"{day}/late/{family}"] for family in families}
             self.late[date.fromisoformat(day)] = Tally(self.detectors, begun)
+
+    def sit(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Let those be in memory who are, by :meth:`tables`; before the history comes."""
+        if tables:
+            self.seats = Seats.restored(tables) if "seats" in tables else None
+
+    def limit(self, max_users: int | None) -> None:
+        """Let so many users at most be in memory once the next day has closed."""
+        self.max_users = max_users
+        if max_users is not None and self.seats is None:
+            self.seats = Seats(range(len(self.coding.users)))
+
+    def _moved_in(self, name: str, table: pl.DataFrame) -> pl.DataFrame:
+        """A table with seats for codes, where it has these."""
+        by_code = name in {"held", "risks", "seats"} or "user" not in table.columns
+        return table if self.seats is None or by_code else self.seats.chosen(table)
+
+    def _recalled(self, part: pl.DataFrame, period: Period) -> pl.DataFrame:
+        """Events of an open day as it remembers them."""
+        if self.seats is None:
+            return part
+        found = self.seats.chosen(part)
+        back = self.seats.are_back(_codes(found))
+        return found.filter(pl.Series(~back)) if period is self.previous else found
 
     def _restore_verdicts(self, tables: Mapping[str, pl.DataFrame]) -> None:
         """Take up what people said."""
@@ -528,8 +724,9 @@ class Live:
         open_days = {each.day: each for each in self.open_days}
         for alert in sorted(alerts, key=lambda alert: alert.events):
             code = self.coding.users.find(alert.user)
-            if alert.period in open_days and code is not None:
-                open_days[alert.period].alarms[code] = alert
+            seat = None if code is None else self.find(code)
+            if alert.period in open_days and seat is not None:
+                open_days[alert.period].alarms[seat] = alert
 
     @property
     def _gap(self) -> int:
@@ -609,6 +806,12 @@ def _split(counts: Mapping[str, pl.DataFrame], users: Collection[int]) -> tuple[
     theirs = pl.col("user").is_in(list(users))
     rest = {family: table.filter(~theirs) if users else table for family, table in counts.items()}
     return rest, {family: table.filter(theirs) for family, table in counts.items()}
+
+
+def _codes(table: pl.DataFrame) -> npt.NDArray[np.uint32]:
+    """The users of a table: (n,)."""
+    codes: npt.NDArray[np.uint32] = table["user"].to_numpy()
+    return codes
 
 
 def _users(counts: Mapping[str, pl.DataFrame]) -> int:

@@ -90,6 +90,11 @@ class Recent:
         context = {name: column[at] for name, column in self._context.items()}
         return pl.DataFrame(columns | context, schema_overrides=CODED_SCHEMA)
 
+    def keep(self, kept: npt.NDArray[np.int64]) -> None:
+        """Forget all users but some, in rising order, who go by their places there from now on."""
+        self._grow(0, int(kept.max(initial=-1)) + 1)
+        self._head = self._head[kept]
+
     def _grow(self, events: int, users: int) -> None:
         """Make room for so many events, up to the most that are kept, and for the codes below `users`."""
         there = len(self._ring[0])
