@@ -36,6 +36,8 @@ _LOGGERS: Final = ("httpx", "httpcore.connection", "httpcore.http11")
 _MAY_PASS: Final = (408, 412, 425, 429)
 _TLS: Final = {"1": True, "true": True, "0": False, "false": False}
 _SAID: Final = 200
+MOST_BYTES: Final = 64 << 20
+"""Bytes of an answer that is held in memory, at most."""
 
 
 class CouchError(AmissError):
@@ -131,20 +133,6 @@ def _login(parts: Any, environment: Mapping[str, str]) -> tuple[str, str] | None
     return (name, environment.get(PASSWORD, "")) if name else None
 
 
-def id_path(document: str) -> str:
-    """The part of an address that names a document.
-
-    Examples
-    --------
-    >>> id_path("profile:ann/../é"), id_path("_design/app")
-    ('profile:ann%2F..%2F%C3%A9', '_design/app')
-    """
-    if document.startswith(("_design/", "_local/")):
-        kind, _, name = document.partition("/")
-        return f"{kind}/{quote(name, safe='')}"
-    return quote(document, safe=":@", errors="replace") if document.strip(".") else document.replace(".", "%2E")
-
-
 class Database:
     """Requests to a database; answers are JSON.
 
@@ -163,7 +151,7 @@ class Database:
         self.timeout_seconds = timeout_seconds
         self._client = _client(address, timeout_seconds, what)
 
-    def get(self, path: str = "", params: Mapping[str, str] | None = None, *, most_bytes: int = 64 << 20) -> bytes:
+    def get(self, path: str = "", params: Mapping[str, str] | None = None, *, most_bytes: int = MOST_BYTES) -> bytes:
         """The answer to GET of something below the database.
 
         Raises
@@ -176,15 +164,10 @@ class Database:
         with self.stream("GET", path, params) as answer:
             return _read(answer, most_bytes, self.address.url)
 
-    def put(self, path: str, document: Mapping[str, Any]) -> bytes:
-        """The answer to PUT of a document."""
-        with self.stream("PUT", path, body=encoded(document)) as answer:
-            return _read(answer, 1 << 20, self.address.url)
-
     def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """The answer to POST of a JSON object."""
         with self.stream("POST", path, body=encoded(body)) as answer:
-            return _read(answer, 64 << 20, self.address.url)
+            return _read(answer, MOST_BYTES, self.address.url)
 
     @contextmanager
     def stream(
@@ -281,12 +264,21 @@ def _refused(answer: httpx.Response, where: str) -> CouchError:
 def _reason(answer: httpx.Response) -> str:
     """What the server says is wrong, made harmless."""
     try:
-        body = next(answer.iter_bytes(4096), b"")
-        found = msgspec.json.decode(body)
-        text = f"{found['error']}, {found['reason']}"
+        found = msgspec.json.decode(next(answer.iter_bytes(4096), b""))
+        return f" ({shown(found)})"
     except Exception:  # noqa: BLE001 - whatever cannot be read says nothing
         return ""
-    return f" ({escape.visible(text[:_SAID])})"
+
+
+def shown(found: Mapping[str, Any]) -> str:
+    """What an answer says is wrong, made harmless.
+
+    Examples
+    --------
+    >>> shown({"error": "forbidden", "reason": "no alerts here"})
+    'forbidden, no alerts here'
+    """
+    return escape.visible(f"{found['error']}, {found.get('reason', '')}"[:_SAID])
 
 
 def retry_after(answer: httpx.Response) -> float | None:

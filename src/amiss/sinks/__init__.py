@@ -23,6 +23,8 @@ from amiss.sinks.digest import Digest
 
 BUILT_IN: Final = {
     "console": "amiss.sinks.console:Console",
+    "couchdb": "amiss.sinks.couchdb:CouchSink",
+    "couchdbs": "amiss.sinks.couchdb:CouchSink",
     "file": "amiss.sinks.files:open_file",
     "ocsf": "amiss.sinks.files:open_ocsf",
     "http": "amiss.sinks.webhook:Webhook",
@@ -82,8 +84,8 @@ def open_sink(
     Parameters
     ----------
     url
-        A path that ends in `.jsonl`, `.csv` or `.ocsf.jsonl`; `-` or `console:`; `https://`; `mailto:`; or any other
-        address that Apprise knows. `?digest=1h` at its end is the same as `digest`.
+        A path that ends in `.jsonl`, `.csv` or `.ocsf.jsonl`; `-` or `console:`; `https://`; `mailto:`; `couchdb://`;
+        or any other address that Apprise knows. `?digest=1h` at its end is the same as `digest`.
     digest
         Alerts are collected for so long, and delivered together; see :mod:`amiss.outbox`.
     state
@@ -125,7 +127,7 @@ def schemes() -> list[str]:
     Examples
     --------
     >>> schemes()
-    ['console', 'file', 'http', 'https', 'mailto', 'ocsf']
+    ['console', 'couchdb', 'couchdbs', 'file', 'http', 'https', 'mailto', 'ocsf']
     """
     return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group="amiss.sinks"))})
 
