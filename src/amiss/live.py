@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -99,7 +100,7 @@ class Period:
     disowned: dict[int, int] = field(default_factory=dict)
     """Users of whom nothing of the day is to be learned, each with the verdict that says so."""
 
-    @property
+    @cached_property
     def start(self) -> int:
         """When it begins, in microseconds."""
         return (self.day - EPOCH) // MICROSECOND
@@ -234,7 +235,10 @@ class Live:
 
     def open_day(self, time: int) -> Period | None:
         """The day of a time in microseconds, while events of it may come."""
-        return next((each for each in self.open_days if 0 <= time - each.start < DAY), None)
+        for period in (self.current, self.previous):
+            if period is not None and 0 <= time - period.start < DAY:
+                return period
+        return None
 
     def _run(self, part: pl.DataFrame, taken: Taken) -> None:
         """Take events of one day."""
@@ -298,7 +302,8 @@ class Live:
         users = events.users
         bits = [scores.bits for scores in panel.score(events, period.memories)]
         followed = period.standing.follow(users, events.first, bits, period.levels)
-        for number in np.argsort(arrived[followed.events], kind="stable").tolist():
+        order = np.argsort(arrived[followed.events], kind="stable").tolist() if len(followed.events) else []
+        for number in order:
             event, level = int(followed.events[number]), int(followed.levels[number])
             rows = _until(period, events, event)
             alert = self._alert(period, panel, rows, level)

@@ -191,8 +191,10 @@ class Session:
             if self._is_over:
                 raise StateError("this session is closed; open another on the same state")
             coding = self._live.coding
-            event = {"position": 0, "time": when, "user": user, "action": action, "outcome": OUTCOMES[outcome]}
-            context = _context(coding, event, given) if coding.contexts else NO_CONTEXT
+            context = NO_CONTEXT
+            if coding.contexts:
+                event = {"position": 0, "time": when, "user": user, "action": action, "outcome": OUTCOMES[outcome]}
+                context = _context(coding, event, given)
             codes = _code(coding.users, user), _code(coding.actions, action), outcome
             return self._judge(when, codes, context, user)
 

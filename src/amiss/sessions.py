@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -91,7 +92,7 @@ class Events:
     def __len__(self) -> int:
         return len(self.user)
 
-    @property
+    @cached_property
     def users(self) -> Users:
         """The users that the events are of: (u,)."""
         return self.user[self.first[:-1]]
@@ -291,12 +292,23 @@ def following(
     before, since = int(last.state[user]), max(0, time - int(last.time[user]))
     starts = before == START or since > session_gap
     last.state[user], last.time[user] = state, time
-    values = (position, time, user, state, START if starts else before, -1 if starts else since)
-    pairs = zip(_DTYPES.items(), values, strict=True)
-    columns: dict[str, Any] = {name: np.array([value], dtype=dtype) for (name, dtype), value in pairs}
-    for column in columns.values():
-        column.flags.writeable = False
-    return Events(**columns, first=_ONE, context=context)
+    return Events(
+        _alone(position, np.int64),
+        _alone(time, np.int64),
+        _alone(user, np.uint32),
+        _alone(state, np.int32),
+        _alone(START if starts else before, np.int32),
+        _alone(-1 if starts else since, np.int64),
+        _ONE,
+        context,
+    )
+
+
+def _alone(value: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """A frozen column of one value."""
+    column = np.array((value,), dtype)
+    column.setflags(write=False)
+    return column
 
 
 def boundaries(user: Users) -> Ints:
