@@ -10,11 +10,12 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import Ints
+from amiss.blocks import highest
 from amiss.events import CODED_SCHEMA, OUTCOMES
 from amiss.sessions import NO_CONTEXT
 
 KEPT: Final = 10_000_000
-"""Events of a period that are kept, 28 bytes each; older ones are not told of any more."""
+"""Events of a period that are kept, 24 bytes each; older ones are not told of any more."""
 
 KEPT_OF_USER: Final = 100_000
 """Events of one user that are told of, the latest."""
@@ -64,7 +65,7 @@ class Recent:
 
         for name in context.keys() - self._context.keys():
             self._context[name] = np.zeros(len(self._ring[0]), dtype=context[name].dtype)
-        self._grow(self._written + len(user), int(user.max(initial=0)) + 1)
+        self._grow(self._written + len(user), highest(user) + 1)
         at = np.arange(self._written, self._written + len(user)) % max(len(self._ring[0]), 1) if context else None
         for name, column in context.items():
             self._context[name][at] = column
@@ -110,11 +111,11 @@ class Recent:
             self._head = np.append(self._head, np.full(more, -1, dtype=np.int64))
 
 
-def _room(events: int) -> tuple[Ints, Ints, npt.NDArray[np.int32], Ints]:
+def _room(events: int) -> tuple[Ints, Ints, npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """An empty ring."""
     return (
         np.zeros(events, dtype=np.int64),
         np.zeros(events, dtype=np.int64),
         np.zeros(events, dtype=np.int32),
-        np.zeros(events, dtype=np.int64),
+        np.zeros(events, dtype=np.int32),
     )

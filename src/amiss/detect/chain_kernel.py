@@ -169,6 +169,12 @@ def score_users(users, first, given, value, normal, pairs, used, held, bits, sur
     return used
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _with_room(pairs):
+    """How many places to give where so many pairs may be needed soon."""
+    return min(pairs + pairs // 2, MOST_PAIRS)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _reserve(users, first, pairs, used, held):
     """Give users room for as many new pairs as events, moving those who need more behind `used`; the new `used`.
@@ -179,7 +185,7 @@ def _reserve(users, first, pairs, used, held):
     for number in range(len(users)):
         user = np.int64(users[number])
         wanted = min(size[user] + first[number + 1] - first[number], MOST_PAIRS)
-        needed += min(2 * wanted, MOST_PAIRS) if wanted > room[user] else 0
+        needed += _with_room(wanted) if wanted > room[user] else 0
     if needed == used or needed > len(pairs.counts):
         return needed
     for number in range(len(users)):
@@ -190,7 +196,7 @@ def _reserve(users, first, pairs, used, held):
                 before = held.begin[user] + at
                 pairs.given[used + at], pairs.value[used + at] = pairs.given[before], pairs.value[before]
                 pairs.counts[used + at] = pairs.counts[before]
-            held.begin[user], room[user] = used, min(2 * wanted, MOST_PAIRS)
+            held.begin[user], room[user] = used, _with_room(wanted)
             used += room[user]
     return used
 
