@@ -1,7 +1,7 @@
 """Who is in memory: each user there has a seat, a small number in place of the code; the others are away.
 
-Codes are for ever, and the store knows no other numbers. Seats are given in the order in which users come, and anew when
-some of them go.
+Codes are for ever, and the store knows no other numbers. Seats are given in the order in which users come, and anew
+when some of them go.
 """
 
 from __future__ import annotations

@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from ipaddress import ip_address
 from itertools import accumulate, takewhile
+from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 import polars as pl
@@ -27,6 +29,7 @@ import polars as pl
 from amiss.alerts import Alert
 from amiss.decide import Budget, Figures
 from amiss.detect import Detector, coding, detector
+from amiss.engine import Counts
 from amiss.errors import SourceError, StateError, UsageError
 from amiss.live import Closed, Live, Taken
 from amiss.outbox import Courier
@@ -92,6 +95,8 @@ class Settings:
         How long after its end a day waits for late events.
     learning
         Days that are learned before anybody is told of.
+    max_users
+        So many users are in memory at most when a day has closed, those who were active last.
     """
 
     detectors: Sequence[Detector[Any]]
@@ -99,6 +104,7 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
     lateness: timedelta = timedelta(0)
     learning: int = 1
+    max_users: int | None = None
 
     def binding(self) -> dict[str, Any]:
         """What must be the same as when a state was begun, as JSON holds it."""
@@ -116,14 +122,16 @@ def remembered(store: Store) -> Settings | None:
     StateError
         If it was begun with a detector that is not installed.
     """
-    begun: Any = store.settings().get("judging")
+    known: Any = store.settings()
+    begun = known.get("judging")
     if begun is None:
         return None
     try:
         detectors = [detector(each["name"], **each["parameters"]) for each in begun["detectors"]]
     except (UsageError, TypeError) as error:
         raise StateError(f"{store.path} was begun with a detector that is not here: {error}") from error
-    return Settings(detectors, timedelta(seconds=begun["session_gap_seconds"]))
+    gap = timedelta(seconds=begun["session_gap_seconds"])
+    return Settings(detectors, gap, max_users=known.get("max_users"))
 
 
 def recall(store: Store, settings: Settings) -> Live:
@@ -143,7 +151,8 @@ def recall(store: Store, settings: Settings) -> Live:
 def _recalled(store: Store, settings: Settings) -> Live:
     """What a store knows at one moment."""
     detectors = _bound(store, settings)
-    lateness: Any = store.settings().get("lateness_seconds")
+    known: Any = store.settings()
+    lateness = known.get("lateness_seconds")
     live = Live(
         detectors,
         coding(detectors, *map(Vocabulary, store.texts())),
@@ -151,12 +160,15 @@ def _recalled(store: Store, settings: Settings) -> Live:
         session_gap=settings.session_gap,
         lateness=settings.lateness if lateness is None else timedelta(seconds=lateness),
         learning=settings.learning,
+        max_users=known.get("max_users"),
     )
-    _recall_history(store, live)
+    live.archive = partial(_archived, store.path)
     seq, tables = store.restore()
+    live.sit(tables)
+    _recall_history(store, live)
     live.restore(tables, (delta.events for _, delta in store.covered()))
     live.remind([stored.alert for stored in store.alerts() if stored.seq <= seq])
-    judge = store.settings().get("mode") != "learn"
+    judge = known.get("mode") != "learn"
     for _, delta in store.deltas():
         live.take(delta.events, judge=judge)
     return live
@@ -192,11 +204,17 @@ def _parameters(detector: Any) -> dict[str, Any]:  # noqa: ANN401 - the protocol
 def _recall_history(store: Store, live: Live) -> None:
     """Take up the counts and figures of closed days."""
     for day, family, counts in store.counts():
-        live.history.judged.setdefault(day, {})[family] = counts
+        live.history.judged.setdefault(day, {})[family] = live.here(counts)
     for record in store.periods():
         peaks = None if record.peaks is None else record.peaks["peak"].to_numpy()
         if record.day in live.history.judged:
             live.history.figures[record.day] = Figures(record.users, peaks)
+
+
+def _archived(state: Path, day: date) -> Counts:
+    """The counts of a closed day that were committed, whichever thread asks."""
+    with Store.open(state, write=False) as store:
+        return {family: counts for _, family, counts in store.counts(day)}
 
 
 class Given(NamedTuple):
@@ -316,13 +334,17 @@ class Watch:
         cursors: Any = dict(known.get("cursors") or {})  # type: ignore[call-overload]  # JSON
         if last:
             cursors[last["source"]] = last["token"]
-        lateness = settings.lateness.total_seconds()
+        lateness, most = settings.lateness.total_seconds(), settings.max_users
+        is_other = known.get("mode") not in {mode, None} or known.get("lateness_seconds") not in {lateness, None}
         with self._store.begin():
-            if known.get("mode") not in {mode, None} or known.get("lateness_seconds") not in {lateness, None}:
+            if known.get("max_users") != most:
+                self.live.limit(most)
+            if is_other or known.get("max_users") != most:
                 self._snapshot()
             if "judging" not in known:
                 self._store.remember("judging", settings.binding())
-            for name, value in {"mode": mode, "cursors": cursors, "lateness_seconds": lateness}.items():
+            said = {"mode": mode, "cursors": cursors, "lateness_seconds": lateness, "max_users": most}
+            for name, value in said.items():
                 self._store.remember(name, value)
         self.live.lateness = settings.lateness
         return Cursor(cursors[source]) if source in cursors else None
@@ -365,6 +387,7 @@ class Watch:
             return
         taken = self.live.take(given.events, judge=self._judge)
         self.keep(given, taken)
+        self.live.written(taken)
         if acknowledge := getattr(self._source, "acknowledge", None):
             acknowledge(Cursor(given.cursor))
         self._told(given._replace(rejected=rejected, skipped=skipped), taken, time.perf_counter() - began)

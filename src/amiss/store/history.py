@@ -160,10 +160,13 @@ class History(Frames):
             if counts is not None:
                 self._put_frame("counts", day.toordinal(), family, counts)
 
-    def counts(self) -> Iterator[tuple[date, str, pl.DataFrame]]:
-        """The counts of closed periods by day and family, in this order; one is held at a time."""
-        sql = "SELECT number, name FROM frames WHERE kind = 'counts' AND part = 0 ORDER BY number, name"
-        for row in self._rows(sql):
+    def counts(self, day: date | None = None) -> Iterator[tuple[date, str, pl.DataFrame]]:
+        """The counts of closed periods, or of one, by day and family, in this order; one is held at a time."""
+        sql = """
+            SELECT number, name FROM frames
+            WHERE kind = 'counts' AND part = 0 AND (:day IS NULL OR number = :day) ORDER BY number, name
+        """
+        for row in self._rows(sql, {"day": None if day is None else day.toordinal()}):
             yield date.fromordinal(row["number"]), row["name"], self._whole_frame("counts", row["number"], row["name"])
 
     def put_period(self, period: PeriodRecord) -> None:
