@@ -784,6 +784,22 @@ def test_the_last_verdict_on_a_story_stands(told: Store):
     assert told.unapplied() == []
 
 
+def test_what_others_say_reaches_a_watch_whose_threads_open_the_state_too(told: Store):
+    """A thread that opens and closes the file takes no lock from its process: the log beside the file stays."""
+    Store.open(told.path, write=False).close()
+    code = (
+        "import sys; from datetime import datetime, UTC; from amiss.store import Store\n"
+        "with Store.open(sys.argv[1], write=False) as other:\n"
+        "    other.add_feedback('a1', 'expected', author='me', time=datetime(2026, 3, 2, tzinfo=UTC))"
+    )
+    subprocess.run([sys.executable, "-c", code, told.path], check=True)
+    assert told.path.with_name(f"{told.path.name}-wal").exists()
+    assert [said.verdict for said in told.unapplied()] == ["expected"]
+    seq = told.append(replace(EMPTY, applied=[1]))
+    with Store.open(told.path, write=False) as again:
+        assert (again.progress().seq, again.feedback()[0].applied_seq) == (seq, seq)
+
+
 def test_feedback_that_makes_no_sense_is_refused(told: Store):
     """With the names that would."""
     with pytest.raises(UsageError, match=r'Found: "expect". Did you mean "expected"\?'):

@@ -45,6 +45,11 @@ _ADVICE: Final = {
 def explained(path: Path, error: Exception) -> StateError:
     """What went wrong with a file, and what to do."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB and (start := _strange_start(path)):
+        return StateError(
+            f"{path} is no state file: expected a SQLite file, found one that starts with {start!r}. "
+            "Give the state file of a watch, or a new name"
+        )
     return StateError(f"{path}: {_ADVICE[code]} ({error})" if code in _ADVICE else f"{path}: {error}")
 
 
@@ -295,23 +300,22 @@ def _check_place(path: Path, *, write: bool) -> None:
         raise StateError(f"the directory {path.parent} does not exist. Make it first, or give another file")
     if not write and not path.exists():
         raise StateError(f"there is no state file {path}. amiss watch and amiss learn make one with --state")
-    _check_magic(path)
+    if path.exists() and not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise StateError(f"{path} cannot be read (permission denied). Give this user the right to read it")
 
 
-def _check_magic(path: Path) -> None:
-    """Refuse a file that is not one of SQLite's."""
+def _strange_start(path: Path) -> bytes:
+    """How a file begins that is not one of SQLite's; nothing for one that may be.
+
+    Only for files that SQLite refused: to close a file that this process has open in SQLite takes away the locks that
+    keep other processes from deleting the log beside it.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(len(MAGIC))
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StateError(f"{path} cannot be read ({error.strerror}). Give this user the right to read it") from error
-    if start and start != MAGIC:
-        raise StateError(
-            f"{path} is no state file: expected a SQLite file, found one that starts with {start!r}. "
-            "Give the state file of a watch, or a new name"
-        )
+    except OSError:
+        return b""
+    return b"" if start == MAGIC else start
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
