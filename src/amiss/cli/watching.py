@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from amiss.watch import Report
 
 LiveArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A file that grows, a directory, kafka://, or - for stdin.")
+    str, typer.Argument(metavar="SOURCE", help="A file that grows, a directory, kafka://, couchdb://, or - for stdin.")
 ]
 
 _LOG: Final = logging.getLogger("amiss.watch")
