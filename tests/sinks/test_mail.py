@@ -318,6 +318,17 @@ def test_an_escalation_is_a_second_mail_of_the_same_thread(office, login):
     assert len({mail["message-id"] for mail in (first, operators, second)}) == 3
 
 
+def test_a_user_is_told_once_of_what_rose_meanwhile(office, login):
+    """Of several notices of a story in one mail, the last is told; operators see all."""
+    risen = replace(login, alert_id="j2", bits=31.0, severity="critical", escalated_from="high")
+    opened(office, "mailto:ops@example.com,{user}@example.com?from=amiss@example.com").write([login, risen])
+    jane, ops = office.mails
+    assert jane["subject"] == "New login to jane's account from Kyiv, Ukraine (Firefox on Linux)"
+    assert parts(jane)[0].count("Together") == 1
+    assert "Together 31.0 bits" in parts(jane)[0]
+    assert ops["subject"].startswith("amiss: 2 alerts")
+
+
 def test_a_user_without_an_address_is_told_to_the_operators(office, login, caplog):
     """They are counted and named; nobody else gets their mail, and the alert is delivered."""
     strange = replace(login, alert_id="x1", user="eve\r\nBcc: x@example.com")

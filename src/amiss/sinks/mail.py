@@ -172,7 +172,7 @@ class Mail:
             return letter(mailing.alerts, envelope, mailing.recipients, notes)
         [recipient] = mailing.recipients
         operators = self._whom.operators
-        return letter_to_user(mailing.alerts, envelope, recipient, name=mailing.name, operators=operators)
+        return letter_to_user(_latest(mailing.alerts), envelope, recipient, name=mailing.name, operators=operators)
 
     def _left(self, mailing: Mailing) -> list[str]:
         """Who of the recipients has not got all the alerts of a mail."""
@@ -195,6 +195,11 @@ def _by_user(alerts: Sequence[Alert]) -> Mapping[str, list[Alert]]:
     for alert in alerts:
         found.setdefault(alert.user, []).append(alert)
     return found
+
+
+def _latest(alerts: Sequence[Alert]) -> list[Alert]:
+    """The last notice of each story: users are told once what happened."""
+    return list({alert.story: alert for alert in alerts}.values())
 
 
 def _to(person: Person, alerts: Sequence[Alert]) -> Mailing:
