@@ -70,8 +70,8 @@ class Life:
     logins_per_day: float = 2.4
     joining: float = 0.12
     office: float = 0.35
-    trips_per_year: float = 5.0
-    abroad: float = 0.3
+    trips_per_year: float = 3.0
+    abroad: float = 0.25
     new_phones_per_year: float = 0.4
     new_computers_per_year: float = 0.2
     moves_per_year: float = 0.12
