@@ -350,6 +350,7 @@ def _hostile_alert(number: int, user: str) -> Alert:
         events=12,
         chance="by chance at most once in 14 months",
         risk=71,
+        details=dict.fromkeys(("address", "country", "city", "device", "zone"), user),
     )
 
 
