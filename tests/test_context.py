@@ -32,7 +32,7 @@ MONDAY = datetime(2026, 1, 5, 8, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Abroad:
+class Abroad(Plain):
     """A bit for each event from another country than any the user was in on earlier days; gated."""
 
     name: ClassVar[str] = "abroad"
@@ -75,6 +75,10 @@ class Abroad:
         """The last country of each user."""
         last = dict(zip(events.user.tolist(), events.context["place"].tolist(), strict=True))
         return {user: [Reason(self.name, 4.0, f"in {names.value(place)}", 0, 0, 0, 0)] for user, place in last.items()}
+
+    def details(self, events: Events, baseline: Any, names: Names) -> dict[str, str]:  # noqa: ARG002
+        """The country of the last event."""
+        return {"country": names.value(int(events.context["place"][-1]))}
 
 
 def log(path: Path) -> Path:
@@ -139,6 +143,21 @@ def test_columns_outlive_a_restart_and_any_batches(tmp_path: Path):
     kept = [watched(path, tmp_path / f"{batch}.db", batch) for batch in (1, 7, 1000)]
     assert kept[0] == kept[1] == kept[2]
     assert kept[0]["texts"][2] == ["", *(f"C{user}" for user in range(5)), "FR"]
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(("country", "hidden"), [("FR", True), ("UA", False)])
+def test_rules_hide_alerts_by_the_country_that_details_name(tmp_path: Path, country: str, hidden: bool):
+    """The alert says what the detector knows of the event, and rules go by it."""
+
+    def suppress(watch: Watch) -> None:
+        watch._store.suppress({"country": country}, author="me", reason="", time=MONDAY)
+
+    path = log(tmp_path / "log.ndjson")
+    kept = watched(path, tmp_path / "state.db", 50, suppress)
+    (first, hidden_by), *_ = kept["alerts"]
+    assert first["details"] == {"country": "FR"}
+    assert (hidden_by is not None) == hidden
 
 
 @pytest.mark.usefixtures("known")

@@ -147,6 +147,15 @@ class Panel:
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
 
+    def details(self, events: Events, names: Names) -> dict[str, str]:
+        """What people should know of the last of a user's events."""
+        parts = (
+            detector.details(events, baseline, names)
+            for detector, baseline in zip(self.detectors, self.baselines, strict=True)
+        )
+        return {name: text for part in parts for name, text in part.items()}
+
+
 class Day(NamedTuple):
     """How a day ended: what an alert took, and where its users stand, with the `alert` that there was or not."""
 

@@ -351,6 +351,7 @@ class Live:
             chance=evidence.once_in(bits, users),
             risk=self.risk(code, now, bits),
             escalated_from=before.severity if before is not None else None,
+            details=panel.details(told, self.names),
         )
 
     def risk(self, user: int, now: int, bits: float = 0.0) -> int:

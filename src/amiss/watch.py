@@ -521,11 +521,12 @@ class Watch:
 
 
 def seen(alert: Alert) -> dict[str, list[str]]:
-    """What rules may know of the events behind an alert: the address, where users are addresses."""
+    """What rules may know of the events behind an alert: where they came from; users may be addresses."""
+    found = {"country": [alert.details["country"]]} if alert.details.get("country") else {}
     try:
-        return {"ip": [str(ip_address(alert.user))]}
+        return {"ip": [str(ip_address(alert.details.get("address") or alert.user))], **found}
     except ValueError:
-        return {}
+        return found
 
 
 def _story(alert: Alert, before: Story | None, hidden_by: int | None) -> Story:

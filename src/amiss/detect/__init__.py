@@ -173,6 +173,10 @@ class Detector(Protocol[Baseline]):
         """By user, what in all the events of a period speaks against them most."""
         ...
 
+    def details(self, events: Events, baseline: Baseline, names: Names) -> dict[str, str]:
+        """What people should know of the last of a user's events, such as its `country`; see `Alert.details`."""
+        ...
+
 
 class Plain:
     """What a detector is that needs no more of events than every coded frame holds."""
@@ -188,6 +192,10 @@ class Plain:
     def context(self, events: pl.DataFrame) -> pl.DataFrame:
         """No columns."""
         return events.select()
+
+    def details(self, events: Events, baseline: object, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
+        """Nothing."""
+        return {}
 
 
 def coding(
