@@ -1,0 +1,669 @@
+"""Odd logins by an outlier estimator of scikit-learn for each user: the other model behind the `login` detector.
+
+Needs `pip install "amiss[login]"`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import pickle
+import re
+import threading
+import warnings
+from bisect import bisect_right, insort
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from inspect import signature
+from typing import Any, ClassVar, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from amiss import evidence
+from amiss.baseline import COUNT_SCHEMA, Floats, Ints, Past, no_counts
+from amiss.detect import Names, Reason, Scores
+from amiss.errors import MissingExtraError, UsageError, nearest
+from amiss.evidence import FULL_WEIGHT
+from amiss.fields import Fields
+from amiss.sessions import Events
+
+Vector = tuple[int, int]
+"""A login as it is counted: `given` and `value`, of which :func:`unpacked` gives the parts."""
+
+OCSVM: Final = "ocsvm"
+PLACES: Final = {OCSVM: "sklearn.svm.OneClassSVM"}
+"""Models with a name of their own, and where they are."""
+
+DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "sklearn.svm.OneClassSVM": {"nu": 0.1},
+    "sklearn.neighbors.LocalOutlierFactor": {"novelty": True},
+}
+"""Parameters other than those that scikit-learn takes by itself."""
+
+LEAST: Final = 40
+"""Logins in earlier periods from which on there is a model of a user."""
+
+LOWEST_LEAST: Final = 8
+
+RANDOM_STATE: Final = 1
+"""Where the random numbers begin, of estimators that need them and of the parting in two."""
+
+MOST_LOGINS: Final = 512
+"""The most logins that a user's model is trained and calibrated with; more are thinned, each kind alike."""
+
+MOST_TODAY: Final = 256
+"""The most different logins that are remembered of a user in a period."""
+
+KEPT_BYTES: Final = 256 * 1024 * 1024
+"""How much memory trained models may take; those used least recently go first, and are trained again when needed."""
+
+MOST_REASONS: Final = 3
+
+HOURS: Final = 24
+COUNTRIES: Final = 8192
+"""Countries are told apart by their codes modulo this."""
+
+ROWS, COLUMNS = 360, 720
+NOWHERE: Final = ROWS * COLUMNS
+"""The cell of an unknown place; others are half a degree high and wide."""
+
+MOST_DEVICES: Final = 2**31 // HOURS - 1
+EARTH: Final = 6.371
+"""The radius of the earth in 1,000 km, the unit in which places are apart."""
+
+_DOTTED: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_LOG: Final = logging.getLogger(__name__)
+_TRAINING: Final = threading.Lock()
+_TEXT: Final = pl.UInt32()
+
+
+# --- logins as numbers
+
+
+def packed(events: Events) -> tuple[Ints, Ints]:
+    """`given` (place and country) and `value` (device and hour of the day) of each event: (n,) each.
+
+    Examples
+    --------
+    >>> from amiss.sessions import GROUPED_SCHEMA
+    >>> event = pl.DataFrame([(1, 0, 7, 0, -1, -1)], schema=GROUPED_SCHEMA, orient="row")
+    >>> login = {"country": 3, "device": 5, "hour": 26, "latitude": 48.2, "longitude": 16.4}
+    >>> unpacked(*packed(Events.of(event.with_columns(**{name: pl.lit(value) for name, value in login.items()}))))
+    Parts(cell=array([198752]), country=array([3]), device=array([5]), hour=array([2]))
+    """
+    columns = events.context
+    north, east = columns["latitude"].astype(np.float64), columns["longitude"].astype(np.float64)
+    known = np.isfinite(north) & np.isfinite(east)
+    north, east = np.where(known, north, 0.0), np.where(known, east, 0.0)
+    row = np.clip(np.floor((north + 90.0) * 2.0), 0, ROWS - 1).astype(np.int64)
+    column = np.floor(east * 2.0).astype(np.int64) % COLUMNS
+    cell = np.where(known, row * COLUMNS + column, NOWHERE)
+    device = np.minimum(columns["device"].astype(np.int64), MOST_DEVICES)
+    given = cell * COUNTRIES + columns["country"].astype(np.int64) % COUNTRIES
+    return given, device * HOURS + columns["hour"].astype(np.int64) % HOURS
+
+
+class Parts(NamedTuple):
+    """What logins consist of: (n,) each; `country` modulo `COUNTRIES`."""
+
+    cell: Ints
+    country: Ints
+    device: Ints
+    hour: Ints
+
+
+def unpacked(given: npt.ArrayLike, value: npt.ArrayLike) -> Parts:
+    """The parts of logins as they are counted."""
+    place, thing = np.asarray(given, dtype=np.int64), np.asarray(value, dtype=np.int64)
+    return Parts(place // COUNTRIES, place % COUNTRIES, thing // HOURS, thing % HOURS)
+
+
+class Encoding(NamedTuple):
+    """How logins of a user become points, by those that a model is trained with.
+
+    An hour is a point on a circle of radius 1, a place one on a globe with 1,000 km as the unit; an unknown place
+    stands amid the known. Two countries are as far apart as any two, and so are devices: 1. All that are not among
+    those trained with are one more.
+    """
+
+    countries: Ints
+    devices: Ints
+    middle: Floats
+
+    @classmethod
+    def of(cls, parts: Parts) -> Encoding:
+        """The encoding by some logins."""
+        known = parts.cell[parts.cell != NOWHERE]
+        middle = _globe(known).mean(axis=0) if len(known) else np.zeros(3)
+        return cls(np.unique(parts.country), np.unique(parts.device), middle)
+
+    def points(self, parts: Parts) -> Floats:
+        """A row for each login."""
+        angle = (parts.hour + 0.5) * (2.0 * np.pi / HOURS)
+        place = np.where((parts.cell != NOWHERE)[:, None], _globe(parts.cell), self.middle)
+        clock = np.column_stack([np.sin(angle), np.cos(angle)])
+        return np.hstack([clock, place, _one_of(parts.country, self.countries), _one_of(parts.device, self.devices)])
+
+
+def _globe(cell: Ints) -> Floats:
+    """The middles of cells as points in space."""
+    north = np.radians((cell // COLUMNS + 0.5) / 2.0 - 90.0)
+    east = np.radians((cell % COLUMNS + 0.5) / 2.0)
+    return EARTH * np.column_stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+
+
+def _one_of(codes: Ints, known: Ints) -> Floats:
+    """A column for each known code and one for all others, with √½ in one of them."""
+    same = codes[:, None] == known
+    return np.column_stack([same, ~same.any(axis=1)]) * math.sqrt(0.5)
+
+
+# --- models
+
+
+def estimator(model: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """A new estimator that nothing was shown yet, which has learned from made-up points before.
+
+    Raises
+    ------
+    MissingExtraError
+        If scikit-learn is not installed.
+    UsageError
+        If there is no such class, it is no outlier estimator, or it does not take the parameters.
+
+    Examples
+    --------
+    >>> estimator("ocsvm", {"nu": 0.2})
+    OneClassSVM(nu=0.2)
+    """
+    kind, settings = _tried(model, tuple(sorted((parameters or {}).items())))
+    return kind(**settings)
+
+
+@lru_cache(16)
+def _tried(model: str, parameters: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class of a model, and parameters with which it learns."""
+    place = PLACES.get(model, model)
+    kind = _class(model, place)
+    settings = {**DEFAULTS.get(place, {}), **dict(parameters)}
+    known = signature(kind).parameters
+    if wrong := [name for name in settings if name not in known]:
+        raise UsageError(f'model_parameters: {kind.__name__} has no "{wrong[0]}".{nearest(wrong[0], known)}')
+    if "random_state" in known:
+        settings.setdefault("random_state", RANDOM_STATE)
+    points = np.random.Generator(np.random.PCG64(RANDOM_STATE)).normal(size=(LEAST // 2, 4))
+    try:
+        _ways(_fitted(kind(**settings), points))(points)
+    except Exception as error:
+        raise UsageError(f"model_parameters: {kind.__name__} does not work with {settings}: {error}") from error
+    return kind, settings
+
+
+def _class(model: str, place: str) -> Any:
+    """The class of an outlier estimator."""
+    module, _, name = place.rpartition(".")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "sklearn":
+            raise MissingExtraError(f'model = "{model}"', "login") from error
+        raise UsageError(f'model = "{model}": there is no such class: {error}') from error
+    if not hasattr(kind, "fit") or not (hasattr(kind, "decision_function") or hasattr(kind, "score_samples")):
+        raise UsageError(f'model = "{model}": expected a class with fit, and decision_function or score_samples')
+    return kind
+
+
+def check_model(model: str) -> None:
+    """Refuse what cannot be the name of a model, without importing anything.
+
+    Raises
+    ------
+    UsageError
+        If it is neither "ocsvm" nor the dotted name of a class.
+    """
+    if model not in PLACES and not _DOTTED.fullmatch(model):
+        raise UsageError(
+            f'model = "{model}": expected "{OCSVM}" or a class, such as "sklearn.ensemble.IsolationForest"'
+        )
+
+
+def _fitted(untrained: Any, points: Floats, *labels: Ints) -> Any:
+    """The estimator, once it was trained."""
+    with _TRAINING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return untrained.fit(points, *labels)
+
+
+def _ways(trained: Any) -> Callable[[Floats], Floats]:
+    """What gives the score of points: the lower, the odder."""
+    way: Callable[[Floats], Floats] = (
+        trained.decision_function if hasattr(trained, "decision_function") else trained.score_samples
+    )
+    return way
+
+
+class Scorer:
+    """The scores of one estimator, which only depend on the login, and those of the logins that calibrate it."""
+
+    def __init__(self, trained: Any, encoding: Encoding, known: list[Vector], calibrating: list[Vector]) -> None:
+        self._ways, self._encoding = _ways(trained), encoding
+        self._scores: dict[Vector, float] = dict(
+            zip(known, self._ways(encoding.points(_parts(known))).tolist(), strict=True)
+        )
+        self.calibrated = sorted(self._scores[vector] for vector in calibrating)
+
+    def score(self, vector: Vector) -> float:
+        """The score of a login, by itself, so that it does not depend on which others there are."""
+        known = self._scores.get(vector)
+        if known is not None:
+            return known
+        found = float(self._ways(self._encoding.points(_parts([vector])))[0])
+        if len(self._scores) < 2 * MOST_LOGINS:
+            self._scores[vector] = found
+        return found
+
+
+def _parts(vectors: list[Vector]) -> Parts:
+    """The parts of logins."""
+    return unpacked(*np.array(vectors, dtype=np.int64).reshape(-1, 2).T)
+
+
+class Model(NamedTuple):
+    """What judges a user: one estimator, or two where bad logins are known; how many logins it learned from."""
+
+    scorers: tuple[Scorer, ...]
+    logins: int
+    bytes: int
+
+
+def trained(vectors: list[Vector], bad: list[Vector], made: Callable[[], Any]) -> Model:
+    """The model of a user who logged in like that, in order of the vectors.
+
+    One half of the logins, drawn at random, trains; the other calibrates.
+    """
+    half = len(vectors) // 2
+    order = np.argsort(np.random.PCG64(RANDOM_STATE).random_raw(len(vectors)), kind="stable").tolist()
+    training, calibrating = ([vectors[i] for i in part] for part in (sorted(order[half:]), order[:half]))
+    encoding = Encoding.of(_parts(training))
+    points = encoding.points(_parts(training))
+    fitted = [_fitted(made(), points)]
+    if bad:
+        labels = np.repeat([1, -1], [len(points), len(bad)])
+        fitted.append(_fitted(_two_classes(), np.vstack([points, encoding.points(_parts(bad))]), labels))
+    known = sorted(set(vectors))
+    scorers = tuple(Scorer(each, encoding, known, calibrating) for each in fitted)
+    size = sum(len(pickle.dumps(each)) for each in fitted) + 2 * len(fitted) * MOST_LOGINS * 200
+    return Model(scorers, len(vectors), size)
+
+
+def _two_classes() -> Any:
+    """What tells good from bad."""
+    return _class("SVC", "sklearn.svm.SVC")(class_weight="balanced", random_state=RANDOM_STATE)
+
+
+# --- what is known of users
+
+
+class OutlierBaseline:
+    """The earlier logins of each user, and models trained with them when they are asked for.
+
+    Parameters
+    ----------
+    counts, bad, taught
+        Of earlier logins, of logins that a person confirmed to be bad, and of those said to be expected
+        (`COUNT_SCHEMA`, sixteenths), ordered by user.
+    made
+        Gives an estimator that nothing was shown.
+    """
+
+    def __init__(
+        self, counts: pl.DataFrame, bad: pl.DataFrame, taught: pl.DataFrame, made: Callable[[], Any], least: int
+    ) -> None:
+        self._counts, self._made, self._least = counts, made, least
+        self._user = counts["user"].to_numpy()
+        self._bad = sorted({(given, value) for given, value in bad.select("given", "value").iter_rows()})
+        self._expected = {(user, given, value // HOURS) for user, given, value in _keys(taught)}
+        self._models: OrderedDict[int, Model | None] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """How many models are in memory, and about how many bytes they take."""
+        return len(self._models), self._bytes
+
+    def logins(self, user: int) -> int:
+        """The logins of a user in earlier periods."""
+        return int(_repeats(self._rows(user)["count"].to_numpy()).sum())
+
+    def is_expected(self, user: int, vector: Vector) -> bool:
+        """Whether a person said that the user may log in from there with that."""
+        return (user, vector[0], vector[1] // HOURS) in self._expected
+
+    def model(self, user: int) -> Model | None:
+        """The model of a user, or None of one with too few logins."""
+        with self._lock:
+            if user in self._models:
+                self._models.move_to_end(user)
+                return self._models[user]
+        model = self._trained(user)
+        with self._lock:
+            self._keep(user, model)
+        return model
+
+    def _keep(self, user: int, model: Model | None) -> None:
+        """Put a model into memory, and the least recently used out of it."""
+        self._models[user] = model
+        self._bytes += model.bytes if model else 0
+        while self._bytes > KEPT_BYTES and len(self._models) > 1:
+            _, gone = self._models.popitem(last=False)
+            self._bytes -= gone.bytes if gone else 0
+
+    def _trained(self, user: int) -> Model | None:
+        """A user's model, newly trained."""
+        rows = self._rows(user)
+        counts = _repeats(rows["count"].to_numpy())
+        if counts.sum() < self._least:
+            return None
+        keys = list(zip(rows["given"].to_list(), rows["value"].to_list(), strict=True))
+        vectors = [
+            key for key, count in zip(keys, _thinned(counts, MOST_LOGINS).tolist(), strict=True) for _ in range(count)
+        ]
+        own = set(keys)
+        bad = [vector for vector in self._bad if vector not in own]
+        try:
+            return trained(vectors, bad[:: len(bad) // MOST_LOGINS + 1], self._made)
+        except (ValueError, ArithmeticError) as error:
+            _LOG.warning("a user is not judged: the estimator cannot learn from their logins: %s", error)
+            return None
+
+    def _rows(self, user: int) -> pl.DataFrame:
+        """The counts of a user."""
+        low, high = np.searchsorted(self._user, [user, user + 1]).tolist()
+        return self._counts[low:high]
+
+
+def _keys(counts: pl.DataFrame) -> Iterator[tuple[int, int, int]]:
+    """User, given and value of counts."""
+    return counts.select("user", "given", "value").iter_rows()
+
+
+def _repeats(counts: Ints) -> Ints:
+    """Logins behind sixteenths, rounded."""
+    return (counts + FULL_WEIGHT // 2) // FULL_WEIGHT
+
+
+def _thinned(counts: Ints, most: int) -> Ints:
+    """Counts that add up to at most `most`, each about as much less; the largest remainders are kept.
+
+    Examples
+    --------
+    >>> _thinned(np.array([600, 300, 0, 100]), 10)
+    array([6, 3, 0, 1])
+    """
+    total = int(counts.sum())
+    if total <= most:
+        return counts
+    edges = np.cumsum(counts) * most // total
+    return np.diff(np.append(0, edges))
+
+
+class Today:
+    """The logins of the period so far, by user; a list of counts, so that any model may score them again."""
+
+    SCHEMA: ClassVar[dict[str, pl.DataType]] = {
+        name: COUNT_SCHEMA[name] for name in ("user", "given", "value", "count")
+    }
+
+    def __init__(self, state: pl.DataFrame | None = None) -> None:
+        self._users: dict[int, Counter[Vector]] = {}
+        for user, given, value, count in state.select(*self.SCHEMA).iter_rows() if state is not None else ():
+            self._users.setdefault(user, Counter())[given, value] = count
+
+    def of(self, user: int) -> Counter[Vector]:
+        """The logins of a user, to which more may be added by :func:`remember`."""
+        return self._users.setdefault(user, Counter())
+
+    def frame(self) -> pl.DataFrame:
+        """All of it, in order."""
+        rows = [(user, *key, count) for user, seen in self._users.items() for key, count in seen.items()]
+        return pl.DataFrame(sorted(rows), schema=self.SCHEMA, orient="row")
+
+
+def remember(seen: Counter[Vector], vector: Vector) -> bool:
+    """Count a login; whether there was room."""
+    has_room = vector in seen or len(seen) < MOST_TODAY
+    if has_room:
+        seen[vector] += 1
+    return has_room
+
+
+class Judged(NamedTuple):
+    """What is said of one login.
+
+    `event` is its place among the events; `rank` of `of` the p-value by the first estimator; `logins` are those that
+    the model learned from.
+    """
+
+    event: int
+    vector: Vector
+    bits: float
+    surprisal: float
+    rank: int
+    of: int
+    logins: int
+
+
+class Ranks:
+    """The ranks of a user's logins, one after another, each among those that calibrate and those before it."""
+
+    def __init__(self, model: Model, seen: Counter[Vector]) -> None:
+        self._model, self._seen = model, seen
+        self._scores = [
+            sorted([*each.calibrated, *(each.score(vector) for vector in seen.elements())]) for each in model.scorers
+        ]
+
+    def judge(self, event: int, vector: Vector) -> Judged:
+        """What is said of the next login."""
+        found = [each.score(vector) for each in self._model.scorers]
+        ranks = [1 + bisect_right(scores, score) for scores, score in zip(self._scores, found, strict=True)]
+        of = 1 + len(self._scores[0])
+        if vector in self._seen or len(self._seen) < MOST_TODAY:
+            self._seen[vector] += 1
+            for scores, score in zip(self._scores, found, strict=True):
+                insort(scores, score)
+        bits = evidence.combine({str(number): evidence.p_value_bits(rank / of) for number, rank in enumerate(ranks)})
+        return Judged(event, vector, bits, math.log2(of / ranks[0]), ranks[0], of, self._model.logins)
+
+
+# --- the detector
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """Is this login unlike the user's earlier ones, by an outlier estimator of their own?
+
+    A login is a point: the hour of the day on a circle, the place on a globe, country and device one of those known
+    or another (:class:`Encoding`). An estimator learns from one half of a user's earlier logins; `n` are in the other
+    half, and `m` came before in the period. With `k` of these ``n + m`` scored as odd as the login or odder::
+
+        p = (1 + k) / (1 + n + m)
+        bits = log2(1 / (2 * sqrt(p)))
+
+    Where halves are drawn at random, and a user's logins come as before in any order, p is a p-value whatever the
+    estimator does, and those of a period are independent; so bits are evidence. There are never more of them than `n`
+    allows: 2.8 of 200 logins, 1.3 of 24; those of odd logins in a row add up.
+
+    Where logins were confirmed to be bad, a second estimator, :class:`sklearn.svm.SVC`, tells the user's logins from
+    bad ones of everybody; its bits are found alike, and both are combined as those of two detectors are.
+
+    **What it remembers.** A count for each different login of a user, 21 bytes; of users who log in a model, some
+    10 kB, which is trained when a user first logs in in a period, and gone when it is over. At most 256 MiB of models
+    are in memory; of a period the logins, 16 bytes for each different one.
+
+    **When it is silent.** For users with fewer than `least` logins in earlier periods; so always in a first scan.
+
+    **What fools it.** Whoever comes from where the user does, with what the user has. It takes a new phone, a trip and
+    a thief alike, and says little of one login: for alarms after one, there is the model `chains`.
+
+    Parameters
+    ----------
+    model
+        "ocsvm" for :class:`sklearn.svm.OneClassSVM` with ``nu=0.1``, or the dotted name of a class with `fit`, and
+        with `decision_function` or `score_samples`, for which low is odd.
+    model_parameters
+        What it is made with, by name.
+    least
+        The logins in earlier periods from which on a user is judged.
+
+    Source
+    ------
+    Schölkopf, Platt, Shawe-Taylor, Smola, Williamson 2001, "Estimating the support of a high-dimensional
+    distribution". p-values of the order in which logins come: Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a
+    Random World".
+
+    Examples
+    --------
+    Ann logged in 48 times from Vienna with her laptop, at nine and at ten. Of 24 logins that calibrate none is as odd
+    as one from Kyiv with a phone: p is 1/25. Her usual login is no odder than all of them: p is 1.
+
+    >>> from amiss.sessions import GROUPED_SCHEMA
+    >>> home, usual = 198_752 * 8192 + 3, [5 * 24 + 9, 5 * 24 + 10]
+    >>> counts = [(0, 7, home, value, 24 * 16) for value in usual]
+    >>> past = Past([pl.DataFrame(counts, schema=COUNT_SCHEMA, orient="row")])
+    >>> today = pl.DataFrame([(1, 0, 7, 0, -1, -1), (2, 9, 7, 0, 0, 9)], schema=GROUPED_SCHEMA, orient="row")
+    >>> logins = {"login": [1, 1], "country": [8, 3], "device": [9, 5], "hour": [3, 9]}
+    >>> logins |= {"latitude": [50.4, 48.2], "longitude": [30.5, 16.4]}
+    >>> detector = Outlier()
+    >>> events = Events.of(today.with_columns(**{name: pl.Series(column) for name, column in logins.items()}))
+    >>> detector.score(events, detector.baseline(past)).bits.round(2)
+    array([ 1.32, -1.  ])
+    """
+
+    model: str = OCSVM
+    model_parameters: Mapping[str, Any] | None = field(default=None, hash=False)
+    least: int = LEAST
+
+    name: ClassVar[str] = "login"
+    counts: ClassVar[str] = "login_vectors"
+    count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+    state_schema: ClassVar[dict[str, pl.DataType]] = Today.SCHEMA
+    context_schema: ClassVar[dict[str, pl.DataType]] = {
+        "login": pl.UInt8(), "country": _TEXT, "device": _TEXT, "hour": pl.UInt8(), "latitude": pl.Float32(),
+        "longitude": pl.Float32(),
+    }  # fmt: skip
+    gated: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
+        if self.least < LOWEST_LEAST:
+            raise UsageError(f"least is the logins from which on a user is judged: expected {LOWEST_LEAST} or more")
+
+    @staticmethod
+    def fits(fields: Fields) -> bool:  # noqa: ARG004 - of the protocol
+        """Nobody looks at logs to choose it: it is asked for by name."""
+        return False
+
+    def context(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Where, when and with what users logged in."""
+        from amiss.places import login_context
+
+        return login_context(events).select(*self.context_schema)
+
+    def summarise(self, events: Events) -> pl.DataFrame:
+        """How often each user logged in like that, in sixteenths."""
+        given, value = packed(events)
+        weight = np.full(len(events), FULL_WEIGHT, dtype=np.int64) if events.weight is None else events.weight
+        rows = pl.DataFrame({"feature": 0, "user": events.user, "given": given, "value": value, "count": weight})
+        logins = rows.filter(pl.Series(events.context["login"] > 0)).select(
+            pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items()
+        )
+        keys = ["feature", "user", "given", "value"]
+        return logins.group_by(keys).agg(pl.col("count").sum()).sort(keys)
+
+    def baseline(self, past: Past, *, leave_out: bool = False, bad: pl.DataFrame | None = None) -> OutlierBaseline:
+        """What each user did in earlier periods; nothing when the period itself is all there is.
+
+        `bad` are counts as of :meth:`summarise` of logins that a person confirmed to be bad.
+        """
+        counts = no_counts() if leave_out else past.by_user()
+        wrong = no_counts() if bad is None else bad
+        return OutlierBaseline(counts.sort("user", "given", "value"), wrong, past.taught, self._made, self.least)
+
+    def memory(self, state: pl.DataFrame | None = None) -> Today:
+        """What users did in the period."""
+        return Today(state)
+
+    def score(self, events: Events, baseline: OutlierBaseline, memory: Today | None = None) -> Scores:
+        """Bits and surprisal of grouped events; 0 for all but logins."""
+        scores = Scores.nothing(len(events))
+        for judged in self._judged(events, baseline, Today() if memory is None else memory):
+            scores.bits[judged.event], scores.surprisal[judged.event] = judged.bits, judged.surprisal
+        return scores
+
+    def explain(self, events: Events, baseline: OutlierBaseline, names: Names) -> dict[int, list[Reason]]:
+        """The logins that are least like the users' own."""
+        told: dict[int, dict[Vector, Judged]] = {}
+        for judged in self._judged(events, baseline, Today()):
+            mine = told.setdefault(int(events.user[judged.event]), {})
+            if judged.bits > max(0.0, mine[judged.vector].bits if judged.vector in mine else 0.0):
+                mine[judged.vector] = judged
+        return {
+            user: [self._reason(each, events, names) for each in sorted(mine.values(), key=_worst)[:MOST_REASONS]]
+            for user, mine in told.items()
+            if mine
+        }
+
+    def readiness(self, baseline: OutlierBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
+        """For each user what is missing until there is a model, or nothing."""
+        counts = [baseline.logins(user) for user in users.tolist()]
+        return ["" if count >= self.least else f"{count:,} of {self.least:,} logins" for count in counts]
+
+    def _made(self) -> Any:
+        """A new estimator."""
+        return estimator(self.model, self.model_parameters)
+
+    def _judged(self, events: Events, baseline: OutlierBaseline, memory: Today) -> Iterator[Judged]:
+        """What is said of each login of users with a model."""
+        if not len(baseline) or not len(events):
+            return
+        is_login, (given, value) = events.context["login"] > 0, packed(events)
+        for user, low, high in zip(events.users.tolist(), events.first[:-1], events.first[1:], strict=True):
+            rows = (low + np.flatnonzero(is_login[low:high])).tolist()
+            model = baseline.model(user) if rows else None
+            if model is None:
+                continue
+            ranks = Ranks(model, memory.of(user))
+            for row in rows:
+                judged = ranks.judge(row, (int(given[row]), int(value[row])))
+                is_expected = judged.bits > 0.0 and baseline.is_expected(user, judged.vector)
+                yield judged._replace(bits=0.0) if is_expected else judged
+
+    def _reason(self, judged: Judged, events: Events, names: Names) -> Reason:
+        """What is told of a login."""
+        country, device = (names.value(int(events.context[name][judged.event])) for name in ("country", "device"))
+        where = f" from {country}" if country else ""
+        thing = f" with {device}" if device else ""
+        hour = unpacked(*judged.vector).hour
+        text = (
+            f"the login{where}{thing} at {hour:02} h is unlike {judged.logins:,} earlier ones by {self._called()} "
+            f"(p = {judged.rank:,}/{judged.of:,})"
+        )
+        return Reason(self.name, judged.bits, text, judged.rank - 1, judged.of - 1, 0, 0)
+
+    def _called(self) -> str:
+        """The name of the estimator's class."""
+        return PLACES.get(self.model, self.model).rpartition(".")[2]
+
+
+def _worst(judged: Judged) -> tuple[float, int]:
+    """In order of bits, the highest first."""
+    return -judged.bits, judged.event
