@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amiss.cli import main
+from amiss.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -5,6 +5,8 @@ Exit status: 0 clean, 1 error, 2 wrong usage, 3 alerts at or above `--fail-on`, 
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TextIO
 
 import typer
 
@@ -73,6 +75,21 @@ def main(arguments: list[str] | None = None) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - the last place where an error can become a message
         sys.exit(_complain(error, debug=debug))
+
+
+def run() -> NoReturn:
+    """The command `amiss`: :func:`main`, behind which memory goes back with the process and not piece by piece."""
+    status: str | int | None = 0
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+    if isinstance(status, str):
+        say(status)
+        status = FAILED
+    atexit._run_exitfuncs()  # noqa: SLF001 - temporary files are removed there
+    flush()
+    os._exit(status or 0)
 
 
 def _complain(error: Exception, *, debug: bool) -> int:
