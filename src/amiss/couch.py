@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -21,6 +21,7 @@ import msgspec
 
 from amiss import escape
 from amiss.errors import AmissError, MissingExtraError, UsageError, nearest
+from amiss.hush import hushed
 
 if TYPE_CHECKING:
     import httpx
@@ -193,7 +194,10 @@ class Database:
         headers |= {"Accept-Encoding": "identity"} if at_once else {}
         where = self.address.url
         try:
-            with self._client.stream(method, url, params=params, content=body, headers=headers) as answer:
+            request = self._client.build_request(method, url, params=params, content=body, headers=headers)
+            with hushed(*_LOGGERS):
+                answer = self._client.send(request, stream=True)
+            with closing(answer):
                 if not answer.is_success:
                     raise _refused(answer, where)
                 yield answer
@@ -212,19 +216,8 @@ def _client(address: Address, timeout_seconds: float, what: str) -> httpx.Client
         import httpx
     except ImportError as error:
         raise MissingExtraError(what, "couchdb") from error
-    _silence()
     headers = {"Accept": "application/json", "User-Agent": f"amiss/{version('amiss')}"}
     return httpx.Client(timeout=timeout_seconds, auth=address.login, headers=headers)
-
-
-def _silence() -> None:
-    """Let httpx not log addresses of documents, which hold names of users, unless somebody asked for its logs."""
-    import logging
-
-    for name in _LOGGERS:
-        logger = logging.getLogger(name)
-        if logger.level == logging.NOTSET:
-            logger.setLevel(logging.WARNING)
 
 
 def encoded(value: Mapping[str, Any]) -> bytes:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from amiss import escape
 from amiss.alerts import Alert
 from amiss.errors import MissingExtraError, SinkError, UsageError
+from amiss.hush import hushed
 from amiss.sinks import words
 from amiss.sinks.address import fingerprint
-from amiss.sinks.hush import hushed
 from amiss.sinks.logins import Login
 
 if TYPE_CHECKING:

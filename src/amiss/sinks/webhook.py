@@ -23,9 +23,9 @@ from urllib.parse import parse_qs, urldefrag
 from amiss import escape
 from amiss.alerts import Alert
 from amiss.errors import MissingExtraError, SinkError, UsageError
+from amiss.hush import hushed
 from amiss.sinks import words
 from amiss.sinks.address import redacted
-from amiss.sinks.hush import hushed
 
 if TYPE_CHECKING:
     import httpx

@@ -1,4 +1,4 @@
-"""Keeps what libraries log about a delivery out of the logs: it names addresses, and those hold secrets."""
+"""Keeps what libraries log about a request out of the logs: it names addresses, and those hold secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SAID: Final[ContextVar[list[str] | None]] = ContextVar("amiss_said", default=No
 
 
 class _Hush(logging.Filter):
-    """Takes the records of a delivery, and keeps the warnings for the error that may follow."""
+    """Takes the records of a request, and keeps the warnings for the error that may follow."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         said = _SAID.get()
