@@ -5,6 +5,7 @@ Needs `pip install "amiss[login]"`.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import pickle
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any, ClassVar, Final, NamedTuple
 
@@ -181,16 +183,20 @@ def estimator(model: str, parameters: Mapping[str, Any] | None = None) -> Any:
     >>> estimator("ocsvm", {"nu": 0.2})
     OneClassSVM(nu=0.2)
     """
-    kind, settings = _tried(model, tuple(sorted((parameters or {}).items())))
+    try:
+        text = json.dumps(dict(parameters or {}), sort_keys=True)
+    except TypeError as error:
+        raise UsageError(f"model_parameters: expected what a TOML file can hold: {error}") from error
+    kind, settings = _tried(model, text)
     return kind(**settings)
 
 
 @lru_cache(16)
-def _tried(model: str, parameters: tuple[tuple[str, Any], ...]) -> tuple[Callable[..., Any], dict[str, Any]]:
+def _tried(model: str, parameters: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The class of a model, and parameters with which it learns."""
     place = PLACES.get(model, model)
     kind = _class(model, place)
-    settings = {**DEFAULTS.get(place, {}), **dict(parameters)}
+    settings = {**DEFAULTS.get(place, {}), **json.loads(parameters)}
     known = signature(kind).parameters
     if wrong := [name for name in settings if name not in known]:
         raise UsageError(f'model_parameters: {kind.__name__} has no "{wrong[0]}".{nearest(wrong[0], known)}')
@@ -210,7 +216,7 @@ def _class(model: str, place: str) -> Any:
     try:
         kind = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == "sklearn":
+        if place.startswith("sklearn.") and find_spec("sklearn") is None:
             raise MissingExtraError(f'model = "{model}"', "login") from error
         raise UsageError(f'model = "{model}": there is no such class: {error}') from error
     if not hasattr(kind, "fit") or not (hasattr(kind, "decision_function") or hasattr(kind, "score_samples")):
@@ -594,6 +600,7 @@ class Outlier:
 
         `bad` are counts as of :meth:`summarise` of logins that a person confirmed to be bad.
         """
+        self._made()
         counts = no_counts() if leave_out else past.by_user()
         wrong = no_counts() if bad is None else bad
         return OutlierBaseline(counts.sort("user", "given", "value"), wrong, past.taught, self._made, self.least)
