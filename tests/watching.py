@@ -6,7 +6,7 @@ import io
 import json
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -17,6 +17,7 @@ import polars as pl
 
 from amiss.decide import Budget
 from amiss.detect import detector
+from amiss.engine import Counts
 from amiss.events import CODED_SCHEMA, OUTCOMES
 from amiss.live import Live
 from amiss.simulate import simulate
@@ -152,16 +153,21 @@ def judged(live: Live, batches: Iterable[pl.DataFrame], *, reload: Iterable[bool
     """What comes of batches; behind those for which `reload` holds, the state is written and read anew."""
     given: list[pl.DataFrame] = []
     alerts, told, closed, too_late = [], [], [], 0
-    again = iter(reload)
+    again, store = iter(reload), dict[date, Counts]()
+    live.archive = lambda day: store.get(day, {})
     for batch in batches:
         taken = live.take(batch)
+        for each in taken.closed:
+            store |= each.counts
+            assert not any(store.pop(day, None) is None for day in each.forgotten)
+        live.written(taken)
         given.append(batch)
         alerts += taken.alerts
         told += [taken.told[alert.alert_id].events.rows() for alert in taken.alerts]
         closed += [_closed(each) for each in taken.closed]
         too_late += taken.too_late
         if next(again, False):
-            live = reloaded(live, given, alerts)
+            live = reloaded(live, given, alerts, store)
     records = [alert.record() | {"told": rows} for alert, rows in zip(alerts, told, strict=True)]
     return Judged(live, records, closed, too_late)
 
@@ -173,7 +179,9 @@ def _closed(each: Any) -> tuple[Any, ...]:
     return each.period.day, each.period.threshold, each.events, each.alarms, each.figures.users, peaks, counts
 
 
-def reloaded(live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any]) -> Live:
+def reloaded(
+    live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any], store: Mapping[date, Counts]
+) -> Live:
     """The same state, as it comes back from files."""
     again = Live(
         live.detectors,
@@ -182,9 +190,14 @@ def reloaded(live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any]) -
         session_gap=live.session_gap,
         lateness=live.lateness,
         learning=live.learning,
+        max_users=live.max_users,
     )
+    again.archive = live.archive
+    again.sit({name: through_file(table) for name, table in live.tables().items()})
     for day in sorted(live.history.judged):
-        again.history.judged[day] = {name: through_file(table) for name, table in live.history.judged[day].items()}
+        again.history.judged[day] = {name: again.here(through_file(table)) for name, table in store[day].items()}
+        for name, table in live.history.judged[day].items():
+            assert again.history.judged[day][name].rows() == table.rows()
     for day in sorted(live.history.figures):
         again.history.figures[day] = live.history.figures[day]
     again.restore({name: through_file(table) for name, table in live.tables().items()}, given)

@@ -141,6 +141,7 @@ class WatchSettings(_Section):
     detectors: list[str] = []
     session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
     cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
+    max_users: PositiveInt | None = None
     every: Annotated[str, AfterValidator(_understood(seconds))] = "1s"
     batch: PositiveInt = 10_000
     metrics: str | None = None

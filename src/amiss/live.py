@@ -615,6 +615,11 @@ class Live:
         """A table with the codes of users."""
         return table if self.seats is None or "user" not in table.columns else self.seats.coded(table)
 
+    def bits(self, period: Period, code: int) -> float:
+        """The evidence about a user on a day; 0 of one who is not in memory."""
+        seat = self.find(code)
+        return 0.0 if seat is None else period.standing.now(seat)
+
     def here(self, table: pl.DataFrame) -> pl.DataFrame:
         """The rows of users in memory with all that is known of them, by seat, of a table with codes."""
         if self.seats is None:

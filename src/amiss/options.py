@@ -141,6 +141,12 @@ class Streaming:
     detectors: DetectorsOption = None
     session_gap: SessionGapOption = None
     cap: CapOption = None
+    max_users: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Users in memory, those active last. (default all)", rich_help_panel=JUDGING
+        ),
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -69,6 +69,7 @@ def judging(
         Budget.parse(wanted.budget),
         timedelta(seconds=config.delay(wanted.lateness)),
         wanted.learn_days,
+        wanted.max_users,
     )
 
 

@@ -112,6 +112,9 @@ class Session:
         A longer pause starts a new session of a user.
     learning
         Days to learn before anybody is told of.
+    max_users
+        So many users are in memory at most when a day has closed: those who were active last. The others are in the
+        state file, and come back from there.
     flush_every
         How often events are committed, in the background.
     now
@@ -142,15 +145,17 @@ class Session:
         alerts: Sequence[str | Sink] = (),
         session_gap: timedelta | None = None,
         learning: int = 1,
+        max_users: int | None = None,
         flush_every: timedelta = FLUSH_EVERY,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if flush_every <= timedelta(0):
             raise UsageError(f"flush_every must be longer than nothing. Found: {flush_every}")
+        if max_users is not None and max_users < 1:
+            raise UsageError(f"max_users is how many users are in memory: expected 1 or more, found {max_users}")
         self._now, self._every = now, flush_every.total_seconds()
-        self._wish = _Wish(
-            detectors, budget if isinstance(budget, Budget) else Budget.parse(budget), session_gap, learning
-        )
+        allowed = budget if isinstance(budget, Budget) else Budget.parse(budget)
+        self._wish = _Wish(detectors, allowed, session_gap, learning, max_users)
         path = Path(state)
         self._sinks = [open_sink(each, state=str(path)) if isinstance(each, str) else each for each in alerts]
         self._lock = threading.Lock()
@@ -234,7 +239,7 @@ class Session:
         """Judge an event; the caller has the lock."""
         live = self._live
         before, user = live.open_day(when), codes[0]
-        bits = before.standing.now(user) if before is not None else 0.0
+        bits = live.bits(before, user) if before is not None else 0.0
         self._position += 1
         row = (self._position, when, *codes)
         taken = live.take_one(row, context)
@@ -242,7 +247,7 @@ class Session:
         day = live.open_day(when)
         if day is None:
             return Evidence(0.0, 0.0, learning=True)
-        after = day.standing.now(user)
+        after = live.bits(day, user)
         alert = next((each for each in reversed(taken.alerts) if each.user == name), None)
         return Evidence(after, after - bits, alert, not day.levels, day.threshold.users)
 
@@ -311,6 +316,8 @@ class Session:
                 self._batch = batch + self._batch
             _LOG.warning("what was scored cannot be committed, and is tried again: %s", error)
             return error
+        with self._lock:
+            watch.live.written(batch.taken)
         if batch.taken.alerts:
             courier.wake()
         return None
@@ -374,13 +381,15 @@ class _Wish:
     budget: Budget
     session_gap: timedelta | None
     learning: int
+    max_users: int | None
 
     def settings(self, store: Store) -> Settings:
         """That, with what the state was begun with where nothing was said."""
         begun = remembered(store) or Settings([detector(name) for name in BUILT_IN], SESSION_GAP)
         chosen = [detector(each) if isinstance(each, str) else each for each in self.detectors]
         gap = self.session_gap if self.session_gap is not None else begun.session_gap
-        return Settings(chosen or begun.detectors, gap, self.budget, learning=self.learning)
+        known = chosen or begun.detectors
+        return Settings(known, gap, self.budget, learning=self.learning, max_users=self.max_users)
 
 
 class _Nowhere:
