@@ -12,7 +12,7 @@ import pickle
 import re
 import threading
 import warnings
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -58,11 +58,14 @@ RANDOM_STATE: Final = 1
 MOST_LOGINS: Final = 512
 """The most logins that a user's model is trained and calibrated with; more are thinned, each kind alike."""
 
-MOST_TODAY: Final = 256
+MOST_TODAY: Final = 128
 """The most different logins that are remembered of a user in a period."""
 
 KEPT_BYTES: Final = 256 * 1024 * 1024
 """How much memory trained models may take; those used least recently go first, and are trained again when needed."""
+
+ESTIMATOR_BYTES, SCORE_BYTES = 8_000, 100
+"""What a trained estimator takes beside what it learned, and what a score that is kept takes."""
 
 MOST_REASONS: Final = 3
 
@@ -258,9 +261,9 @@ class Scorer:
 
     def __init__(self, trained: Any, encoding: Encoding, known: list[Vector], calibrating: list[Vector]) -> None:
         self._ways, self._encoding = _ways(trained), encoding
-        self._scores: dict[Vector, float] = dict(
-            zip(known, self._ways(encoding.points(_parts(known))).tolist(), strict=True)
-        )
+        self.bytes = ESTIMATOR_BYTES + _size(trained) + (len(known) + MOST_TODAY) * SCORE_BYTES
+        self._scores = dict(zip(known, self._scored(known), strict=True))
+        self._most = len(self._scores) + MOST_TODAY
         self.calibrated = sorted(self._scores[vector] for vector in calibrating)
 
     def score(self, vector: Vector) -> float:
@@ -268,10 +271,30 @@ class Scorer:
         known = self._scores.get(vector)
         if known is not None:
             return known
-        found = float(self._ways(self._encoding.points(_parts([vector])))[0])
-        if len(self._scores) < 2 * MOST_LOGINS:
+        (found,) = self._scored([vector])
+        if len(self._scores) < self._most:
             self._scores[vector] = found
         return found
+
+    def _scored(self, vectors: list[Vector]) -> list[float]:
+        """The scores of logins; what is no number speaks against nobody."""
+        scores = np.asarray(self._ways(self._encoding.points(_parts(vectors))), dtype=np.float64)
+        found: list[float] = np.where(np.isnan(scores), np.inf, scores).tolist()
+        return found
+
+    def as_odd(self, vector: Vector, seen: Counter[Vector]) -> int:
+        """How many logins are as odd as this one or odder, of those that calibrate and those seen in the period."""
+        score = self.score(vector)
+        now = sum(count for other, count in seen.items() if self.score(other) <= score)
+        return bisect_right(self.calibrated, score) + now
+
+
+def _size(trained: Any) -> int:
+    """The bytes of what an estimator learned; a guess where it cannot be written."""
+    try:
+        return len(pickle.dumps(trained))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return 1_000_000
 
 
 def _parts(vectors: list[Vector]) -> Parts:
@@ -303,8 +326,7 @@ def trained(vectors: list[Vector], bad: list[Vector], made: Callable[[], Any]) -
         fitted.append(_fitted(_two_classes(), np.vstack([points, encoding.points(_parts(bad))]), labels))
     known = sorted(set(vectors))
     scorers = tuple(Scorer(each, encoding, known, calibrating) for each in fitted)
-    size = sum(len(pickle.dumps(each)) for each in fitted) + 2 * len(fitted) * MOST_LOGINS * 200
-    return Model(scorers, len(vectors), size)
+    return Model(scorers, len(vectors), sum(each.bytes for each in scorers))
 
 
 def _two_classes() -> Any:
@@ -435,21 +457,13 @@ class Today:
             self._users.setdefault(user, Counter())[given, value] = count
 
     def of(self, user: int) -> Counter[Vector]:
-        """The logins of a user, to which more may be added by :func:`remember`."""
+        """The logins of a user, which :func:`judge` adds to."""
         return self._users.setdefault(user, Counter())
 
     def frame(self) -> pl.DataFrame:
         """All of it, in order."""
         rows = [(user, *key, count) for user, seen in self._users.items() for key, count in seen.items()]
         return pl.DataFrame(sorted(rows), schema=self.SCHEMA, orient="row")
-
-
-def remember(seen: Counter[Vector], vector: Vector) -> bool:
-    """Count a login; whether there was room."""
-    has_room = vector in seen or len(seen) < MOST_TODAY
-    if has_room:
-        seen[vector] += 1
-    return has_room
 
 
 class Judged(NamedTuple):
@@ -468,26 +482,14 @@ class Judged(NamedTuple):
     logins: int
 
 
-class Ranks:
-    """The ranks of a user's logins, one after another, each among those that calibrate and those before it."""
-
-    def __init__(self, model: Model, seen: Counter[Vector]) -> None:
-        self._model, self._seen = model, seen
-        self._scores = [
-            sorted([*each.calibrated, *(each.score(vector) for vector in seen.elements())]) for each in model.scorers
-        ]
-
-    def judge(self, event: int, vector: Vector) -> Judged:
-        """What is said of the next login."""
-        found = [each.score(vector) for each in self._model.scorers]
-        ranks = [1 + bisect_right(scores, score) for scores, score in zip(self._scores, found, strict=True)]
-        of = 1 + len(self._scores[0])
-        if vector in self._seen or len(self._seen) < MOST_TODAY:
-            self._seen[vector] += 1
-            for scores, score in zip(self._scores, found, strict=True):
-                insort(scores, score)
-        bits = evidence.combine({str(number): evidence.p_value_bits(rank / of) for number, rank in enumerate(ranks)})
-        return Judged(event, vector, bits, math.log2(of / ranks[0]), ranks[0], of, self._model.logins)
+def judge(model: Model, seen: Counter[Vector], event: int, vector: Vector) -> Judged:
+    """What is said of a login after those of the period, to which it is counted where there is room."""
+    ranks = [1 + each.as_odd(vector, seen) for each in model.scorers]
+    of = 1 + len(model.scorers[0].calibrated) + seen.total()
+    if vector in seen or len(seen) < MOST_TODAY:
+        seen[vector] += 1
+    bits = evidence.combine({str(number): evidence.p_value_bits(rank / of) for number, rank in enumerate(ranks)})
+    return Judged(event, vector, bits, math.log2(of / ranks[0]), ranks[0], of, model.logins)
 
 
 # --- the detector
@@ -603,7 +605,7 @@ class Outlier:
         self._made()
         counts = no_counts() if leave_out else past.by_user()
         wrong = no_counts() if bad is None else bad
-        return OutlierBaseline(counts.sort("user", "given", "value"), wrong, past.taught, self._made, self.least)
+        return OutlierBaseline(counts, wrong, past.taught, self._made, self.least)
 
     def memory(self, state: pl.DataFrame | None = None) -> Today:
         """What users did in the period."""
@@ -648,9 +650,9 @@ class Outlier:
             model = baseline.model(user) if rows else None
             if model is None:
                 continue
-            ranks = Ranks(model, memory.of(user))
+            seen = memory.of(user)
             for row in rows:
-                judged = ranks.judge(row, (int(given[row]), int(value[row])))
+                judged = judge(model, seen, row, (int(given[row]), int(value[row])))
                 is_expected = judged.bits > 0.0 and baseline.is_expected(user, judged.vector)
                 yield judged._replace(bits=0.0) if is_expected else judged
 
