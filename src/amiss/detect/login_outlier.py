@@ -29,13 +29,11 @@ import polars as pl
 from amiss import evidence
 from amiss.baseline import COUNT_SCHEMA, Floats, Ints, Past, no_counts
 from amiss.detect import Names, Reason, Scores
+from amiss.detect.login_vectors import HOURS, Encoding, Vector, packed, parts, unpacked
 from amiss.errors import MissingExtraError, UsageError, nearest
 from amiss.evidence import FULL_WEIGHT
 from amiss.fields import Fields
 from amiss.sessions import Events
-
-Vector = tuple[int, int]
-"""A login as it is counted: `given` and `value`, of which :func:`unpacked` gives the parts."""
 
 OCSVM: Final = "ocsvm"
 PLACES: Final = {OCSVM: "sklearn.svm.OneClassSVM"}
@@ -69,103 +67,10 @@ ESTIMATOR_BYTES, SCORE_BYTES = 8_000, 100
 
 MOST_REASONS: Final = 3
 
-HOURS: Final = 24
-COUNTRIES: Final = 8192
-"""Countries are told apart by their codes modulo this."""
-
-ROWS, COLUMNS = 360, 720
-NOWHERE: Final = ROWS * COLUMNS
-"""The cell of an unknown place; others are half a degree high and wide."""
-
-MOST_DEVICES: Final = 2**31 // HOURS - 1
-EARTH: Final = 6.371
-"""The radius of the earth in 1,000 km, the unit in which places are apart."""
-
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _LOG: Final = logging.getLogger(__name__)
 _TRAINING: Final = threading.Lock()
 _TEXT: Final = pl.UInt32()
-
-
-# --- logins as numbers
-
-
-def packed(events: Events) -> tuple[Ints, Ints]:
-    """`given` (place and country) and `value` (device and hour of the day) of each event: (n,) each.
-
-    Examples
-    --------
-    >>> from amiss.sessions import GROUPED_SCHEMA
-    >>> event = pl.DataFrame([(1, 0, 7, 0, -1, -1)], schema=GROUPED_SCHEMA, orient="row")
-    >>> login = {"country": 3, "device": 5, "hour": 26, "latitude": 48.2, "longitude": 16.4}
-    >>> unpacked(*packed(Events.of(event.with_columns(**{name: pl.lit(value) for name, value in login.items()}))))
-    Parts(cell=array([198752]), country=array([3]), device=array([5]), hour=array([2]))
-    """
-    columns = events.context
-    north, east = columns["latitude"].astype(np.float64), columns["longitude"].astype(np.float64)
-    known = np.isfinite(north) & np.isfinite(east)
-    north, east = np.where(known, north, 0.0), np.where(known, east, 0.0)
-    row = np.clip(np.floor((north + 90.0) * 2.0), 0, ROWS - 1).astype(np.int64)
-    column = np.floor(east * 2.0).astype(np.int64) % COLUMNS
-    cell = np.where(known, row * COLUMNS + column, NOWHERE)
-    device = np.minimum(columns["device"].astype(np.int64), MOST_DEVICES)
-    given = cell * COUNTRIES + columns["country"].astype(np.int64) % COUNTRIES
-    return given, device * HOURS + columns["hour"].astype(np.int64) % HOURS
-
-
-class Parts(NamedTuple):
-    """What logins consist of: (n,) each; `country` modulo `COUNTRIES`."""
-
-    cell: Ints
-    country: Ints
-    device: Ints
-    hour: Ints
-
-
-def unpacked(given: npt.ArrayLike, value: npt.ArrayLike) -> Parts:
-    """The parts of logins as they are counted."""
-    place, thing = np.asarray(given, dtype=np.int64), np.asarray(value, dtype=np.int64)
-    return Parts(place // COUNTRIES, place % COUNTRIES, thing // HOURS, thing % HOURS)
-
-
-class Encoding(NamedTuple):
-    """How logins of a user become points, by those that a model is trained with.
-
-    An hour is a point on a circle of radius 1, a place one on a globe with 1,000 km as the unit; an unknown place
-    stands amid the known. Two countries are as far apart as any two, and so are devices: 1. All that are not among
-    those trained with are one more.
-    """
-
-    countries: Ints
-    devices: Ints
-    middle: Floats
-
-    @classmethod
-    def of(cls, parts: Parts) -> Encoding:
-        """The encoding by some logins."""
-        known = parts.cell[parts.cell != NOWHERE]
-        middle = _globe(known).mean(axis=0) if len(known) else np.zeros(3)
-        return cls(np.unique(parts.country), np.unique(parts.device), middle)
-
-    def points(self, parts: Parts) -> Floats:
-        """A row for each login."""
-        angle = (parts.hour + 0.5) * (2.0 * np.pi / HOURS)
-        place = np.where((parts.cell != NOWHERE)[:, None], _globe(parts.cell), self.middle)
-        clock = np.column_stack([np.sin(angle), np.cos(angle)])
-        return np.hstack([clock, place, _one_of(parts.country, self.countries), _one_of(parts.device, self.devices)])
-
-
-def _globe(cell: Ints) -> Floats:
-    """The middles of cells as points in space."""
-    north = np.radians((cell // COLUMNS + 0.5) / 2.0 - 90.0)
-    east = np.radians((cell % COLUMNS + 0.5) / 2.0)
-    return EARTH * np.column_stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
-
-
-def _one_of(codes: Ints, known: Ints) -> Floats:
-    """A column for each known code and one for all others, with √½ in one of them."""
-    same = codes[:, None] == known
-    return np.column_stack([same, ~same.any(axis=1)]) * math.sqrt(0.5)
 
 
 # --- models
@@ -257,13 +162,16 @@ def _ways(trained: Any) -> Callable[[Floats], Floats]:
 
 
 class Scorer:
-    """The scores of one estimator, which only depend on the login, and those of the logins that calibrate it."""
+    """The scores of one estimator, which only depend on the login, and those of the logins that calibrate it.
+
+    Scores are rounded to a billionth or so of the highest, so that those that differ by the last digit are equal.
+    """
 
     def __init__(self, trained: Any, encoding: Encoding, known: list[Vector], calibrating: list[Vector]) -> None:
-        self._ways, self._encoding = _ways(trained), encoding
         self.bytes = ESTIMATOR_BYTES + _size(trained) + (len(known) + MOST_TODAY) * SCORE_BYTES
+        self._ways, self._encoding, self._most = _ways(trained), encoding, len(known) + MOST_TODAY
+        self._unit = _unit(self._ways(encoding.points(parts(known))))
         self._scores = dict(zip(known, self._scored(known), strict=True))
-        self._most = len(self._scores) + MOST_TODAY
         self.calibrated = sorted(self._scores[vector] for vector in calibrating)
 
     def score(self, vector: Vector) -> float:
@@ -278,8 +186,8 @@ class Scorer:
 
     def _scored(self, vectors: list[Vector]) -> list[float]:
         """The scores of logins; what is no number speaks against nobody."""
-        scores = np.asarray(self._ways(self._encoding.points(_parts(vectors))), dtype=np.float64)
-        found: list[float] = np.where(np.isnan(scores), np.inf, scores).tolist()
+        scores = np.asarray(self._ways(self._encoding.points(parts(vectors))), dtype=np.float64)
+        found: list[float] = np.where(np.isnan(scores), np.inf, np.rint(scores / self._unit)).tolist()
         return found
 
     def as_odd(self, vector: Vector, seen: Counter[Vector]) -> int:
@@ -289,17 +197,18 @@ class Scorer:
         return bisect_right(self.calibrated, score) + now
 
 
+def _unit(scores: Floats) -> float:
+    """A power of two, about a billionth of the highest of scores."""
+    highest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    return float(np.exp2(np.floor(np.log2(highest)) - 30.0)) if highest > 0.0 else 1.0
+
+
 def _size(trained: Any) -> int:
     """The bytes of what an estimator learned; a guess where it cannot be written."""
     try:
         return len(pickle.dumps(trained))
     except (pickle.PicklingError, AttributeError, TypeError):
         return 1_000_000
-
-
-def _parts(vectors: list[Vector]) -> Parts:
-    """The parts of logins."""
-    return unpacked(*np.array(vectors, dtype=np.int64).reshape(-1, 2).T)
 
 
 class Model(NamedTuple):
@@ -318,12 +227,12 @@ def trained(vectors: list[Vector], bad: list[Vector], made: Callable[[], Any]) -
     half = len(vectors) // 2
     order = np.argsort(np.random.PCG64(RANDOM_STATE).random_raw(len(vectors)), kind="stable").tolist()
     training, calibrating = ([vectors[i] for i in part] for part in (sorted(order[half:]), order[:half]))
-    encoding = Encoding.of(_parts(training))
-    points = encoding.points(_parts(training))
+    encoding = Encoding.of(parts(training))
+    points = encoding.points(parts(training))
     fitted = [_fitted(made(), points)]
     if bad:
         labels = np.repeat([1, -1], [len(points), len(bad)])
-        fitted.append(_fitted(_two_classes(), np.vstack([points, encoding.points(_parts(bad))]), labels))
+        fitted.append(_fitted(_two_classes(), np.vstack([points, encoding.points(parts(bad))]), labels))
     known = sorted(set(vectors))
     scorers = tuple(Scorer(each, encoding, known, calibrating) for each in fitted)
     return Model(scorers, len(vectors), sum(each.bytes for each in scorers))
@@ -500,8 +409,9 @@ class Outlier:
     """Is this login unlike the user's earlier ones, by an outlier estimator of their own?
 
     A login is a point: the hour of the day on a circle, the place on a globe, country and device one of those known
-    or another (:class:`Encoding`). An estimator learns from one half of a user's earlier logins; `n` are in the other
-    half, and `m` came before in the period. With `k` of these ``n + m`` scored as odd as the login or odder::
+    or another (:class:`~amiss.detect.login_vectors.Encoding`). An estimator learns from one half of a user's earlier
+    logins; `n` are in the other half, and `m` came before in the period. With `k` of these ``n + m`` scored as odd as
+    the login or odder::
 
         p = (1 + k) / (1 + n + m)
         bits = log2(1 / (2 * sqrt(p)))
