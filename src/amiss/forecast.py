@@ -26,6 +26,9 @@ BASE_BYTES: Final = 220_000_000
 USER_BYTES: Final = 500
 """For each user: the name, where they stand, the last event, and room to grow."""
 
+NAME_BYTES: Final = 100
+"""For each user who is not in memory: the name and the code."""
+
 EVENT_BYTES: Final = 40
 """For each event of today and of yesterday."""
 
@@ -57,19 +60,35 @@ class Forecast:
         Users to expect.
     user_bytes
         Memory for each user, from what those of the sample did.
+    max_users
+        How many users are in memory at most when a day has closed.
     """
 
     events_per_second: float
     users: int
     user_bytes: float
 
+    max_users: int | None = None
+
+    @property
+    def kept(self) -> int | None:
+        """How many users are in memory behind a day, where not all are."""
+        return self.max_users if self.max_users is not None and self.max_users < self.users else None
+
     @property
     def memory_bytes(self) -> float:
-        """Memory of the whole program, while it follows that many users."""
-        return BASE_BYTES + self.users * self.user_bytes
+        """Memory of the whole program behind a day; new users of a day add to it until that closes."""
+        away = 0 if self.kept is None else self.users - self.kept
+        return BASE_BYTES + (self.users - away) * self.user_bytes + away * NAME_BYTES
 
 
-def measured(frame: pl.DataFrame, users: int | None = None, fields: Fields | None = None) -> Forecast:
+def measured(
+    frame: pl.DataFrame,
+    users: int | None = None,
+    fields: Fields | None = None,
+    *,
+    max_users: int | None = None,
+) -> Forecast:
     """What a watch on events like these will need.
 
     Parameters
@@ -80,6 +99,8 @@ def measured(frame: pl.DataFrame, users: int | None = None, fields: Fields | Non
         How many users to expect; those of the frame unless given.
     fields
         What plays which role in it, by which detectors are chosen.
+    max_users
+        How many of them are in memory at most when a day has closed.
     """
     found = config.detectors(fitting([fields]), {})
     coded = coding(found)
@@ -88,7 +109,7 @@ def measured(frame: pl.DataFrame, users: int | None = None, fields: Fields | Non
     among, seconds = max(len(coded.users), 1), min(taken for taken, _ in tries)
     pairs = PAIR_BYTES * (2.0 + MONTH) + DAY_BYTES * DAYS
     each = USER_BYTES + 2 * EVENT_BYTES * sample.height / among + pairs * tries[0][1] / among
-    return Forecast(sample.height / max(seconds, 1e-9), users or len(coded.users), each)
+    return Forecast(sample.height / max(seconds, 1e-9), users or len(coded.users), each, max_users)
 
 
 def _tried(detectors: Sequence[Detector[Any]], sample: pl.DataFrame, coded: Coding) -> tuple[float, int]:
@@ -110,11 +131,14 @@ def sentence(forecast: Forecast) -> str:
     --------
     >>> sentence(Forecast(412_000.0, 100_000, 2_600.0))
     '100,000 users take about 0.48 GB if each day is like this, and are judged at 410,000 events/s'
+    >>> sentence(Forecast(412_000.0, 100_000, 2_600.0, max_users=20_000))
+    '100,000 users, 20,000 of them in memory besides the new ones of a day, take about 0.28 GB if each day ...'
     """
     speed = float(f"{forecast.events_per_second:.2g}")
     memory = float(f"{forecast.memory_bytes / 1e9:.2g}")
+    here = f", {most:,} of them in memory besides the new ones of a day," if (most := forecast.kept) else ""
     return (
-        f"{forecast.users:,} users take about {memory:g} GB if each day is like this, and are judged at "
+        f"{forecast.users:,} users{here} take about {memory:g} GB if each day is like this, and are judged at "
         f"{speed:,.0f} events/s"
     )
 

@@ -309,7 +309,7 @@ class Live:
             alert = self._alert(period, panel, rows, level)
             period.alarms[int(events.user[event])] = alert
             taken.alerts.append(alert)
-            taken.told[alert.alert_id] = Told(self._coded(rows), period.threshold.bits)
+            taken.told[alert.alert_id] = Told(self.coded(rows), period.threshold.bits)
         if period.alarms:
             self._touch(period, events, taken)
         return followed.running
@@ -611,7 +611,7 @@ class Live:
         """The seat of a user, or None of one who is not in memory."""
         return code if self.seats is None else self.seats.find(code)
 
-    def _coded(self, table: pl.DataFrame) -> pl.DataFrame:
+    def coded(self, table: pl.DataFrame) -> pl.DataFrame:
         """A table with the codes of users."""
         return table if self.seats is None or "user" not in table.columns else self.seats.coded(table)
 
@@ -657,7 +657,7 @@ class Live:
         yield "held", pl.concat([self.coding.empty(), *self.held])
         yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
         yield from ({} if self.seats is None else self.seats.tables()).items()
-        yield from ((name, self._coded(table)) for name, table in self._tables_by_seat())
+        yield from ((name, self.coded(table)) for name, table in self._tables_by_seat())
 
     def _tables_by_seat(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Those in which users go by their seats."""

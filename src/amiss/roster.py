@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from amiss.detect import Detector
 from amiss.live import Live, Period
@@ -15,6 +17,7 @@ from amiss.spool import EPOCH
 
 ACTIVE: Final = "active"
 STALE: Final = "stale: nothing seen for 30 days"
+AWAY: Final = "away: put out of memory, known again the day after they return"
 
 _NEVER: Final = -1
 
@@ -23,7 +26,8 @@ _NEVER: Final = -1
 class Member:
     """A user: how much speaks against them now, 0 to 100, on how many days they were seen, and by detector its state.
 
-    A detector is `active`, `learning: …` with what is missing, or `stale: …` where nothing was seen for long.
+    A detector is `active`, `learning: …` with what is missing, `stale: …` where nothing was seen for long, or `away: …`
+    of users who are not in memory.
     """
 
     user: str
@@ -68,12 +72,9 @@ def members(live: Live, now: datetime, *, user: str | None = None, most: int | N
 
 
 def _seen(live: Live) -> _Seen:
-    """When users were seen, over all days that are kept."""
+    """When users were seen, over all days that are kept, by code."""
     seen = _Seen(np.full(len(live.coding.users), _NEVER), np.zeros(len(live.coding.users), dtype=np.int64))
-    days = {day: list(counts.values()) for day, counts in live.history.judged.items()}
-    for period in _open(live):
-        days.setdefault(period.day, []).extend(period.tally.total().values())
-    for day, tables in days.items():
+    for day, tables in _days(live):
         users = np.unique(
             np.concatenate([np.zeros(0, dtype=np.uint32), *(table["user"].to_numpy() for table in tables)])
         )
@@ -82,11 +83,19 @@ def _seen(live: Live) -> _Seen:
     return seen
 
 
+def _days(live: Live) -> Iterator[tuple[date, list[pl.DataFrame]]]:
+    """The counts of each day, with codes of users."""
+    for day, counts in live.history.judged.items():
+        yield day, list((counts if live.seats is None else live.archive(day)).values())
+    for period in _open(live):
+        yield period.day, [live.coded(table) for table in period.tally.total().values()]
+
+
 def _risks(live: Live, now: datetime) -> npt.NDArray[np.int64]:
     """The risk of each user: what they were told of for, today and before."""
     moment = int(now.timestamp() * 1e6)
     today = {
-        user: max(float(period.standing.of(np.array([user]), "now")[0]), 0.0)
+        live.code(user): max(float(period.standing.of(np.array([user]), "now")[0]), 0.0)
         for period in _open(live)
         for user in period.alarms
     }
@@ -103,10 +112,16 @@ def _open(live: Live) -> list[Period]:
 
 def _states(live: Live, users: npt.NDArray[np.uint32], seen: _Seen) -> list[dict[str, str]]:
     """For each of some users the state of each detector."""
-    by_detector = {each.name: _ready(live, number, each, users) for number, each in enumerate(live.detectors)}
+    here = [user for user in users.tolist() if live.find(user) is not None]
+    seats = np.array([live.find(user) for user in here], dtype=np.uint32)
+    away = dict.fromkeys(users.tolist(), AWAY)
+    by_detector = {
+        each.name: away | dict(zip(here, _ready(live, number, each, seats), strict=True))
+        for number, each in enumerate(live.detectors)
+    }
     return [
-        {name: STALE if seen.last[user] == _NEVER else said[place] for name, said in by_detector.items()}
-        for place, user in enumerate(users.tolist())
+        {name: STALE if seen.last[user] == _NEVER else said[user] for name, said in by_detector.items()}
+        for user in users.tolist()
     ]
 
 

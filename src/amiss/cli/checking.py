@@ -79,4 +79,5 @@ def _source(source: str, settings: Settings, users: int | None) -> Iterator[str]
         return
     roles = ", ".join(f"{role} from {guess.column}" for role, guess in opened.fields.roles.items())
     yield f"ok: {source}: first {frame.height:,} events read, {opened.quarantine.total:,} rows not ({roles})"
-    yield f"estimate: {sentence(measured(frame, users, opened.fields))}"
+    needed = measured(frame, users, opened.fields, max_users=settings.watch.max_users)
+    yield f"estimate: {sentence(needed)}"

@@ -203,7 +203,8 @@ def _detectors(states: Mapping[str, str]) -> str:
 def state_figures(info: Info) -> Iterator[tuple[str, str]]:
     """What a state holds, each thing with its name."""
     yield "file", f"{escape.visible(info.path)}, format {info.format}, {_size(info.file_bytes)}"
-    yield "events", f"{info.events:,} of {info.users:,} users, {info.actions:,} actions"
+    away = f" ({info.users_away:,} of them away)" if info.users_away else ""
+    yield "events", f"{info.events:,} of {info.users:,} users{away}, {info.actions:,} actions"
     first, last = info.first_period, info.last_period
     days = f"{info.periods:,} closed" + (f", {_day(first)} to {_day(last)}" if first and last else "")
     yield "days", days

@@ -65,6 +65,7 @@ class Audit(Notices):
                 format=FORMAT,
                 amiss_version=version("amiss"),
                 **dataclasses.asdict(progress),
+                users_away=self._away(),
                 **self._period_figures(),
                 **self._sizes(),
                 stories=self._one("SELECT count(*) FROM stories"),
@@ -87,7 +88,7 @@ class Audit(Notices):
         """
         checks: list[Callable[[], Problems]] = [
             self._damage, self._holes, self._orphans, self._bad_frames, self._bad_deltas, self._bad_texts,
-            self._bad_counts, self._bad_rows,
+            self._bad_counts, self._bad_seats, self._bad_rows,
         ]  # fmt: skip
         problems: list[str] = []
         with _noted(problems), self.view():
@@ -132,6 +133,12 @@ class Audit(Notices):
         count, first, last = self._rows("SELECT count(*), min(day), max(day) FROM periods")[0]
         days = [None if day is None else date.fromordinal(day) for day in (first, last)]
         return {"periods": count, "first_period": days[0], "last_period": days[1]}
+
+    def _away(self) -> int:
+        """How many users were out of memory at the last snapshot."""
+        known = self._one("SELECT users FROM deltas WHERE seq > (SELECT snapshot_seq FROM progress) ORDER BY seq")
+        seats = self._one("SELECT sum(rows) FROM frames WHERE kind = 'snapshot' AND name = 'seats'")
+        return 0 if seats is None else (self.progress().users if known is None else known) - seats
 
     def _sizes(self) -> dict[str, Any]:
         """Bytes of what is kept and of the files."""
@@ -215,6 +222,14 @@ class Audit(Notices):
             if sum(counts.null_count().row(0)) > 0:
                 yield f"{where} lack values"
             yield from _unknown(where, counts, progress.known)
+
+    def _bad_seats(self) -> Problems:
+        """Users who are in memory twice, or are not known."""
+        seats = self._frame("snapshot", self.progress().snapshot_seq, "seats")
+        if seats is not None:
+            yield from _unknown("the users in memory", seats, self.progress().known)
+            if seats["user"].n_unique() != len(seats):
+                yield f"{len(seats) - seats['user'].n_unique()} users are in memory twice"
 
     def _bad_rows(self) -> Problems:
         """Rows of plain tables that cannot be read."""

@@ -206,6 +206,7 @@ class Info:
     cursor: str | None
     events: int
     users: int
+    users_away: int
     actions: int
     values: int
     periods: int
