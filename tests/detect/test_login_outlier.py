@@ -297,6 +297,14 @@ def test_events_that_are_no_logins_are_neither_judged_nor_counted():
     assert set(detector.score(other, detector.baseline(Past([counts(ANN)]))).bits) == {0.0}
 
 
+def test_events_of_which_nothing_else_is_known_are_no_logins():
+    """Where a frame has no columns of logins, nothing is judged or counted."""
+    bare = replace(events(ANN), context={})
+    detector = Outlier()
+    assert detector.summarise(bare).is_empty()
+    assert set(detector.score(bare, detector.baseline(Past([counts(ANN)]))).bits) == {0.0}
+
+
 def test_what_speaks_against_a_user_teaches_next_to_nothing():
     """A login of one sixteenth is counted as such, and no model learns from it."""
     attack = (7, KYIV, 8, 9, 3)

@@ -497,7 +497,9 @@ class Outlier:
         return login_context(events).select(*self.context_schema)
 
     def summarise(self, events: Events) -> pl.DataFrame:
-        """How often each user logged in like that, in sixteenths."""
+        """How often each user logged in like that, in sixteenths; nothing where events hold no context."""
+        if "login" not in events.context:
+            return no_counts()
         given, value = packed(events)
         weight = np.full(len(events), FULL_WEIGHT, dtype=np.int64) if events.weight is None else events.weight
         rows = pl.DataFrame({"feature": 0, "user": events.user, "given": given, "value": value, "count": weight})
@@ -552,7 +554,7 @@ class Outlier:
 
     def _judged(self, events: Events, baseline: OutlierBaseline, memory: Today) -> Iterator[Judged]:
         """What is said of each login of users with a model."""
-        if not len(baseline) or not len(events):
+        if not len(baseline) or "login" not in events.context:
             return
         is_login, (given, value) = events.context["login"] > 0, packed(events)
         for user, low, high in zip(events.users.tolist(), events.first[:-1], events.first[1:], strict=True):
