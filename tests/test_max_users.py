@@ -30,6 +30,7 @@ from tests.watching import (
     write_log,
 )
 
+from amiss.cli import main
 from amiss.errors import UsageError
 from amiss.live import Live
 from amiss.receipt import receipt
@@ -318,3 +319,26 @@ def test_a_session_wants_at_least_one_user(tmp_path):
     """None at all is refused."""
     with pytest.raises(UsageError, match="expected 1 or more, found 0"):
         Session(tmp_path / "state.db", max_users=0)
+
+
+# From the command line
+
+
+def test_a_command_keeps_to_the_limit_and_says_who_is_away(tmp_path, capsys, monkeypatch):
+    """As an option or a setting; the estimate counts with it."""
+    monkeypatch.chdir(tmp_path)
+    write_log(Path("app.jsonl"), habits(COMES_BACK))
+
+    def said(*words: str) -> str:
+        with pytest.raises(SystemExit) as left:
+            main(list(words))
+        assert left.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    said("learn", "app.jsonl", "--state", "s.db", "--max-users", "3", "-q")
+    assert "of 4 users (1 of them away)" in said("state", "info", "s.db")
+    assert "dan not lately" not in said("users", "--state", "s.db")
+    assert f"dan 6 Jan 2026 1 {AWAY}" in said("users", "--state", "s.db", "--user", "dan")
+    Path("amiss.toml").write_text("[watch]\nmax_users = 2\n", "utf-8")
+    estimate = said("check", "app.jsonl", "--users", "5000")
+    assert "5,000 users, 2 of them in memory besides the new ones of a day, take about 0.22 GB" in estimate
