@@ -312,7 +312,8 @@ def test_what_speaks_against_a_user_teaches_next_to_nothing():
     assert sorted(gated["count"].to_list()) == [1, 256, 256, 256]
     detector = Outlier()
     taught, clean = (detector.baseline(Past([each])) for each in (gated, counts(ANN)))
-    assert taught.logins(7) == clean.logins(7) == 48
+    known = np.array([7], dtype=np.uint32)
+    assert taught.logins(known) == clean.logins(known) == [48]
     assert detector.score(events([attack]), taught).bits == detector.score(events([attack]), clean).bits
 
 

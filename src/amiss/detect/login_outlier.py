@@ -14,7 +14,7 @@ import threading
 import warnings
 from bisect import bisect_right
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -112,7 +112,7 @@ def _tried(model: str, parameters: str) -> tuple[Callable[..., Any], dict[str, A
         settings.setdefault("random_state", RANDOM_STATE)
     points = np.random.Generator(np.random.PCG64(RANDOM_STATE)).normal(size=(LEAST // 2, 4))
     try:
-        _ways(_fitted(kind(**settings), points))(points)
+        _way(_fitted(kind(**settings), points))(points)
     except Exception as error:
         raise UsageError(f"model_parameters: {kind.__name__} does not work with {settings}: {error}") from error
     return kind, settings
@@ -153,28 +153,49 @@ def _fitted(untrained: Any, points: Floats, *labels: Ints) -> Any:
         return untrained.fit(points, *labels)
 
 
-def _ways(trained: Any) -> Callable[[Floats], Floats]:
-    """What gives the score of points: the lower, the odder."""
-    way: Callable[[Floats], Floats] = (
-        trained.decision_function if hasattr(trained, "decision_function") else trained.score_samples
-    )
+Way = Callable[[Floats], Floats]
+"""What gives the score of points: the lower, the odder."""
+
+
+def _way(trained: Any) -> Way:
+    """That of an estimator."""
+    way: Way = trained.decision_function if hasattr(trained, "decision_function") else trained.score_samples
     return way
 
 
-class Scorer:
-    """The scores of one estimator, which only depend on the login, and those of the logins that calibrate it.
+class Model:
+    """What judges a user: the scores of estimators, and those of the logins that calibrate them.
 
+    Of several estimators, each in standard deviations of the logins that it learned from, the lowest score counts.
     Scores are rounded to a billionth or so of the highest, so that those that differ by the last digit are equal.
+
+    Attributes
+    ----------
+    logins
+        How many it learned from, those that calibrate among them.
+    calibrated
+        The scores of the latter, in order.
+    bytes
+        About how much memory it takes at most.
     """
 
-    def __init__(self, trained: Any, encoding: Encoding, known: list[Vector], calibrating: list[Vector]) -> None:
-        self.bytes = ESTIMATOR_BYTES + _size(trained) + (len(known) + MOST_TODAY) * SCORE_BYTES
-        self._ways, self._encoding, self._most = _ways(trained), encoding, len(known) + MOST_TODAY
-        self._unit = _unit(self._ways(encoding.points(parts(known))))
+    def __init__(
+        self, ways: Sequence[Way], encoding: Encoding, known: list[Vector], calibrating: list[Vector], logins: int
+    ) -> None:
+        self._ways, self._encoding, self._most = ways, encoding, len(known) + MOST_TODAY
+        self._unit = _unit(self._raw(known))
         self._scores = dict(zip(known, self._scored(known), strict=True))
         self.calibrated = sorted(self._scores[vector] for vector in calibrating)
+        self.logins = logins
+        self.bytes = ESTIMATOR_BYTES * len(ways) + sum(map(_size, ways)) + self._most * SCORE_BYTES
 
-    def score(self, vector: Vector) -> float:
+    def as_odd(self, vector: Vector, seen: Counter[Vector]) -> int:
+        """How many logins are as odd as this one or odder, of those that calibrate and those seen in the period."""
+        score = self._score(vector)
+        now = sum(count for other, count in seen.items() if self._score(other) <= score)
+        return bisect_right(self.calibrated, score) + now
+
+    def _score(self, vector: Vector) -> float:
         """The score of a login, by itself, so that it does not depend on which others there are."""
         known = self._scores.get(vector)
         if known is not None:
@@ -186,37 +207,34 @@ class Scorer:
 
     def _scored(self, vectors: list[Vector]) -> list[float]:
         """The scores of logins; what is no number speaks against nobody."""
-        scores = np.asarray(self._ways(self._encoding.points(parts(vectors))), dtype=np.float64)
+        scores = self._raw(vectors)
         found: list[float] = np.where(np.isnan(scores), np.inf, np.rint(scores / self._unit)).tolist()
         return found
 
-    def as_odd(self, vector: Vector, seen: Counter[Vector]) -> int:
-        """How many logins are as odd as this one or odder, of those that calibrate and those seen in the period."""
-        score = self.score(vector)
-        now = sum(count for other, count in seen.items() if self.score(other) <= score)
-        return bisect_right(self.calibrated, score) + now
+    def _raw(self, vectors: list[Vector]) -> Floats:
+        """The scores before they are rounded."""
+        points = self._encoding.points(parts(vectors))
+        lowest: Floats = np.min([way(points) for way in self._ways], axis=0)
+        return lowest
 
 
-def _unit(scores: Floats) -> float:
-    """A power of two, about a billionth of the highest of scores."""
-    highest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
-    return float(np.exp2(np.floor(np.log2(highest)) - 30.0)) if highest > 0.0 else 1.0
+@dataclass(frozen=True)
+class Standard:
+    """The scores of an estimator in standard deviations of those that it learned from."""
 
+    way: Way
+    mean: float
+    deviation: float
 
-def _size(trained: Any) -> int:
-    """The bytes of what an estimator learned; a guess where it cannot be written."""
-    try:
-        return len(pickle.dumps(trained))
-    except (pickle.PicklingError, AttributeError, TypeError):
-        return 1_000_000
+    @classmethod
+    def of(cls, way: Way, points: Floats) -> Standard:
+        """By the scores of these points."""
+        scores = way(points)
+        return cls(way, float(scores.mean()), float(scores.std()) or 1.0)
 
-
-class Model(NamedTuple):
-    """What judges a user: one estimator, or two where bad logins are known; how many logins it learned from."""
-
-    scorers: tuple[Scorer, ...]
-    logins: int
-    bytes: int
+    def __call__(self, points: Floats) -> Floats:
+        """The scores of points."""
+        return (self.way(points) - self.mean) / self.deviation
 
 
 def trained(vectors: list[Vector], bad: list[Vector], made: Callable[[], Any]) -> Model:
@@ -229,18 +247,31 @@ def trained(vectors: list[Vector], bad: list[Vector], made: Callable[[], Any]) -
     training, calibrating = ([vectors[i] for i in part] for part in (sorted(order[half:]), order[:half]))
     encoding = Encoding.of(parts(training))
     points = encoding.points(parts(training))
-    fitted = [_fitted(made(), points)]
+    ways = [_way(_fitted(made(), points))]
     if bad:
         labels = np.repeat([1, -1], [len(points), len(bad)])
-        fitted.append(_fitted(_two_classes(), np.vstack([points, encoding.points(parts(bad))]), labels))
-    known = sorted(set(vectors))
-    scorers = tuple(Scorer(each, encoding, known, calibrating) for each in fitted)
-    return Model(scorers, len(vectors), sum(each.bytes for each in scorers))
+        two = _way(_fitted(_two_classes(), np.vstack([points, encoding.points(parts(bad))]), labels))
+        ways = [Standard.of(way, points) for way in (*ways, two)]
+    return Model(ways, encoding, sorted(set(vectors)), calibrating, len(vectors))
 
 
 def _two_classes() -> Any:
     """What tells good from bad."""
     return _class("SVC", "sklearn.svm.SVC")(class_weight="balanced", random_state=RANDOM_STATE)
+
+
+def _unit(scores: Floats) -> float:
+    """A power of two, about a billionth of the highest of scores."""
+    highest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    return float(np.exp2(np.floor(np.log2(highest)) - 30.0)) if highest > 0.0 else 1.0
+
+
+def _size(way: Way) -> int:
+    """The bytes of what an estimator learned; a guess where it cannot be written."""
+    try:
+        return len(pickle.dumps(way))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return 1_000_000
 
 
 # --- what is known of users
@@ -277,9 +308,12 @@ class OutlierBaseline:
         """How many models are in memory, and about how many bytes they take."""
         return len(self._models), self._bytes
 
-    def logins(self, user: int) -> int:
-        """The logins of a user in earlier periods."""
-        return int(_repeats(self._rows(user)["count"].to_numpy()).sum())
+    def logins(self, users: npt.NDArray[np.uint32]) -> Ints:
+        """The logins of each of some users in earlier periods: (u,)."""
+        ends = np.searchsorted(self._user, np.stack([users, users + np.uint32(1)]))
+        sums = np.append(0, np.cumsum(_repeats(self._counts["count"].to_numpy())))
+        logins: Ints = sums[ends[1]] - sums[ends[0]]
+        return logins
 
     def is_expected(self, user: int, vector: Vector) -> bool:
         """Whether a person said that the user may log in from there with that."""
@@ -378,8 +412,7 @@ class Today:
 class Judged(NamedTuple):
     """What is said of one login.
 
-    `event` is its place among the events; `rank` of `of` the p-value by the first estimator; `logins` are those that
-    the model learned from.
+    `event` is its place among the events; `rank` of `of` the p-value; `logins` are those that the model learned from.
     """
 
     event: int
@@ -393,12 +426,10 @@ class Judged(NamedTuple):
 
 def judge(model: Model, seen: Counter[Vector], event: int, vector: Vector) -> Judged:
     """What is said of a login after those of the period, to which it is counted where there is room."""
-    ranks = [1 + each.as_odd(vector, seen) for each in model.scorers]
-    of = 1 + len(model.scorers[0].calibrated) + seen.total()
+    rank, of = 1 + model.as_odd(vector, seen), 1 + len(model.calibrated) + seen.total()
     if vector in seen or len(seen) < MOST_TODAY:
         seen[vector] += 1
-    bits = evidence.combine({str(number): evidence.p_value_bits(rank / of) for number, rank in enumerate(ranks)})
-    return Judged(event, vector, bits, math.log2(of / ranks[0]), ranks[0], of, model.logins)
+    return Judged(event, vector, evidence.p_value_bits(rank / of), math.log2(of / rank), rank, of, model.logins)
 
 
 # --- the detector
@@ -420,8 +451,8 @@ class Outlier:
     estimator does, and those of a period are independent; so bits are evidence. There are never more of them than `n`
     allows: 2.8 of 200 logins, 1.3 of 24; those of odd logins in a row add up.
 
-    Where logins were confirmed to be bad, a second estimator, :class:`sklearn.svm.SVC`, tells the user's logins from
-    bad ones of everybody; its bits are found alike, and both are combined as those of two detectors are.
+    Where logins were confirmed to be bad, a second estimator, :class:`sklearn.svm.SVC`, learns to tell the user's from
+    bad ones of everybody. Of both scores, in standard deviations, the lower one counts.
 
     **What it remembers.** A count for each different login of a user, 21 bytes; of users who log in a model, some
     10 kB, which is trained when a user first logs in in a period, and gone when it is over. At most 256 MiB of models
@@ -430,7 +461,9 @@ class Outlier:
     **When it is silent.** For users with fewer than `least` logins in earlier periods; so always in a first scan.
 
     **What fools it.** Whoever comes from where the user does, with what the user has. It takes a new phone, a trip and
-    a thief alike, and says little of one login: for alarms after one, there is the model `chains`.
+    a thief alike: where users do not go on as before, p is none, and a day with many logins from a new phone may gain
+    15 bits. Of a single login it says too little for an alarm; for that there is the model `chains`. Forests of trees
+    do not see what never varied: a country, where a user has one only.
 
     Parameters
     ----------
@@ -445,8 +478,8 @@ class Outlier:
     Source
     ------
     Schölkopf, Platt, Shawe-Taylor, Smola, Williamson 2001, "Estimating the support of a high-dimensional
-    distribution". p-values of the order in which logins come: Vovk, Gammerman, Shafer 2005, "Algorithmic Learning in a
-    Random World".
+    distribution". p-values among ever more logins, valid at any time, and how odd ones dilute them: Shaer, Bar,
+    Prinster, Romano 2026, "Testing For Distribution Shifts with Conditional Conformal Test Martingales", §1.
 
     Examples
     --------
@@ -545,7 +578,7 @@ class Outlier:
 
     def readiness(self, baseline: OutlierBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there is a model, or nothing."""
-        counts = [baseline.logins(user) for user in users.tolist()]
+        counts = baseline.logins(users).tolist()
         return ["" if count >= self.least else f"{count:,} of {self.least:,} logins" for count in counts]
 
     def _made(self) -> Any:
