@@ -78,6 +78,15 @@ def test_every_event_is_counted_once(events, hours):
     assert actions + sum(map(len, found.held)) == len(frame)
 
 
+def test_what_waits_behind_a_restart_goes_to_its_own_days():
+    """With two days of lateness events of several days are held back at once; each is judged on its day."""
+    frame = coded_rows([(day, 600 * n, n % 3, n % 2, 0) for day in range(7) for n in range(6)])
+    whole = judged(watching.live(lateness=2 * DAY), [frame])
+    pieces = judged(watching.live(lateness=2 * DAY), batches(frame, 5), reload=[True] * 9)
+    same(whole, pieces)
+    assert len({day for held in whole.live.held for day in held["time"].dt.date()}) > 1
+
+
 def stream(lateness: timedelta = HALF) -> tuple[Live, pl.DataFrame]:
     """A stream and five days of events that come in disorder, with attackers and a silent day."""
     codes = Coding()

@@ -66,11 +66,11 @@ def run_and_stop(log: Path, state: Path, batches: int, **options: Any) -> bool:
     return False
 
 
-def found(state: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def found(state: Path, **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """All that a store says, and the tables of the state."""
     with Store.open(state) as store:
         assert store.verify() == []
-        watch = watching.watch("none.jsonl", store, settings())
+        watch = watching.watch("none.jsonl", store, settings(**more))
         return kept(store), {name: (table.schema, table.rows()) for name, table in watch.live.tables().items()}
 
 
@@ -400,32 +400,40 @@ def crowd(users: int) -> list[Event]:
     return disordered(in_order(market(users, 4, 7), *visits), seed=3)
 
 
-def uninterrupted(log: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
+def uninterrupted(
+    log: str, folder: Path, most: int | None = None
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, Any]]]:
     """What comes of a log that nothing happens to, and the alerts that are delivered."""
     state, alerts = folder / "whole.db", folder / "whole.jsonl"
     with Store.open(state) as store:
-        watching.watch(log, store, settings(), batch=700, **courier(state, str(alerts))).run(threading.Event())
-    return (*found(state), delivered(alerts))
+        options = {"batch": 700} | courier(state, str(alerts))
+        watching.watch(log, store, settings(max_users=most), **options).run(threading.Event())
+    return (*found(state, max_users=most), delivered(alerts))
 
 
-KILLS = [pytest.param(250, 6, 20, id="6"), pytest.param(2_050, 200, 250, id="200", marks=pytest.mark.slow)]
+KILLS = [
+    pytest.param(250, 6, 20, None, id="6"),
+    pytest.param(250, 6, 20, 100, id="6 with 100 users in memory"),
+    pytest.param(2_050, 200, 250, None, id="200", marks=pytest.mark.slow),
+    pytest.param(500, 100, 50, 200, id="100 with 200 users in memory", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize(("users", "kills", "batch"), KILLS)
-def test_kill_9_at_any_moment_loses_no_event_and_no_alert(runner, users, kills, batch, tmp_path):
+@pytest.mark.parametrize(("users", "kills", "batch", "most"), KILLS)
+def test_kill_9_at_any_moment_loses_no_event_and_no_alert(runner, tmp_path, *, users, kills, batch, most):
     """Alerts by id, counts and state equal those of a run that nothing happens to; the store is whole each time."""
     log = write_log(tmp_path / "app.jsonl", crowd(users))
-    expected = uninterrupted(str(log), tmp_path)
+    expected = uninterrupted(str(log), tmp_path, most)
     chance, done = random.Random(kills), 0
     while done < kills:
         state, alerts = tmp_path / f"{done}.db", tmp_path / f"{done}.jsonl"
-        places = {"state": str(state), "log": str(log), "alerts": str(alerts)}
+        places = {"state": str(state), "log": str(log), "alerts": str(alerts), "max_users": most}
         while not ends_before_it_is_killed(runner, chance, places | {"batch": batch, "snapshot_events": 3_000}):
             done += 1
             if state.exists() and state.stat().st_size:
                 with Store.open(state) as store:
                     assert store.verify() == []
-        assert (*found(state), delivered(alerts)) == expected
+        assert (*found(state, max_users=most), delivered(alerts)) == expected
     assert len(expected[2]) > 3
 
 

@@ -20,7 +20,16 @@ PARTS = "store sinks.files outbox sources.follow detect.sequence detect.habit de
 KERNELS = "baseline detect.chain detect.sequence evidence recent sessions".split()
 
 
-def run(state: str, log: str, *, alerts: str, batch: int, snapshot_events: int, until_eof: bool = True) -> None:
+def run(
+    state: str,
+    log: str,
+    *,
+    alerts: str,
+    batch: int,
+    snapshot_events: int,
+    until_eof: bool = True,
+    max_users: int | None = None,
+) -> None:
     """Watch a log until its end or SIGTERM, with alerts in a file."""
     from tests import watching
 
@@ -35,7 +44,7 @@ def run(state: str, log: str, *, alerts: str, batch: int, snapshot_events: int, 
         watching.watch(
             log,
             store,
-            watching.settings(lateness=watching.LATENESS),
+            watching.settings(lateness=watching.LATENESS, max_users=max_users),
             courier=Courier(lambda: Store.open(state, write=False), [sink], every=timedelta(milliseconds=20)),
             sinks=[sink.url],
             batch=batch,

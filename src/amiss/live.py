@@ -681,7 +681,7 @@ class Live:
         self.sit(tables)
         tables = {name: self._moved_in(name, table) for name, table in tables.items()}
         self.stray = Last(tables["stray"])
-        self.held = [tables["held"]] if len(tables["held"]) else []
+        self.held = list(_by_day(tables["held"]))
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
         self._restore_verdicts(tables)
         periods = [self._restored(row, tables) for row in tables["periods"].iter_rows(named=True)]
