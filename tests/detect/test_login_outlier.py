@@ -385,7 +385,7 @@ def test_any_outlier_estimator_will_do(model, parameters):
 @pytest.mark.parametrize(
     ("model", "parameters", "message"),
     [
-        ("svm", None, r'model = "svm": expected "ocsvm" or a class, such as "sklearn.ensemble.IsolationForest"'),
+        ("svm", None, r'model = "svm": expected "chains", "ocsvm" or a class, such as "sklearn.svm.OneClassSVM"'),
         ("sklearn.svm.OneClassSVM", {"nuu": 1}, r'OneClassSVM has no "nuu". Did you mean "nu"\?'),
         ("ocsvm", {"nu": 7}, "OneClassSVM does not work with {'nu': 7}"),
         ("sklearn.ensmble.IsolationForest", None, "there is no such class: No module named"),
@@ -442,6 +442,8 @@ def test_reasons_say_what_and_how_rare():
     )
     assert (reason.count, reason.of) == (0, 25)
     assert reason.bits == pytest.approx(math.log2(26) / 2 - 1)
+    told = detector.details(events([(7, KYIV, 3, 4, 3)]), baseline, names)
+    assert told == {"country": "UA", "device": "Firefox, Linux"}
 
 
 # --- with the rest

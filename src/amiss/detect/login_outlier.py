@@ -67,6 +67,8 @@ ESTIMATOR_BYTES, SCORE_BYTES = 8_000, 100
 
 MOST_REASONS: Final = 3
 
+SAID: Final = ("country", "device")
+
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _LOG: Final = logging.getLogger(__name__)
 _TRAINING: Final = threading.Lock()
@@ -138,11 +140,11 @@ def check_model(model: str) -> None:
     Raises
     ------
     UsageError
-        If it is neither "ocsvm" nor the dotted name of a class.
+        If it is neither "ocsvm" nor the dotted name of a class; "chains" are not of this module.
     """
     if model not in PLACES and not _DOTTED.fullmatch(model):
         raise UsageError(
-            f'model = "{model}": expected "{OCSVM}" or a class, such as "sklearn.ensemble.IsolationForest"'
+            f'model = "{model}": expected "chains", "{OCSVM}" or a class, such as "sklearn.svm.OneClassSVM"'
         )
 
 
@@ -373,7 +375,7 @@ def _repeats(counts: Ints) -> Ints:
 
 
 def _thinned(counts: Ints, most: int) -> Ints:
-    """Counts that add up to at most `most`, each about as much less; the largest remainders are kept.
+    """Counts that add up to at most `most`, in about the same proportions.
 
     Examples
     --------
@@ -576,6 +578,12 @@ class Outlier:
             if mine
         }
 
+    def details(self, events: Events, baseline: OutlierBaseline, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
+        """Country and device of the last login."""
+        logins = np.flatnonzero(events.context["login"]) if "login" in events.context else []
+        told = {name: names.value(int(events.context[name][logins[-1]])) for name in SAID} if len(logins) else {}
+        return {name: text for name, text in told.items() if text}
+
     def readiness(self, baseline: OutlierBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there is a model, or nothing."""
         counts = baseline.logins(users).tolist()
@@ -603,7 +611,7 @@ class Outlier:
 
     def _reason(self, judged: Judged, events: Events, names: Names) -> Reason:
         """What is told of a login."""
-        country, device = (names.value(int(events.context[name][judged.event])) for name in ("country", "device"))
+        country, device = (names.value(int(events.context[name][judged.event])) for name in SAID)
         where = f" from {country}" if country else ""
         thing = f" with {device}" if device else ""
         hour = unpacked(*judged.vector).hour
