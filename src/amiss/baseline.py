@@ -168,11 +168,18 @@ class Past:
         self._by_user: pl.DataFrame | None = None
         self.taught = no_counts()
         """What a person said is to be expected of users (`COUNT_SCHEMA`): it speaks against them no more."""
+        self.bad = no_counts()
+        """What a person said was done by somebody else (`COUNT_SCHEMA`)."""
         for period in periods:
             self.add(period)
 
     def __len__(self) -> int:
         return len(self._periods)
+
+    @property
+    def periods(self) -> list[pl.DataFrame]:
+        """The counts of each period, in the order they came."""
+        return self._periods.copy()
 
     def add(self, counts: pl.DataFrame) -> None:
         """Take the counts of one more period."""

@@ -1,0 +1,343 @@
+"""The `login` detector: a place, a device or an hour that is new for this user?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from amiss.baseline import COUNT_SCHEMA, Floats, Ints, Past, check_cap
+from amiss.blocks import frozen, highest
+from amiss.detect import Names, Reason, Scores
+from amiss.errors import UsageError
+from amiss.fields import Fields
+from amiss.places import LOGIN_ACTIONS, is_login, login_context
+from amiss.sessions import Events
+
+if TYPE_CHECKING:
+    from amiss.detect import login_kernel as kernel
+    from amiss.detect.login_normal import LoginBaseline
+    from amiss.detect.login_words import Usual
+
+_TEXT: Final = pl.UInt32()
+
+CONTEXT_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "login": pl.UInt8(),
+    "address": _TEXT,
+    "network": _TEXT,
+    "provider": _TEXT,
+    "country": _TEXT,
+    "agent": _TEXT,
+    "browser": _TEXT,
+    "device": _TEXT,
+    "version": pl.Int32(),
+    "hour": pl.UInt8(),
+    "latitude": pl.Float32(),
+    "longitude": pl.Float32(),
+    "wide": pl.UInt8(),
+}
+"""What the detector needs of events: the columns of :func:`amiss.places.login_context` and the browser's version."""
+
+STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.UInt32(),
+    "cell": pl.Int32(),
+    "time": pl.Int64(),
+    "feature": pl.List(pl.UInt8()),
+    "given": pl.List(pl.Int32()),
+    "value": pl.List(pl.Int32()),
+    "count": pl.List(pl.Int32()),
+}
+"""What is remembered of a user while a period runs: the last place, and 13 bytes for each different pair."""
+
+ODDS: Final = {
+    "mixed": (0.3, 0.34, 0.34, 0.015, 0.003, 0.002),
+    "population": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+}
+"""The shares of the hypotheses in q, in the order of :class:`Login`'s docstring."""
+
+ENOUGH: Final = 10
+"""Earlier logins from which on there is something to compare with."""
+
+_PAIRS: Final = ("feature", "given", "value", "count")
+
+
+@dataclass(frozen=True)
+class Login:
+    """A place, a device or an hour that is new for this user?
+
+    A login is a chain of categories, each judged after the one before, so that nothing counts twice::
+
+        country; provider | country; network | provider; address | network
+        device; version of the browser | device; user agent | browser
+
+    and the hour of the week, and whether nobody can travel so fast: 500 km or more since the last login at over
+    900 km/h. ``bits = log2(q/p)``.
+
+    **p**, the user's own. With `n` the user's count of a value after a given, `N` that of the row, `g` everyone's
+    chance of it, `held` = min(1, n), `e` the chance of something new, and `t` and `T` the counts of this period::
+
+        own(value)  = (1 - e) * n/N + e * (1 - held) * g / (1 - sum over the row of held * g)
+        s           = 0.8 * T / (T + 1)
+        p(value)    = (1 - s) * own(value) + s * t/T
+
+    `e` is the pace at which rows with so many logins show something new, over all users, times how much more often than
+    that it happened to this user elsewhere, times the same for this row::
+
+        e = pace(N) * (new elsewhere + 1/2)/(expected elsewhere + 1/2) * (new here + 1/2)/(expected here + 1/2)
+
+    so a new address is cheap for who changes it daily, and dear for who never did. A new device is 3 to 8 times as
+    likely where the place is new (first day at an office), a new version 2 to 4 times. Nine tenths of new versions are
+    above all those the user had, and everyone's chance makes those cheap that are being rolled out. Where the category
+    before is new for the user, everyone's row alone judges: a journey costs its country once. Everyone's chance, of
+    counts to which a user adds up to `cap`, keeps a share for what nobody showed, which is one value.
+
+    Hours are smoothed over three to either side, half by the hour of the week, half by the kind of day; four logins of
+    everyone stand behind, and a tenth is uniform. Wide places (private addresses, VPNs) have no country, provider or
+    journey.
+
+    **q** is a mixture of whole logins, each share of which is fixed: somebody else of everyone (.3), anybody in the
+    world, where all countries are as likely (.34), somebody in the user's own country (.34), a thief with the user's
+    device in another country (.015), or in the user's own (.003), somebody else at the user's place (.002); a fifth
+    goes to logins like those that were told to be bad, where there are any. Odd providers are in three of ten cases
+    ones that nobody used in that country; odd addresses in nine of ten cases ones that nobody used.
+
+    **A user's first login** is judged by everyone's counts, and the reason says so.
+
+    **What it remembers.** Counts of a period: a row of 21 bytes for each different pair of a user, about ten for a
+    user with steady ways, and one for each hour and place with logins. They count sixteenths of a login: what speaks
+    against the user teaches less. While a period runs, the pairs of each user, up to 1,024, and the last place.
+
+    **When it is silent.** For events that are no logins, or failed; without addresses and user agents only hours say
+    anything.
+
+    **What fools it.** Who comes from the victim's own network with the victim's kind of device; a journey with a new
+    device looks like theft. What a user does within one period soon counts as usual for the rest of it: the evidence
+    stays, but grows no more.
+
+    Parameters
+    ----------
+    cap
+        The most logins that one user adds to one count of everyone's.
+    actions
+        Regular expression of actions that are logins; capitals do not matter.
+    geoip
+        Path or paths of databases in MaxMind's format, that tell countries, coordinates and providers of addresses.
+    wide
+        Paths of files of networks that say little of where somebody is: VPNs, relays, carriers.
+    smoothing
+        `backoff` is the above. `linear` is the published model of Freeman et al., see
+        :mod:`amiss.detect.login_linear`; it remembers nothing while a period runs.
+    q
+        `mixed` is the above; `population` has somebody else of everyone only.
+
+    Raises
+    ------
+    UsageError
+        If a parameter has another value than these.
+
+    Source
+    ------
+    A login as likely for the user as for everyone: Freeman, Jain, Dürmuth, Biggio, Giacinto 2016, "Who Are You? A
+    Statistical Approach to Measuring User Authenticity". Excluding what is known when backing off: Cleary and Witten
+    1984, "Data compression using adaptive coding and partial string matching".
+
+    Examples
+    --------
+    Ann has logged in 30 times from one address with one device. Then so once more, and from abroad with another.
+
+    >>> from amiss.sessions import GROUPED_SCHEMA
+    >>> def events(*places, user=0):
+    ...     rows = [(number, number * 3_600_000_000, user, 0, -1, -1) for number in range(len(places))]
+    ...     frame = pl.DataFrame(rows, schema=GROUPED_SCHEMA, orient="row")
+    ...     none = {name: pl.lit(1).cast(dtype) for name, dtype in CONTEXT_SCHEMA.items()}
+    ...     texts = [name for name, dtype in CONTEXT_SCHEMA.items() if dtype == _TEXT]
+    ...     told = none | {name: pl.Series(places).cast(_TEXT) for name in texts}
+    ...     return Events.of(frame.with_columns(**told | {"wide": pl.lit(0).cast(pl.UInt8)}))
+    >>> detector = Login()
+    >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
+    >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
+    array([-19.1,   5.2])
+    """
+
+    cap: int = 1
+    actions: str = LOGIN_ACTIONS
+    geoip: str | tuple[str, ...] = ()
+    wide: str | tuple[str, ...] = ()
+    smoothing: Literal["backoff", "linear"] = "backoff"
+    q: Literal["mixed", "population"] = "mixed"
+
+    name: ClassVar[str] = "login"
+    counts: ClassVar[str] = "login"
+    gated: ClassVar[bool] = True
+    count_schema: ClassVar[dict[str, pl.DataType]] = COUNT_SCHEMA
+    state_schema: ClassVar[dict[str, pl.DataType]] = STATE_SCHEMA
+    context_schema: ClassVar[dict[str, pl.DataType]] = CONTEXT_SCHEMA
+
+    def __post_init__(self) -> None:
+        check_cap(self.cap)
+        for name, known in (("smoothing", ("backoff", "linear")), ("q", tuple(ODDS))):
+            if getattr(self, name) not in known:
+                raise UsageError(f'{name}: expected {" or ".join(known)}, found "{getattr(self, name)}"')
+
+    @staticmethod
+    def fits(fields: Fields) -> bool:
+        """Whether a log tells whence or with what somebody did things, and some of them look like logins."""
+        told = any(role in fields.roles for role in ("ip", "country", "user_agent", "device"))
+        return told and (not fields.actions or any(map(is_login, fields.actions)))
+
+    def context(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Where, when and with what somebody logged in, for each row of an event frame."""
+        found = login_context(events, actions=self.actions, geoip=self.geoip, wide=self.wide)
+        number = pl.col("browser").str.extract(r" (\d{1,9})$").cast(pl.Int32).fill_null(0)
+        version = pl.when(pl.col("browser") != pl.col("device")).then(number).otherwise(0).cast(pl.Int32)
+        return found.with_columns(version=version).select(*CONTEXT_SCHEMA)
+
+    def summarise(self, events: Events) -> pl.DataFrame:
+        """How often each user showed each value of each feature, in sixteenths of a login, from grouped events."""
+        from amiss.detect import login_normal
+
+        return login_normal.count(events)
+
+    def baseline(self, past: Past, *, leave_out: bool = False) -> LoginBaseline:
+        """What everyone's logins and each user's were in earlier periods."""
+        from amiss.detect import login_normal
+
+        return login_normal.baseline(past, self.cap, ODDS[self.q], leave_out=leave_out)
+
+    def memory(self, state: pl.DataFrame | None = None) -> LoginMemory:
+        """What is remembered of users while a period runs."""
+        return LoginMemory(state)
+
+    def score(self, events: Events, baseline: LoginBaseline, memory: LoginMemory | None = None) -> Scores:
+        """Bits and surprisal of grouped events."""
+        if self.smoothing == "linear":
+            from amiss.detect import login_linear
+
+            return login_linear.score(events, baseline)
+        return (LoginMemory() if memory is None else memory).score(events, baseline, alone=memory is None)
+
+    def explain(self, events: Events, baseline: LoginBaseline, names: Names) -> dict[int, list[Reason]]:
+        """By user, what speaks against them in the login that does most."""
+        from amiss.detect import login_words
+
+        scores, detail = self.detail(events, baseline)
+        return login_words.reasons(self.name, events, scores.bits, detail, names)
+
+    def details(self, events: Events, baseline: LoginBaseline, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
+        """Address, country, device and local time of the last of a user's events, where it is a login."""
+        from amiss.detect import login_words
+
+        return login_words.details(events, names)
+
+    def detail(self, events: Events, baseline: LoginBaseline) -> tuple[Scores, Floats]:
+        """Scores of all events of a period, and by feature (n, 9, 4): p, q, the logins like this one and all logins."""
+        detail = np.zeros((len(events), 9, 4))
+        return LoginMemory().score(events, baseline, alone=True, detail=detail), detail
+
+    def usual(self, baseline: LoginBaseline, user: int, names: Names) -> Usual:
+        """What is usual for a user: countries, networks, devices and hours with their shares of earlier logins."""
+        from amiss.detect import login_words
+
+        return login_words.usual(baseline, user, names)
+
+    def readiness(self, baseline: LoginBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
+        """For each user what is missing until there are enough earlier logins to compare with, or nothing."""
+        from amiss.detect.login_kernel import DEVICE, ONE
+
+        seen = baseline.counts.filter(pl.col("feature") == DEVICE, pl.col("user").is_in(users.tolist()))
+        logins = dict(seen.group_by("user").agg(pl.col("count").sum() // ONE).iter_rows())
+        counts = [logins.get(user, 0) for user in users.tolist()]
+        return ["" if count >= ENOUGH else f"{count:,} of {ENOUGH:,} logins" for count in counts]
+
+
+class LoginMemory:
+    """The logins of users in a period: the last place of each, and how often each pair was shown."""
+
+    def __init__(self, state: pl.DataFrame | None = None) -> None:
+        self._known = _nobody(0)
+        self._pairs = _space(0)
+        self._used = 0
+        if state is not None and len(state):
+            self._recall(state.sort("user"))
+
+    def score(
+        self, events: Events, baseline: LoginBaseline, *, alone: bool = False, detail: Floats | None = None
+    ) -> Scores:
+        """Bits and surprisal of grouped events, after which they are remembered.
+
+        `alone`: they are all there is of their users, who are numbered by their order here.
+        """
+        from amiss.detect import login_kernel as kernel
+        from amiss.detect.login_normal import logins_of
+
+        logins, users = logins_of(events), events.users
+        at = np.arange(len(users)) if alone else users.astype(np.int64)
+        self._grow(len(users) if alone else highest(users) + 1)
+        part = {name: column[at] for name, column in self._known.items()}
+        known = kernel.Known(**part)
+        self._reserve(events.first, logins.login, known)
+        scores, room = Scores.nothing(len(events)), _NO_DETAIL if detail is None else detail
+        pairs = kernel.Pairs(*self._pairs.values())
+        kernel.score_users(frozen(events.first), frozen(users), logins, baseline.normal, known, pairs, *scores, room)
+        for name, column in self._known.items():
+            column[at] = part[name]
+        return scores
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each user who logged in (`STATE_SCHEMA`)."""
+        users = np.flatnonzero(self._known["size"])
+        begin, size = self._known["begin"][users], self._known["size"][users]
+        at = np.repeat(begin - np.cumsum(size) + size, size) + np.arange(int(size.sum()))
+        pairs = pl.DataFrame({"user": np.repeat(users, size)} | {name: each[at] for name, each in self._pairs.items()})
+        lists = pairs.group_by("user", maintain_order=True).agg(pl.all())
+        last = (pl.Series(name, self._known[name][users]) for name in ("cell", "time"))
+        return lists.with_columns(*last).select(pl.col(name).cast(dtype) for name, dtype in STATE_SCHEMA.items())
+
+    def _recall(self, state: pl.DataFrame) -> None:
+        """Take up rows of a state, ordered by user."""
+        users, size = state["user"].to_numpy(), state["count"].list.len().to_numpy().astype(np.int64)
+        self._grow(int(users.max()) + 1)
+        self._pairs = {name: state[name].explode(empty_as_null=False).to_numpy().copy() for name in _PAIRS}
+        self._used = int(size.sum())
+        begin = np.cumsum(size) - size
+        last = {name: state[name].to_numpy() for name in ("cell", "time")}
+        for name, column in (last | {"begin": begin, "size": size, "room": size}).items():
+            self._known[name][users] = column
+
+    def _grow(self, users: int) -> None:
+        """Make room for the codes below `users`."""
+        there = len(self._known["size"])
+        if users > there:
+            more = _nobody(max(users, there * 5 // 4) - there)
+            self._known = {name: np.append(column, more[name]) for name, column in self._known.items()}
+
+    def _reserve(self, first: Ints, login: npt.NDArray[np.uint8], known: kernel.Known) -> None:
+        """Make room for the pairs that logins may add."""
+        from amiss.detect import login_kernel as kernel
+
+        before = known.begin.copy()
+        used = int(kernel.make_room(frozen(first), login, known, self._used))
+        if used > len(self._pairs["count"]):
+            space = _space(used * 3 // 2)
+            for name, column in self._pairs.items():
+                space[name][: self._used] = column[: self._used]
+            self._pairs = space
+        kernel.move(known, before, kernel.Pairs(*self._pairs.values()))
+        self._used = used
+
+
+_NO_DETAIL: Final = np.zeros((0, 9, 4))
+
+
+def _nobody(users: int) -> dict[str, npt.NDArray[Any]]:
+    """What is known of users who did nothing, as :class:`amiss.detect.login_kernel.Known` holds it."""
+    cell = {"cell": np.full(users, -1, dtype=np.int32)}
+    return cell | {name: np.zeros(users, dtype=np.int64) for name in ("time", "begin", "size", "room")}
+
+
+def _space(pairs: int) -> dict[str, npt.NDArray[Any]]:
+    """Space for so many pairs, as :class:`amiss.detect.login_kernel.Pairs` holds them."""
+    return {name: np.zeros(pairs, dtype=np.uint8 if name == "feature" else np.int32) for name in _PAIRS}

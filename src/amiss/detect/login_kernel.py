@@ -1,0 +1,797 @@
+"""The compiled passes behind :mod:`amiss.detect.login`, which says what is computed. Here stands how.
+
+Users come one after another, each with all logins in order. What a user did in earlier periods stands sorted, so that a
+row of it is found by halving; what the user did in this one is a short list that is gone through. Counts are in
+sixteenths of a login, and whatever is added up is an integer: sums do not depend on where a stream is cut.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from amiss.baseline import Floats, Ints
+
+COUNTRY, PROVIDER, NETWORK, ADDRESS, DEVICE, VERSION, AGENT, HOUR, TRAIL = range(9)
+"""The features. Of a trail, `given` is the hour of a login since 1970 and the value its cell."""
+
+TRAVEL: Final = TRAIL
+"""The feature in memory that counts far legs, with the value 1 those that nobody can travel; its place in details."""
+
+CHAINS: Final = 7
+"""The features that are categories, which come first."""
+
+FEATURES: Final = 9
+"""All features."""
+
+NOWHERE: Final = -1
+"""The given of a feature that has none, and the cell of an unknown place."""
+
+ONE: Final = 16
+"""A login in counts."""
+
+FRESH: Final = 0.5
+"""What something new weighs beside the users in a row of everyone's."""
+
+BELIEF: Final = 1.0
+"""How much the share of new things of all rows weighs beside that of one row."""
+
+FRAILTY: Final = 0.5
+"""The new things that the pace of all weighs beside a user's own, and a user's beside that of one row."""
+
+MOST_NEW: Final = 0.95
+"""The highest chance of something new."""
+
+BINS: Final = 24
+"""How many bins of a row's logins there are, each twice as wide as the one before."""
+
+FINE: Final = 1 << 20
+"""Expected new things are summed in such parts."""
+
+SAME_PERIOD: Final = 0.8
+"""How much what the user did in the period itself says of what comes next, once there is enough of it."""
+
+TOGETHER: Final = np.array([[3.0, 8.0, 3.0, 1.0], [4.0, 2.5, 2.0, 1.0]])
+"""How much likelier a new device, or a new version, is where the country, the provider, the network or none is new."""
+
+NEWER: Final = 0.9
+"""The share of the versions new for a user that are above all those known."""
+
+HABIT: Final = 4.0
+"""The logins, or far legs, that everyone's hours and travels are worth beside a user's own."""
+
+ANY_HOUR: Final = 0.1
+"""The share of hours that follow no habit."""
+
+WEEK: Final = 168
+"""Hours of a week, of which the last 48 are those of the weekend."""
+
+COUNTRIES: Final = 250.0
+"""The countries of the world, about."""
+
+NO_PROVIDER: Final = 0.3
+"""The chance that an odd login comes by a provider that nobody used in that country."""
+
+SHARED: Final = 0.1
+"""The chance that an odd login comes from an address as everyone's logins do, and not from one that nobody used."""
+
+FAR_KM: Final = 500.0
+FAST_KM_PER_HOUR: Final = 900.0
+FAST: Final = 0.5
+"""The chance that a far leg of somebody odd is one that nobody can travel."""
+
+HOUR_MICROSECONDS: Final = 3_600_000_000
+
+CELLS: Final = 720
+"""Cells of half a degree around the earth."""
+
+MOST_PAIRS: Final = 1024
+"""The different pairs that are remembered of a user in a period; what comes new after them is not."""
+
+PER_LOGIN: Final = 9
+"""The pairs that a login may add."""
+
+HYPOTHESES: Final = 7
+SOMEBODY, WORLD, NEIGHBOUR, THIEF, THIEF_NEAR, OTHER_DEVICE, KNOWN_BAD = range(HYPOTHESES)
+
+Codes = npt.NDArray[np.int32]
+
+
+class Owned(NamedTuple):
+    """Counts of users: those of user u and feature f stand from `bounds[f, u]` to `bounds[f, u + 1]`.
+
+    `more[f, u]` are the new things of a user (in sixteenths), `expected[f, u]` how many were expected (in fine parts).
+    """
+
+    bounds: Ints
+    given: Codes
+    value: Codes
+    counts: Ints
+    more: Ints
+    expected: Ints
+
+
+class Everyone(NamedTuple):
+    """Counts of all users: feature f has the rows from `rows[f]` on, row r the cells from `first[r]` on.
+
+    `new[f]` is the share of new things in all rows of a feature, `pace[f, b]` the new things of a user per login when a
+    row has so many logins, `expected[f, b]` how many come before that; `hours` everyone's chance of each hour of the
+    week, `alike` how much of an hour's weight falls on another, `fast` the share of far legs that nobody can travel.
+    """
+
+    rows: Ints
+    given: Codes
+    first: Ints
+    value: Codes
+    counts: Ints
+    total: Ints
+    distinct: Ints
+    new: Floats
+    pace: Floats
+    expected: Floats
+    hours: Floats
+    alike: Floats
+    fast: float
+
+
+class Trails(NamedTuple):
+    """Of each user the last cell and the hour of it, how many far legs there were, and how many nobody can travel."""
+
+    cell: Codes
+    time: Ints
+    far: Ints
+    fast: Ints
+
+
+class Normal(NamedTuple):
+    """All that logins are judged by. `left` is taken out of `everyone`, a user counting up to `cap`."""
+
+    own: Owned
+    left: Owned
+    bad: Owned
+    everyone: Everyone
+    trails: Trails
+    cap: int
+    odds: Floats
+
+
+class Logins(NamedTuple):
+    """The columns of events; `given` and `value` (7, n) by category."""
+
+    login: npt.NDArray[np.uint8]
+    given: Codes
+    value: Codes
+    hour: Codes
+    cell: Codes
+    wide: npt.NDArray[np.uint8]
+    time: Ints
+
+
+class Known(NamedTuple):
+    """What is remembered of users in a period: the last cell, the time of it, and pairs from `begin[u]` on."""
+
+    cell: Codes
+    time: Ints
+    begin: Ints
+    size: Ints
+    room: Ints
+
+
+class Pairs(NamedTuple):
+    """Pairs of features with counts in sixteenths."""
+
+    feature: npt.NDArray[np.uint8]
+    given: Codes
+    value: Codes
+    counts: Codes
+
+
+class Row(NamedTuple):
+    """A row of everyone's counts, without what is left out of it; `new` is the chance of what nobody showed there."""
+
+    low: int
+    high: int
+    total: float
+    distinct: float
+    new: float
+    left_low: int
+    left_high: int
+
+
+class Judged(NamedTuple):
+    """A value after a given: the user's chance p, everyone's q, the user's sixteenths of it and of the row."""
+
+    p: float
+    q: float
+    count_: int
+    of: int
+    unused: bool
+    """Whether nobody showed it there."""
+
+
+@intrinsic
+def _lent(_context, array):
+    """The array without a count of who holds it.
+
+    Counting takes most of the time where many arrays go through many small functions. Only for arrays that the caller
+    of a compiled pass holds until it is over.
+    """
+
+    def build(context, builder, signature, arguments):
+        lent = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lent.meminfo = cgutils.get_null_value(lent.meminfo.type)
+        return lent._getvalue()  # noqa: SLF001 - how Numba's own intrinsics do it
+
+    return array(array), build
+
+
+@njit(cache=True, nogil=True)
+def _lent_owned(own):
+    """The same counts, lent."""
+    codes = _lent(own.given), _lent(own.value), _lent(own.counts)
+    return Owned(_lent(own.bounds), *codes, _lent(own.more), _lent(own.expected))
+
+
+@njit(cache=True, nogil=True)
+def _lent_everyone(everyone):
+    """The same counts, lent."""
+    rows = _lent(everyone.rows), _lent(everyone.given), _lent(everyone.first)
+    cells = _lent(everyone.value), _lent(everyone.counts), _lent(everyone.total), _lent(everyone.distinct)
+    paces = _lent(everyone.new), _lent(everyone.pace), _lent(everyone.expected)
+    return Everyone(*rows, *cells, *paces, _lent(everyone.hours), _lent(everyone.alike), everyone.fast)
+
+
+@njit(cache=True, nogil=True)
+def _lent_logins(logins):
+    """The same columns, lent."""
+    codes = _lent(logins.given), _lent(logins.value), _lent(logins.hour), _lent(logins.cell)
+    return Logins(_lent(logins.login), *codes, _lent(logins.wide), _lent(logins.time))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def find(values, low, high, value):
+    """The first place from `low` to `high` with at least this value."""
+    while low < high:
+        middle = (low + high) >> 1
+        if values[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, inline="always")
+def own_row(own, feature, user, given):
+    """From where to where the user's pairs with a given stand."""
+    if user + 1 >= own.bounds.shape[1]:
+        return np.int64(0), np.int64(0)
+    low, high = own.bounds[feature, user], own.bounds[feature, user + 1]
+    low = find(own.given, low, high, given)
+    return low, find(own.given, low, high, given + 1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def counted(value, counts, low, high, wanted):
+    """The count of a value in a row."""
+    at = find(value, low, high, wanted)
+    return counts[at] if at < high and value[at] == wanted else np.int64(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def price_of_new(prior, distinct, total):
+    """The chance of what nobody showed, in a row of everyone's with so many different values of so many."""
+    different, all_ = max(1.0, distinct / ONE), max(1.0, total / ONE)
+    share = (BELIEF * prior + math.log(different)) / (BELIEF + math.log(all_))
+    return (FRESH + share * distinct / ONE) / (FRESH + total / ONE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def row_of(everyone, left, cap, feature, user, given):
+    """Everyone's row after a given, without the user's share of it where that is left out."""
+    first, last = everyone.rows[feature], everyone.rows[feature + 1]
+    at = find(everyone.given, first, last, given)
+    low, high, total, distinct = np.int64(0), np.int64(0), 0.0, 0.0
+    if at < last and everyone.given[at] == given:
+        low, high = everyone.first[at], everyone.first[at + 1]
+        total, distinct = np.float64(everyone.total[at]), np.float64(everyone.distinct[at])
+    left_low, left_high = own_row(left, feature, user, given)
+    for i in range(left_low, left_high):
+        share = min(left.counts[i], cap)
+        whole = counted(everyone.value, everyone.counts, low, high, left.value[i])
+        total -= share
+        distinct -= min(whole, ONE) - min(whole - share, ONE)
+    new = price_of_new(everyone.new[feature], distinct, total) if total > 0.0 else 1.0
+    return Row(low, high, total, distinct, new, left_low, left_high)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def others(everyone, left, cap, row, value):
+    """Everyone's count of a value in a row."""
+    count = counted(everyone.value, everyone.counts, row.low, row.high, value)
+    if row.left_low < row.left_high and count > 0:
+        count -= min(counted(left.value, left.counts, row.left_low, row.left_high, value), cap)
+    return count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def price(row, count):
+    """Everyone's chance of a value with this count in a row; that of all that nobody showed there together, for 0."""
+    return (1.0 - row.new) * count / row.total if count > 0 else row.new
+
+
+@njit(cache=True, nogil=True, inline="always")
+def bin_of(total):
+    """The bin of a row with so many sixteenths: one more at every doubling of the logins and one."""
+    logins, code = total // ONE + 1, 0
+    while logins > 1 and code < BINS - 1:
+        logins >>= 1
+        code += 1
+    return code
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def expected_new(everyone, feature, total):
+    """How many new things come in a row until it has so many sixteenths, in fine parts."""
+    code = bin_of(total)
+    behind = total / ONE - (2.0**code - 1.0)
+    return np.int64(FINE * (everyone.expected[feature, code] + everyone.pace[feature, code] * behind))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def chance_of_new(everyone, feature, sums, distinct, total, factor):
+    """The chance that what comes next in a user's row is new there, `factor` times as likely as usual."""
+    more = max(0, distinct - ONE)
+    here = expected_new(everyone, feature, total)
+    often = (FRAILTY + (sums[0, feature] - more) / ONE) / (FRAILTY + (sums[1, feature] - here) / FINE)
+    often *= (FRAILTY + more / ONE) / (FRAILTY + often * here / FINE)
+    pace = min(MOST_NEW, everyone.pace[feature, bin_of(total)] * often * factor)
+    return 1.0 - min(1.0, total / ONE) * (1.0 - pace)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def held(own, pairs, size, low, high, feature, given, value):
+    """How much of a login, up to one, the user showed a pair; `low` and `high` bound the row of earlier periods."""
+    count = counted(own.value, own.counts, low, high, value)
+    for j in range(size):
+        if pairs.feature[j] == feature and pairs.given[j] == given and pairs.value[j] == value:
+            count += pairs.counts[j]
+    return min(1.0, count / ONE)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _new_version(everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, mine):
+    """The chance of a version when it is new for the user: mostly above the highest one known."""
+    above, below = 0.0, 0.0
+    for i in range(row.low, row.high):
+        count = others(everyone, left, cap, row, everyone.value[i])
+        share = price(row, count) if count > 0 else 0.0
+        if everyone.value[i] > highest:
+            above += share
+        else:
+            below += share * (1.0 - held(own, pairs, size, low, high, VERSION, given, everyone.value[i]))
+    if unknown == 0:
+        above, below = above + row.new / 2.0, below + row.new / 2.0
+    else:
+        below += row.new * (1.0 - min(1.0, unknown / ONE))
+    on_top = value > highest and (unknown == 0 or mine == 0.0)
+    side = NEWER if on_top else 1.0 - NEWER
+    side = 1.0 if above <= 0.0 or below <= 0.0 else side
+    return side * (1.0 - mine) * q / max(above if on_top else below, (1.0 - mine) * q)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, mine):
+    """The chance of a value when it is new for the user: everyone's, without what the user has shown."""
+    taken = row.new * min(1.0, unknown / ONE)
+    for i in range(low, high):
+        count = others(everyone, left, cap, row, own.value[i])
+        taken += price(row, count) * held(own, pairs, size, low, high, feature, given, own.value[i])
+    for j in range(size):
+        if pairs.feature[j] == feature and pairs.given[j] == given:
+            count = others(everyone, left, cap, row, pairs.value[j])
+            if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
+                taken += price(row, count) * min(1.0, pairs.counts[j] / ONE)
+    return (1.0 - mine) * q / max(1.0 - taken, (1.0 - mine) * q)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor):
+    """What a value after a given says. `fresh`: what it comes after is new for the user, so that everyone's row judges.
+
+    All values that everyone's row does not hold are one.
+    """
+    row = row_of(everyone, left, cap, feature, user, given)
+    count = others(everyone, left, cap, row, value)
+    q = price(row, count)
+    low, high = own_row(own, feature, user, given)
+    total, distinct, mine, highest = np.int64(0), np.int64(0), np.int64(0), np.int32(-1)
+    today, again, unknown = np.int64(0), np.int64(0), np.int64(0)
+    for i in range(low, high):
+        total += own.counts[i]
+        distinct += min(own.counts[i], ONE)
+        highest = max(highest, own.value[i])
+        if own.value[i] == value:
+            mine += own.counts[i]
+    for j in range(size):
+        if pairs.feature[j] == feature and pairs.given[j] == given:
+            before = counted(own.value, own.counts, low, high, pairs.value[j])
+            total += pairs.counts[j]
+            today += pairs.counts[j]
+            distinct += min(before + pairs.counts[j], ONE) - min(before, ONE)
+            highest = max(highest, pairs.value[j])
+            if pairs.value[j] == value:
+                mine += pairs.counts[j]
+                again += pairs.counts[j]
+            if others(everyone, left, cap, row, pairs.value[j]) == 0:
+                unknown += pairs.counts[j]
+    if count == 0:
+        mine, again = unknown, unknown
+    if fresh or total == 0:
+        return Judged(q, q, mine, total, count == 0)
+    if feature == VERSION and unknown == 0 and count == 0:
+        q *= 0.5
+    new = chance_of_new(everyone, feature, sums, distinct, total, factor)
+    shown = min(1.0, mine / ONE)
+    back = 0.0
+    if shown < 1.0 and feature == VERSION:
+        back = _new_version(
+            everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, shown
+        )
+    elif shown < 1.0:
+        back = _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, shown)
+    p = (1.0 - new) * mine / total + new * back
+    if today > 0:
+        stay = SAME_PERIOD * today / (today + ONE)
+        p = (1.0 - stay) * p + stay * again / today
+    return Judged(min(1.0, p), q, mine, total, count == 0)
+
+
+@njit(cache=True, nogil=True)
+def near(distance):
+    """How much of an hour's weight falls on one so many hours away."""
+    return (4.0 - distance) / 16.0 if distance < 4 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def alike():
+    """How much of the weight of an hour of the week falls on each: half by the week, half by the kind of day (w, w)."""
+    table = np.empty((WEEK, WEEK))
+    for hour in range(WEEK):
+        for other in range(WEEK):
+            apart = abs(hour - other)
+            weight = 0.5 * near(min(apart, WEEK - apart))
+            rest = hour // 24 >= 5
+            if rest == (other // 24 >= 5):
+                apart = abs(hour % 24 - other % 24)
+                weight += 0.5 * near(min(apart, 24 - apart)) / (2.0 if rest else 5.0)
+            table[hour, other] = weight
+    return table
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_hour(everyone, own, user, pairs, size, hour):
+    """What an hour of the week says."""
+    low, high = own_row(own, HOUR, user, NOWHERE)
+    weight, total, mine = 0.0, np.int64(0), np.int64(0)
+    for i in range(low, high):
+        weight += everyone.alike[hour, own.value[i]] * own.counts[i]
+        total += own.counts[i]
+        mine += own.counts[i] if everyone.alike[hour, own.value[i]] > 0.0 else 0
+    for j in range(size):
+        if pairs.feature[j] == HOUR:
+            weight += everyone.alike[hour, pairs.value[j]] * pairs.counts[j]
+            total += pairs.counts[j]
+            mine += pairs.counts[j] if everyone.alike[hour, pairs.value[j]] > 0.0 else 0
+    whole = everyone.hours[hour]
+    p = (weight / ONE + HABIT * whole) / (total / ONE + HABIT)
+    return Judged((1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK, 0.5 * whole + 0.5 / WEEK, mine, total, False)
+
+
+@njit(cache=True, nogil=True)
+def kilometres(cell, other):
+    """How far the middles of two cells are apart."""
+    y, x = math.radians((cell // CELLS + 0.5) / 2.0 - 90.0), math.radians((cell % CELLS + 0.5) / 2.0)
+    v, u = math.radians((other // CELLS + 0.5) / 2.0 - 90.0), math.radians((other % CELLS + 0.5) / 2.0)
+    a = math.sin((v - y) / 2.0) ** 2 + math.cos(y) * math.cos(v) * math.sin((u - x) / 2.0) ** 2
+    return 2.0 * 6371.0 * math.asin(min(1.0, math.sqrt(a)))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def leg(cell, other, hours):
+    """0 for a leg that is not far, 1 for one that can be travelled in so many hours, 2 for one that nobody can."""
+    if cell == other or cell < 0 or other < 0:
+        return 0
+    length = kilometres(cell, other)
+    if length < FAR_KM:
+        return 0
+    return 2 if length > FAST_KM_PER_HOUR * hours else 1
+
+
+@njit(cache=True, nogil=True)
+def follow_trails(own, trails):
+    """Fill in the trails of users from their counts."""
+    for user in range(len(trails.cell)):
+        cell, hour = np.int32(NOWHERE), np.int64(0)
+        for i in range(own.bounds[TRAIL, user], own.bounds[TRAIL, user + 1]):
+            kind = leg(cell, own.value[i], np.float64(own.given[i] - hour + 1))
+            trails.far[user] += kind > 0
+            trails.fast[user] += kind == 2
+            cell, hour = own.value[i], np.int64(own.given[i])
+        trails.cell[user], trails.time[user] = cell, hour * HOUR_MICROSECONDS
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_leg(everyone, trails, user, pairs, size, kind):
+    """What a far leg says."""
+    far, fast = np.int64(0), np.int64(0)
+    if user < len(trails.far):
+        far, fast = trails.far[user] * ONE, trails.fast[user] * ONE
+    for j in range(size):
+        if pairs.feature[j] == TRAVEL:
+            far += pairs.counts[j]
+            fast += pairs.counts[j] if pairs.value[j] == 1 else 0
+    chance = (fast / ONE + HABIT * everyone.fast) / (far / ONE + HABIT)
+    if kind == 2:
+        return Judged(chance, FAST, fast, far, False)
+    return Judged(1.0 - chance, 1.0 - FAST, far - fast, far, False)
+
+
+@njit(cache=True, nogil=True)
+def _row_sums(own, user, pairs, size, feature, given):
+    """All sixteenths of a user's row, and those of different values, up to 16 each."""
+    low, high = own_row(own, feature, user, given)
+    total, distinct = np.int64(0), np.int64(0)
+    for i in range(low, high):
+        total += own.counts[i]
+        distinct += min(own.counts[i], ONE)
+    for j in range(size):
+        if pairs.feature[j] == feature and pairs.given[j] == given:
+            before = counted(own.value, own.counts, low, high, pairs.value[j])
+            total += pairs.counts[j]
+            distinct += min(before + pairs.counts[j], ONE) - min(before, ONE)
+    return total, distinct
+
+
+@njit(cache=True, nogil=True)
+def _add_row(everyone, own, user, pairs, size, sums, feature, given, sign):
+    """Add what a row of the user says of the pace of new things, or take it away."""
+    total, distinct = _row_sums(own, user, pairs, size, feature, given)
+    sums[0, feature] += sign * max(0, distinct - ONE)
+    sums[1, feature] += sign * expected_new(everyone, feature, total)
+
+
+@njit(cache=True, nogil=True)
+def _remember(everyone, own, user, pairs, size, sums, feature, given, value):
+    """Count a pair of a user once more; how many pairs there are then."""
+    at = size
+    for j in range(size):
+        if pairs.feature[j] == feature and pairs.given[j] == given and pairs.value[j] == value:
+            at = j
+            break
+    if at == len(pairs.counts):
+        return size
+    if feature < CHAINS:
+        _add_row(everyone, own, user, pairs, size, sums, feature, given, -1)
+    if at == size:
+        pairs.feature[at], pairs.given[at], pairs.value[at], pairs.counts[at] = feature, given, value, 0
+        size += 1
+    pairs.counts[at] += ONE
+    if feature < CHAINS:
+        _add_row(everyone, own, user, pairs, size, sums, feature, given, 1)
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _sum_up(everyone, own, user, pairs, size, sums):
+    """How many new things the user showed, and how many were expected, by feature."""
+    sums[:] = 0
+    if user < own.more.shape[1]:
+        for feature in range(CHAINS):
+            sums[0, feature], sums[1, feature] = own.more[feature, user], own.expected[feature, user]
+    for j in range(size):
+        feature, given, first = pairs.feature[j], pairs.given[j], pairs.feature[j] < CHAINS
+        for i in range(j):
+            first = first and not (pairs.feature[i] == feature and pairs.given[i] == given)
+        if first:
+            _add_row(everyone, own, user, pairs, 0, sums, feature, given, -1)
+            _add_row(everyone, own, user, pairs, size, sums, feature, given, 1)
+
+
+@njit(cache=True, nogil=True)
+def pace_users(own, everyone):
+    """Fill in how many new things users showed, and how many were expected of them."""
+    for feature in range(CHAINS):
+        for user in range(own.bounds.shape[1] - 1):
+            low, end = own.bounds[feature, user], own.bounds[feature, user + 1]
+            while low < end:
+                total, distinct, given = np.int64(0), np.int64(0), own.given[low]
+                while low < end and own.given[low] == given:
+                    total += own.counts[low]
+                    distinct += min(own.counts[low], ONE)
+                    low += 1
+                own.more[feature, user] += max(0, distinct - ONE)
+                own.expected[feature, user] += expected_new(everyone, feature, total)
+
+
+@njit(cache=True, nogil=True)
+def make_room(first, login, known, used):
+    """Give users room for the pairs that their logins may add, behind what is used; how much is used then."""
+    for u in range(len(first) - 1):
+        logins = 0
+        for i in range(first[u], first[u + 1]):
+            logins += login[i] != 0
+        wanted = min(known.size[u] + PER_LOGIN * logins, MOST_PAIRS)
+        if wanted > known.room[u]:
+            known.room[u] = min(max(wanted, 2 * known.room[u]), MOST_PAIRS)
+            known.begin[u] = -1 - used
+            used += known.room[u]
+    return used
+
+
+@njit(cache=True, nogil=True)
+def move(known, before, pairs):
+    """Move the pairs of users who got room: `before` is where they stood."""
+    for u in range(len(known.begin)):
+        if known.begin[u] < 0:
+            known.begin[u] = -1 - known.begin[u]
+            for j in range(known.size[u]):
+                at, to = before[u] + j, known.begin[u] + j
+                pairs.feature[to], pairs.given[to] = pairs.feature[at], pairs.given[at]
+                pairs.value[to], pairs.counts[to] = pairs.value[at], pairs.counts[at]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _odd_price(feature, value, q, unused):
+    """The chance of a value if the login is odd, from everyone's."""
+    if feature == PROVIDER and value > 0:
+        return (1.0 - NO_PROVIDER) * q + (NO_PROVIDER if unused else 0.0)
+    if feature == ADDRESS and value > 0:
+        return SHARED * q + (1.0 - SHARED if unused else 0.0)
+    return q
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _anywhere(everyone, left, cap, user, country):
+    """The chance of a country, or of all together that nobody came from, where all are as likely."""
+    row = row_of(everyone, left, cap, COUNTRY, user, NOWHERE)
+    cells = np.float64(row.high - row.low)
+    countries = max(COUNTRIES, cells + 1.0)
+    return 1.0 / countries if others(everyone, left, cap, row, country) > 0 else (countries - cells) / countries
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _as_bad(bad, logins, i, p, q):
+    """The chance of a login if it is like those known to be bad, by that of the user."""
+    ratio = 1.0
+    for feature in range(CHAINS):
+        if logins.wide[i] and feature <= PROVIDER:
+            continue
+        given, value = logins.given[feature, i], logins.value[feature, i]
+        low, high = own_row(bad, feature, np.int64(0), given)
+        total = np.int64(0)
+        for at in range(low, high):
+            total += bad.counts[at]
+        same = counted(bad.value, bad.counts, low, high, value)
+        ratio *= (same + ONE * q[feature]) / (total + ONE) / p[feature]
+    return ratio
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, ratio):
+    """How much likelier each hypothesis makes a login than the user does."""
+    hour = q[HOUR] / p[HOUR]
+    inner = q[PROVIDER] / p[PROVIDER] * (q[NETWORK] / p[NETWORK]) * (q[ADDRESS] / p[ADDRESS]) * (q[TRAVEL] / p[TRAVEL])
+    place = q[COUNTRY] / p[COUNTRY] * inner
+    anywhere = (
+        place if logins.wide[i] else _anywhere(everyone, left, cap, user, logins.value[COUNTRY, i]) / p[COUNTRY] * inner
+    )
+    device = q[DEVICE] / p[DEVICE] * (q[VERSION] / p[VERSION]) * (q[AGENT] / p[AGENT])
+    ratio[SOMEBODY] = hour * place * device
+    ratio[WORLD] = hour * anywhere * device
+    ratio[NEIGHBOUR] = hour * inner * device
+    ratio[THIEF] = hour * 0.5 * (place + anywhere)
+    ratio[THIEF_NEAR] = hour * inner
+    ratio[OTHER_DEVICE] = hour * device
+    like_bad = _as_bad(bad, logins, i, p, q) if odds[KNOWN_BAD] > 0.0 else 0.0
+    ratio[KNOWN_BAD] = hour * q[TRAVEL] / p[TRAVEL] * like_bad
+
+
+@njit(cache=True, nogil=True)
+def _leg_of(trails, user, u, logins, i, known):
+    """The kind of leg that leads to a login, as far as both ends are known."""
+    if logins.cell[i] < 0:
+        return 0
+    if known.cell[u] >= 0:
+        return leg(known.cell[u], logins.cell[i], (logins.time[i] - known.time[u]) / HOUR_MICROSECONDS)
+    if user < len(trails.cell):
+        hours = (logins.time[i] - trails.time[user]) / HOUR_MICROSECONDS
+        return leg(trails.cell[user], logins.cell[i], hours)
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, kind, p, q, seen):
+    """Fill in the chances of a login, of the user and if it is odd, by feature, and the counts behind them."""
+    p[:], q[:], seen[:] = 1.0, 1.0, 0
+    fresh, moved = False, 3
+    for feature in range(CHAINS):
+        if logins.wide[i] and feature <= PROVIDER:
+            continue
+        fresh = fresh and feature != DEVICE
+        given, value = logins.given[feature, i], logins.value[feature, i]
+        factor = TOGETHER[feature - DEVICE, moved] if feature == DEVICE or feature == VERSION else 1.0
+        found = judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor)
+        p[feature], q[feature] = found.p, _odd_price(feature, value, found.q, found.unused)
+        seen[feature, 0], seen[feature, 1] = found.count_, found.of
+        if found.count_ < ONE:
+            fresh = True
+            moved = min(moved, feature) if feature < ADDRESS else moved
+    found = judge_hour(everyone, own, user, pairs, size, logins.hour[i])
+    p[HOUR], q[HOUR], seen[HOUR, 0], seen[HOUR, 1] = found.p, found.q, found.count_, found.of
+    if kind > 0:
+        found = judge_leg(everyone, trails, user, pairs, size, kind)
+        p[TRAVEL], q[TRAVEL], seen[TRAVEL, 0], seen[TRAVEL, 1] = found.p, found.q, found.count_, found.of
+
+
+@njit(cache=True, nogil=True)
+def _learn(everyone, own, user, logins, i, pairs, size, sums, kind):
+    """Remember a login for the rest of the period; how many pairs there are then."""
+    for feature in range(CHAINS):
+        if logins.wide[i] and feature <= PROVIDER:
+            continue
+        given, value = logins.given[feature, i], logins.value[feature, i]
+        size = _remember(everyone, own, user, pairs, size, sums, feature, given, value)
+    size = _remember(everyone, own, user, pairs, size, sums, HOUR, np.int32(NOWHERE), logins.hour[i])
+    if kind > 0:
+        size = _remember(everyone, own, user, pairs, size, sums, TRAVEL, np.int32(NOWHERE), np.int32(kind - 1))
+    return size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def score_users(first, users, logins, normal, known, pairs, bits, surprisal, detail):
+    """Score the logins of users: those of user u stand from `first[u]` to `first[u + 1]`.
+
+    Fills `bits` and `surprisal` by event, and `detail` (n, 9, 4), where it has room, with p, q, and the logins like it
+    and all logins behind p, by feature. What is known of users moves on.
+    """
+    own, left, bad = _lent_owned(normal.own), _lent_owned(normal.left), _lent_owned(normal.bad)
+    everyone, trails, cap, odds = _lent_everyone(normal.everyone), normal.trails, normal.cap, normal.odds
+    logins = _lent_logins(logins)
+    feature_, given_, value_, counts_ = (
+        _lent(pairs.feature),
+        _lent(pairs.given),
+        _lent(pairs.value),
+        _lent(pairs.counts),
+    )
+    sums = np.zeros((2, CHAINS), dtype=np.int64)
+    p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
+    seen = np.zeros((FEATURES, 2), dtype=np.int64)
+    for u in range(len(users)):
+        user, size, ready = np.int64(users[u]), known.size[u], False
+        begin, end = known.begin[u], known.begin[u] + known.room[u]
+        mine = Pairs(feature_[begin:end], given_[begin:end], value_[begin:end], counts_[begin:end])
+        for i in range(first[u], first[u + 1]):
+            if logins.login[i] == 0:
+                continue
+            if not ready:
+                _sum_up(everyone, own, user, mine, size, sums)
+                ready = True
+            kind = _leg_of(trails, user, u, logins, i, known)
+            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, kind, p, q, seen)
+            ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, ratio)
+            bits[i] = math.log2((odds * ratio).sum())
+            for feature in range(FEATURES):
+                surprisal[i] -= math.log2(p[feature])
+                if len(detail):
+                    detail[i, feature, 0], detail[i, feature, 1] = p[feature], q[feature]
+                    detail[i, feature, 2], detail[i, feature, 3] = seen[feature, 0] / ONE, seen[feature, 1] / ONE
+            size = _learn(everyone, own, user, logins, i, mine, size, sums, kind)
+            if logins.cell[i] >= 0:
+                known.cell[u], known.time[u] = logins.cell[i], logins.time[i]
+        known.size[u] = size

@@ -1,0 +1,268 @@
+"""What logins are normal, from the counts of earlier periods; :mod:`amiss.detect.login` says what is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from amiss.baseline import COUNT_SCHEMA, Floats, Ints, Past, merge
+from amiss.blocks import frozen, highest
+from amiss.detect import login_kernel as kernel
+from amiss.sessions import Events
+
+SAMPLE: Final = 500
+"""How many users are looked at to see how often something new comes."""
+
+EARLY: Final = 0.5
+"""New things per login before any are known, by the logins of a row and one."""
+
+UNKNOWN_LEGS: Final = (1.0, 50.0)
+"""Far legs that nobody can travel, and all far legs, that count before any are known."""
+
+BAD_LEAVES: Final = 0.8
+"""What is left for the other hypotheses where logins are known to be bad."""
+
+_CODES: Final = ("country", "provider", "network", "address", "device", "version", "browser", "agent", "hour")
+_CHAINS: Final = (
+    ("", "country"),
+    ("country", "provider"),
+    ("above", "network"),
+    ("network", "address"),
+    ("", "device"),
+    ("device", "version"),
+    ("browser", "agent"),
+)
+"""The categories, each after what it is judged; above a network stands its provider, where the place is not wide."""
+
+_ROW: Final = ("feature", "user", "given")
+
+
+@dataclass(frozen=True, eq=False)
+class LoginBaseline:
+    """What everyone's logins were, and each user's."""
+
+    normal: kernel.Normal
+    counts: pl.DataFrame
+    """The counts behind it by user (`COUNT_SCHEMA`); those of the users themselves where they are left out."""
+
+
+@lru_cache(maxsize=8)
+def logins_of(events: Events) -> kernel.Logins:
+    """The columns of grouped events, kept for who asks next; all of them no logins where events hold no context."""
+    context = events.context
+    if "login" not in context:
+        flags = frozen(np.zeros(len(events), dtype=np.uint8))
+        codes = frozen(np.zeros((kernel.CHAINS, len(events)), dtype=np.int32))
+        return kernel.Logins(flags, codes, codes, codes[0], codes[0], flags, frozen(events.time))
+    columns = {name: context[name].astype(np.int32) for name in _CODES}
+    none, wide = np.full(len(events), kernel.NOWHERE, dtype=np.int32), context["wide"] > 0
+    columns |= {"": none, "above": np.where(wide, none, columns["provider"])}
+    given, value = (frozen(np.array([columns[pair[side]] for pair in _CHAINS], dtype=np.int32)) for side in (0, 1))
+    cell = np.where(wide, none, cells(context["latitude"], context["longitude"]))
+    rest = (frozen(columns["hour"]), frozen(cell), frozen(context["wide"]), frozen(events.time))
+    return kernel.Logins(frozen(context["login"]), given, value, *rest)
+
+
+def cells(latitude: npt.NDArray[Any], longitude: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """The cells of half a degree in which places in degrees are; -1 of those unknown.
+
+    Examples
+    --------
+    >>> cells(np.array([-90.0, 50.45, np.nan]), np.array([0.0, -0.25, 0.0]))
+    array([     0, 202319,     -1], dtype=int32)
+    """
+    known = np.isfinite(latitude) & np.isfinite(longitude)
+    north, east = np.where(known, latitude, 0.0), np.where(known, longitude, 0.0)
+    row = np.clip(np.floor((north + 90.0) * 2.0), 0, 359)
+    column = np.floor((east % 360.0) * 2.0) % kernel.CELLS
+    return np.where(known, row * kernel.CELLS + column, kernel.NOWHERE).astype(np.int32)
+
+
+def count(events: Events) -> pl.DataFrame:
+    """What grouped events add to a baseline (`COUNT_SCHEMA`), in sixteenths of a login."""
+    logins = logins_of(events)
+    weight = np.full(len(events), kernel.ONE, dtype=np.uint8) if events.weight is None else events.weight
+    none = np.full(len(events), kernel.NOWHERE, dtype=np.int32)
+    known = logins.login > 0
+    placed = known & (logins.wide == 0)
+    hours = (logins.time // kernel.HOUR_MICROSECONDS).astype(np.int32)
+    trusted = known & (logins.cell >= 0) & (2 * weight.astype(np.int64) >= kernel.ONE)
+    each = [placed if feature <= kernel.PROVIDER else known for feature in range(kernel.CHAINS)]
+    features = list(zip(logins.given, logins.value, each, strict=True))
+    features += [(none, logins.hour, known), (hours, logins.cell, trusted)]
+    rows = pl.DataFrame({"user": events.user, "count": weight.astype(np.int64)})
+    parts = []
+    for code, (given, value, chosen) in enumerate(features):
+        shown = rows.with_columns(given=given, value=value).filter(chosen)
+        parts.append(_counted(shown).with_columns(feature=pl.lit(code, dtype=pl.UInt8)))
+    return pl.concat(parts).select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
+
+
+def _counted(shown: pl.DataFrame) -> pl.DataFrame:
+    """How often each user showed each pair, in order."""
+    return shown.group_by("user", "given", "value").agg(pl.col("count").sum()).sort("user", "given", "value")
+
+
+def baseline(past: Past, cap: int, odds: tuple[float, ...], *, leave_out: bool) -> LoginBaseline:
+    """What is normal after earlier periods; with `leave_out`, what they say of each user without that user."""
+    counts = past.by_user()
+    known = counts if leave_out or past.taught.is_empty() else merge([counts, past.taught])
+    users = _users(known)
+    own, none = owned(known, users), owned(known.clear(), 0)
+    trails = _trails(own, 0 if leave_out else users)
+    everyone = _everyone(known, pace(past.periods), kernel.ONE * cap, trails)
+    kernel.pace_users(own, everyone)
+    shares = [*odds, 0.0] if past.bad.is_empty() else [*(BAD_LEAVES * each for each in odds), 1.0 - BAD_LEAVES]
+    normal = kernel.Normal(
+        own=_frozen(none if leave_out else own),
+        left=_frozen(own if leave_out else none),
+        bad=_frozen(owned(_as_one(past.bad), 1)),
+        everyone=everyone,
+        trails=trails,
+        cap=kernel.ONE * cap,
+        odds=frozen(np.array(shares)),
+    )
+    return LoginBaseline(normal, known)
+
+
+def _users(counts: pl.DataFrame) -> int:
+    """A number above the codes of all users."""
+    return highest(counts["user"].to_numpy()) + 1
+
+
+def _trails(own: kernel.Owned, users: int) -> kernel.Trails:
+    """Where users were last, and how they travelled."""
+    cell = np.full(users, kernel.NOWHERE, dtype=np.int32)
+    trails = kernel.Trails(cell, *(np.zeros(users, dtype=np.int64) for _ in range(3)))
+    kernel.follow_trails(own, trails)
+    return kernel.Trails(frozen(cell), frozen(trails.time), frozen(trails.far), frozen(trails.fast))
+
+
+def owned(counts: pl.DataFrame, users: int) -> kernel.Owned:
+    """Counts in order, ready to be looked up for users with codes below `users`."""
+    feature, user = counts["feature"].to_numpy(), counts["user"].to_numpy().astype(np.int64)
+    begins = np.searchsorted(feature, np.arange(kernel.FEATURES + 1))
+    bounds = np.empty((kernel.FEATURES, users + 1), dtype=np.int64)
+    for code in range(kernel.FEATURES):
+        low, high = begins[code], begins[code + 1]
+        bounds[code] = low + np.searchsorted(user[low:high], np.arange(users + 1))
+    given, value, count_ = (counts[name].to_numpy() for name in ("given", "value", "count"))
+    none = np.zeros((2, kernel.FEATURES, users), dtype=np.int64)
+    return kernel.Owned(bounds, frozen(given), frozen(value), frozen(count_), none[0], none[1])
+
+
+def _frozen(own: kernel.Owned) -> kernel.Owned:
+    """The same, for compiled passes that only read."""
+    more = frozen(own.more), frozen(own.expected)
+    return kernel.Owned(frozen(own.bounds), frozen(own.given), frozen(own.value), frozen(own.counts), *more)
+
+
+def _as_one(counts: pl.DataFrame) -> pl.DataFrame:
+    """Counts of all users as those of one."""
+    return merge([counts.with_columns(pl.lit(0, dtype=pl.UInt32).alias("user"))])
+
+
+def _everyone(counts: pl.DataFrame, paces: tuple[Floats, Floats], cap: int, trails: kernel.Trails) -> kernel.Everyone:
+    """Counts over all users, of which each adds up to `cap` sixteenths to any."""
+    limited = pl.col("count").clip(upper_bound=cap).sum()
+    keys = ("feature", "given", "value")
+    cells_ = counts.filter(pl.col("feature") < kernel.CHAINS).group_by(keys).agg(limited).sort(keys)
+    feature, given, value, count_ = (cells_[name].to_numpy() for name in (*keys, "count"))
+    begins = np.flatnonzero(np.append(True, (np.diff(feature) != 0) | (np.diff(given) != 0))[: len(feature)])
+    rows = np.searchsorted(feature[begins], np.arange(kernel.CHAINS + 1))
+    total, distinct = (_sums(each, begins) for each in (count_, np.minimum(count_, kernel.ONE)))
+    new = [_share_of_new(distinct[low:high], total[low:high]) for low, high in pairwise(rows.tolist())]
+    far, fast = int(trails.far.sum()), int(trails.fast.sum())
+    return kernel.Everyone(
+        rows=frozen(rows),
+        given=frozen(given[begins]),
+        first=frozen(np.append(begins, len(feature))),
+        value=frozen(value),
+        counts=frozen(count_),
+        total=frozen(total),
+        distinct=frozen(distinct),
+        new=frozen(np.array(new)),
+        pace=frozen(paces[0]),
+        expected=frozen(paces[1]),
+        hours=frozen(_hours(counts, cap)),
+        alike=alike(),
+        fast=(fast + UNKNOWN_LEGS[0]) / (far + UNKNOWN_LEGS[1]),
+    )
+
+
+def _sums(count_: Ints, begins: Ints) -> Ints:
+    """The sums of rows that begin at these places."""
+    sums: Ints = np.diff(np.append(0, np.cumsum(count_))[np.append(begins, len(count_))])
+    return sums
+
+
+def _share_of_new(distinct: Ints, total: Ints) -> float:
+    """How much slower than all, different things grow in rows: the sum of log(different) by that of log(all)."""
+    different, all_ = (np.log(np.maximum(each / kernel.ONE, 1.0)).sum() for each in (distinct, total))
+    return float((0.5 + different) / (1.0 + all_))
+
+
+def _hours(counts: pl.DataFrame, cap: int) -> Floats:
+    """Everyone's chance of each hour of the week, smoothed, with one login more in each hour."""
+    limited = pl.col("count").clip(upper_bound=cap).sum()
+    found = counts.filter(pl.col("feature") == kernel.HOUR).group_by("value").agg(limited)
+    logins = np.zeros(kernel.WEEK)
+    logins[found["value"].to_numpy()] = found["count"].to_numpy() / kernel.ONE
+    smooth: Floats = (alike() @ logins + 1.0) / (logins.sum() + kernel.WEEK)
+    return smooth
+
+
+@lru_cache(maxsize=1)
+def alike() -> Floats:
+    """How much of the weight of an hour of the week falls on each."""
+    return frozen(kernel.alike())
+
+
+def pace(periods: list[pl.DataFrame]) -> tuple[Floats, Floats]:
+    """New things of a user per login, by feature and bin of a row's logins so far; and their sums up to each bin.
+
+    A row of a user is what came after one given. What is new in it is counted period by period, for some users.
+    """
+    new, logins = np.zeros((2, kernel.CHAINS, kernel.BINS))
+    sums = _new_things(periods)
+    at = sums["feature"].to_numpy(), sums["bin"].to_numpy()
+    new[at], logins[at] = sums["new"].to_numpy(), sums["logins"].to_numpy()
+    width = 2.0 ** np.arange(kernel.BINS)
+    found = (new + EARLY) / (logins + width)
+    found[:, 0] = 0.0
+    return found, np.cumsum(found * width, axis=1) - found * width
+
+
+def _new_things(periods: list[pl.DataFrame]) -> pl.DataFrame:
+    """How many new things came with how many logins: columns `feature`, `bin`, `new`, `logins`."""
+    rows = _sample(periods)
+    brought = rows.group_by(*_ROW, "value").agg(pl.col("period").min()).group_by(*_ROW, "period").len("new")
+    days = rows.group_by(*_ROW, "period").agg(pl.col("count").sum()).sort(*_ROW, "period")
+    days = days.with_columns(before=pl.col("count").cum_sum().over(_ROW) - pl.col("count"))
+    days = days.join(brought, on=[*_ROW, "period"], how="left").with_columns(begins=pl.col("before") == 0)
+    logins = pl.col("count") / kernel.ONE - pl.col("begins")
+    bins = (pl.col("before") // kernel.ONE + 1).log(2).floor().cast(pl.Int64).clip(1, kernel.BINS - 1)
+    new = pl.col("new").cast(pl.Int64).fill_null(0) - pl.col("begins")
+    found = days.select("feature", bins.alias("bin"), new.alias("new"), logins.alias("logins"))
+    return (
+        found.filter(pl.col("logins") > 0).group_by("feature", "bin").agg(pl.col("new").sum(), pl.col("logins").sum())
+    )
+
+
+def _sample(periods: list[pl.DataFrame]) -> pl.DataFrame:
+    """Counts of categories of some users, with the number of the period."""
+    step = max(map(_users, periods), default=0) // SAMPLE + 1
+    chosen = (pl.col("feature") < kernel.CHAINS) & (pl.col("user") % step == 0)
+    none = pl.DataFrame(schema=COUNT_SCHEMA).with_columns(period=pl.lit(0, dtype=pl.Int64))
+    return pl.concat(
+        [
+            none,
+            *(part.filter(chosen).with_columns(period=pl.lit(at, dtype=pl.Int64)) for at, part in enumerate(periods)),
+        ]
+    )

@@ -1,0 +1,176 @@
+"""Logins in words: what speaks against one, and what is usual for a user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+
+from amiss.baseline import Floats
+from amiss.detect import Names, Reason
+from amiss.detect import login_kernel as kernel
+from amiss.sessions import Events
+from amiss.zones import hour_of_week, zone_of
+
+if TYPE_CHECKING:
+    from amiss.detect.login_normal import LoginBaseline
+
+REASONS: Final = 4
+"""How many reasons are given for a login."""
+
+LEAST_BITS: Final = 0.5
+"""Bits from which on a feature is a reason."""
+
+MOST_USUAL: Final = 5
+"""How many values of a kind are told as usual."""
+
+WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+USUAL: Final = {
+    "countries": (kernel.COUNTRY, "country"),
+    "providers": (kernel.PROVIDER, "provider"),
+    "networks": (kernel.NETWORK, "network"),
+    "devices": (kernel.DEVICE, "device"),
+}
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What is usual for a user: how many earlier logins there are, and shares of them, the largest first.
+
+    `hours` are by hour of the day in the zone of the place, all 24.
+    """
+
+    logins: int
+    countries: Sequence[tuple[str, float]]
+    providers: Sequence[tuple[str, float]]
+    networks: Sequence[tuple[str, float]]
+    devices: Sequence[tuple[str, float]]
+    hours: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Told:
+    """One login with names: texts by column of the context, and the chances and counts by feature (9, 4)."""
+
+    texts: dict[str, str]
+    hour: int
+    wide: bool
+    detail: Floats
+
+    def count(self, feature: int) -> tuple[int, int]:
+        """How many of the user's earlier logins were like this one, of how many."""
+        like, of = self.detail[feature, 2:]
+        return int(like), round(float(of))
+
+
+def reasons(detector: str, events: Events, bits: Floats, detail: Floats, names: Names) -> dict[int, list[Reason]]:
+    """By user, what speaks against them in the login with most bits; most first."""
+    found = {}
+    for number, user in enumerate(events.users.tolist()):
+        low, high = events.first[number : number + 2].tolist()
+        worst = low + int(np.argmax(bits[low:high]))
+        if bits[worst] > 0:
+            found[user] = _reasons(detector, _told(events, worst, detail, names), float(bits[worst]))
+    return {user: those for user, those in found.items() if those}
+
+
+def details(events: Events, names: Names) -> dict[str, str]:
+    """What people should know of the last of events, where it is a login; see `amiss.alerts.Alert.details`."""
+    context = events.context
+    if "login" not in context or not len(events) or not context["login"][-1]:
+        return {}
+    texts = {name: names.value(int(context[name][-1])) for name in ("address", "country", "device")}
+    north, east = float(context["latitude"][-1]), float(context["longitude"][-1])
+    return {name: text for name, text in texts.items() if text} | _local(events, zone_of(texts["country"], north, east))
+
+
+def _local(events: Events, zone: str) -> dict[str, str]:
+    """Zone and local time of the last event, if its hour of the week was told in that zone."""
+    time = datetime.fromtimestamp(events.time[-1] / 1_000_000, UTC)
+    if hour_of_week(time, zone) != int(events.context["hour"][-1]):
+        return {}
+    return {"zone": zone, "local_time": f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"}
+
+
+def usual(baseline: LoginBaseline, user: int, names: Names) -> Usual:
+    """What is usual for a user, from the counts of earlier periods."""
+    mine = baseline.counts.filter(pl.col("user") == user)
+    shares = {kind: _shares(mine, feature, names) for kind, (feature, _) in USUAL.items()}
+    hours = np.zeros(24)
+    found = mine.filter(pl.col("feature") == kernel.HOUR)
+    np.add.at(hours, found["value"].to_numpy() % 24, found["count"].to_numpy())
+    logins = int(mine.filter(pl.col("feature") == kernel.DEVICE)["count"].sum() / kernel.ONE)
+    return Usual(logins, **shares, hours=(hours / max(hours.sum(), 1.0)).tolist())
+
+
+def _shares(mine: pl.DataFrame, feature: int, names: Names) -> list[tuple[str, float]]:
+    """The values that a user shows most of a feature, with their shares."""
+    counts = mine.filter(pl.col("feature") == feature).group_by("value").agg(pl.col("count").sum())
+    total = counts["count"].sum()
+    top = counts.sort("count", "value", descending=[True, False]).head(MOST_USUAL)
+    return [(names.value(value) or "unknown", count / total) for value, count in top.iter_rows()]
+
+
+def _told(events: Events, at: int, detail: Floats, names: Names) -> Told:
+    """A login with names."""
+    texts = ("country", "provider", "network", "address", "device", "browser", "agent")
+    codes = {name: names.value(int(events.context[name][at])) for name in texts}
+    return Told(codes, int(events.context["hour"][at]), bool(events.context["wide"][at]), detail[at])
+
+
+def _reasons(detector: str, told: Told, bits: float) -> list[Reason]:
+    """What of a login speaks against the user; the first says what it was."""
+    p, q = told.detail[:, 0], told.detail[:, 1]
+    worth = np.log2(q / p)
+    known = int(told.detail[kernel.DEVICE, 3])
+    if known == 0:
+        return [
+            Reason(detector, bits, f"{_scene(told)}: the first login of this user, judged by everyone's", 0, 0, 0, 0)
+        ]
+    order = sorted(range(kernel.FEATURES), key=lambda feature: (-worth[feature], feature))
+    chosen = [feature for feature in order if worth[feature] >= LEAST_BITS][:REASONS]
+    lines = [(_sentence(told, feature), float(worth[feature]), told.count(feature)) for feature in chosen]
+    lines = lines or [("an unusual mixture", bits, (0, known))]
+    first = f"{_scene(told)}: {lines[0][0]}"
+    texts = [first, *(text for text, _, _ in lines[1:])]
+    return [Reason(detector, each, text, *count, 0, 0) for text, (_, each, count) in zip(texts, lines, strict=True)]
+
+
+def _scene(told: Told) -> str:
+    """Where from, with what and when somebody logged in."""
+    place = told.texts["country"] or told.texts["network"]
+    parts = [f"from {place}" if place else "", f"with {_device(told)}" if told.texts["device"] else ""]
+    day, hour = divmod(told.hour, 24)
+    return " ".join(["logged in", *filter(None, parts), f"on {WEEKDAYS[day]} between {hour:02}:00 and {hour:02}:59"])
+
+
+def _device(told: Told) -> str:
+    """The device in words: "Firefox on Linux"."""
+    return " on ".join(told.texts["device"].split(", ", 1))
+
+
+def _sentence(told: Told, feature: int) -> str:
+    """How one feature of a login compares with the user's earlier ones."""
+    like, of = told.count(feature)
+    share = f"{like:,} of {of:,} earlier logins"
+    texts = told.texts
+    country, provider = texts["country"] or "there", texts["provider"] or texts["country"] or "an unknown provider"
+    sentences = {
+        kernel.COUNTRY: f"{share} came from {texts['country'] or 'an unknown country'}",
+        kernel.PROVIDER: f"{share} from {country} came by {provider}",
+        kernel.NETWORK: f"{share} {'from such places' if told.wide else f'by {provider}'} came from {texts['network']}",
+        kernel.ADDRESS: f"{share} from {texts['network']} came from {texts['address']}",
+        kernel.DEVICE: f"{share} used {_device(told)}",
+        kernel.VERSION: f"{share} with {_device(told)} used {texts['browser']}",
+        kernel.AGENT: f"{share} with {texts['browser']} used this user agent",
+        kernel.HOUR: f"{share} were within three hours of this one",
+    }
+    if feature == kernel.TRAVEL:
+        return "nobody travels that fast from the place of the last login" if told.detail[feature, 1] >= 0.5 else ""
+    return sentences[feature]
