@@ -389,7 +389,8 @@ def ends_before_it_is_killed(runner: Runner, chance: random.Random, options: dic
             if line != "commit":
                 return True
         time.sleep(chance.random() * 0.02)
-    os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may have come to its end
+        os.kill(pid, signal.SIGKILL)
     return runner.ended() == "end 0"
 
 
