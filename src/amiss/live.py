@@ -494,6 +494,8 @@ class Live:
         forgotten = self.history.forget(period.day)
         self.removed = {verdict: each for verdict, each in self.removed.items() if each[0] not in forgotten}
         whole = self._whole(counts)
+        self._unwritten = {day: each for day, each in self._unwritten.items() if day not in forgotten}
+        self._unwritten |= whole if self.seats is not None else {}
         taken.closed.append(Closed(period, period.events, len(period.alarms), figures, whole, forgotten))
         is_changed |= self._put_away(period)
         if is_changed:
@@ -570,14 +572,17 @@ class Live:
         seats = self.seats
         if seats is None:
             return changed
+        whole: dict[date, Counts] = {}
         for day, counts in changed.items():
             kept = self._kept(day)
             away = {family: table.filter(~pl.Series(seats.are_home(_codes(table)))) for family, table in kept.items()}
             here = {family: seats.coded(table) for family, table in counts.items()}
-            self._unwritten[day] = {
+            whole[day] = {
                 family: merge([table, *([away[family]] if family in away else [])]) for family, table in here.items()
             }
-        return {day: self._unwritten[day] for day in changed}
+            if day in self._unwritten:
+                self._unwritten[day] = whole[day]
+        return whole
 
     def written(self, taken: Taken) -> None:
         """Note that the counts of days that had closed are in the store."""
