@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -15,24 +16,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import OneClassSVM
+from tests import watching
 
+from amiss import detect
 from amiss.baseline import Past, merge, no_counts
 from amiss.detect import Names, login_outlier
+from amiss.detect.login import Login
 from amiss.detect.login_outlier import Outlier, OutlierBaseline, Today, estimator
 from amiss.engine import Scan
 from amiss.errors import MissingExtraError, UsageError
 from amiss.evidence import running
 from amiss.sessions import Events, group
-from amiss.simulate.logins import simulate
+from amiss.simulate.logins import simulate, write_logins
+from amiss.sources import open_live_source
+from amiss.store import Store
 from amiss.testing import ListSource, check_detector, reached_by_chance
 from amiss.vocabulary import Coding, Vocabulary
+from amiss.watch import Settings, Watch
 
 VIENNA, LINZ, KYIV, NOWHERE = (48.2, 16.4), (48.3, 14.3), (50.4, 30.5), (math.nan, math.nan)
-Login = tuple[int, tuple[float, float], int, int, int]
+Visit = tuple[int, tuple[float, float], int, int, int]
 """User, place, country, device, hour."""
 
 
-def events(logins: Sequence[Login], weight: Sequence[int] | None = None) -> Events:
+def events(logins: Sequence[Visit], weight: Sequence[int] | None = None) -> Events:
     """Grouped logins, one a minute."""
     start = datetime(2026, 1, 5, tzinfo=UTC)
     rows = pl.DataFrame(
@@ -58,25 +65,25 @@ def events(logins: Sequence[Login], weight: Sequence[int] | None = None) -> Even
     return replace(grouped, weight=np.array(weight, dtype=np.uint8)[grouped.position - 1])
 
 
-def counts(logins: Sequence[Login]) -> pl.DataFrame:
+def counts(logins: Sequence[Visit]) -> pl.DataFrame:
     """What logins add to a baseline."""
     return Outlier().summarise(events(logins))
 
 
-def bits(past: Sequence[Login], today: Sequence[Login], detector: Outlier | None = None) -> list[float]:
+def bits(past: Sequence[Visit], today: Sequence[Visit], detector: Outlier | None = None) -> list[float]:
     """The bits of a day after a past."""
     one = detector or Outlier()
     return one.score(events(today), one.baseline(Past([counts(past)]))).bits.tolist()
 
 
-ANN: list[Login] = [(7, VIENNA, 1, 2, 9 + n % 3) for n in range(48)]
+ANN: list[Visit] = [(7, VIENNA, 1, 2, 9 + n % 3) for n in range(48)]
 """Ann logs in from Vienna, with one device, at nine, ten and eleven."""
 
 
 # --- its slow twin
 
 
-def slow_point(login: Login, training: list[Login]) -> list[float]:
+def slow_point(login: Visit, training: list[Visit]) -> list[float]:
     """Where a login stands."""
 
     def on_globe(place: tuple[float, float]) -> list[float]:
@@ -98,10 +105,10 @@ def slow_point(login: Login, training: list[Login]) -> list[float]:
     ]
 
 
-def slow_bits(past: list[Login], today: list[Login]) -> list[float]:
+def slow_bits(past: list[Visit], today: list[Visit]) -> list[float]:
     """The bits of one user's logins, in a loop."""
 
-    def order(login: Login) -> tuple[float, float, int, int, int]:
+    def order(login: Visit) -> tuple[float, float, int, int, int]:
         _, (north, east), country, device, hour = login
         return math.floor(2 * north), math.floor(2 * east), country, device, hour % 24
 
@@ -112,12 +119,12 @@ def slow_bits(past: list[Login], today: list[Login]) -> list[float]:
     training = [ordered[n] for n in sorted(drawn[half:])]
     svm = OneClassSVM(nu=0.1).fit([slow_point(login, training) for login in training])
 
-    def raw(login: Login) -> float:
+    def raw(login: Visit) -> float:
         return float(svm.decision_function([slow_point(login, training)])[0])
 
     unit = 2.0 ** (math.floor(math.log2(max(abs(raw(login)) for login in past))) - 30)
 
-    def score(login: Login) -> int:
+    def score(login: Visit) -> int:
         return round(raw(login) / unit)
 
     earlier, found = [score(ordered[n]) for n in drawn[:half]], []
@@ -128,7 +135,7 @@ def slow_bits(past: list[Login], today: list[Login]) -> list[float]:
     return found
 
 
-def logins(most: int) -> st.SearchStrategy[list[Login]]:
+def logins(most: int) -> st.SearchStrategy[list[Visit]]:
     """A user's logins."""
     parts = st.sampled_from([VIENNA, LINZ, KYIV]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 30)
     return st.lists(st.tuples(st.just(7), *parts), max_size=most)
@@ -187,7 +194,7 @@ def test_it_keeps_the_laws_of_detectors():
 PLACES = [(40.0 + n, 10.0 + n % 7) for n in range(12)]
 
 
-def habits(random: np.random.Generator, user: int) -> list[Login]:
+def habits(random: np.random.Generator, user: int) -> list[Visit]:
     """Logins of a user with habits of their own, those of a month and of a day."""
     places = random.dirichlet(np.full(len(PLACES), 0.3))
     devices = random.dirichlet(np.full(6, 0.5))
@@ -266,7 +273,7 @@ def test_odd_logins_of_a_period_speak_less_and_less():
 
 def test_where_nobody_knows_the_place_devices_still_tell():
     """Without coordinates and countries, another device is odd."""
-    past: list[Login] = [(7, NOWHERE, 0, 2, 9 + n % 3) for n in range(48)]
+    past: list[Visit] = [(7, NOWHERE, 0, 2, 9 + n % 3) for n in range(48)]
     assert bits(past, [(7, NOWHERE, 0, 3, 9)]) == [pytest.approx(math.log2(5 / 2))]
     assert bits(past, [(7, NOWHERE, 0, 2, 9)])[0] < 0
 
@@ -349,7 +356,7 @@ def test_a_period_remembers_so_many_different_logins(monkeypatch):
 def test_bad_logins_of_others_make_their_like_odder():
     """Ann uses the device that bad ones came with, from near there; such a login gets more bits than without them."""
     random = np.random.default_rng(8)
-    past: list[Login] = [(7, PLACES[n % 6], 1, n % 5, int(random.integers(24))) for n in range(100)]
+    past: list[Visit] = [(7, PLACES[n % 6], 1, n % 5, int(random.integers(24))) for n in range(100)]
     like_bad = [(7, PLACES[5], 1, 3, 4)]
     bad = counts([(user, PLACES[7], 1, 3, hour) for hour in range(8) for user in (98, 99)])
     detector, known = Outlier(), Past([counts(past)])
@@ -373,7 +380,7 @@ def test_bad_logins_of_others_make_their_like_odder():
 )
 def test_any_outlier_estimator_will_do(model, parameters):
     """Kyiv is the oddest to each of them, and cutting the day changes no bit."""
-    past: list[Login] = [(7, VIENNA if n % 3 else LINZ, 1, 2 + n % 2, 7 + n % 9) for n in range(80)]
+    past: list[Visit] = [(7, VIENNA if n % 3 else LINZ, 1, 2 + n % 2, 7 + n % 9) for n in range(80)]
     today = [(7, LINZ, 1, 2, 8), (7, KYIV, 8, 9, 3), (7, VIENNA, 1, 3, 14)]
     detector = Outlier(model, parameters)
     whole = bits(past, today, detector)
@@ -462,3 +469,45 @@ def test_logs_of_logins_are_scanned_with_it():
     logins = made.filter(pl.col("outcome").cast(pl.String) == "success").height
     assert summed["count"].sum() <= 16 * logins
     assert Counter(summed["feature"].to_list()).keys() == {0}
+
+
+def test_the_login_detector_hands_all_to_the_estimator_that_is_named():
+    """The same counts, bits, reasons and state as of the estimator alone, under the name of the detector."""
+    login, outlier, names = Login(model="ocsvm"), Outlier(), Names(Coding(values=Vocabulary(["", *"abcdefghi"])))
+    assert (login.name, login.counts, login.state_schema) == ("login", "login_vectors", Today.SCHEMA)
+    assert (Login().counts, Login.counts) == ("login", "login")
+    today = events([(7, KYIV, 8, 9, 3), (7, VIENNA, 1, 2, 9)])
+    past = Past([outlier.summarise(events(ANN))])
+    assert login.summarise(today).equals(outlier.summarise(today))
+    mine, theirs = login.baseline(past), outlier.baseline(past)
+    memory = login.memory()
+    assert login.score(today, mine, memory).bits.tolist() == outlier.score(today, theirs).bits.tolist()
+    assert login.memory(memory.frame()).frame().equals(memory.frame())
+    assert login.explain(today, mine, names) == outlier.explain(today, theirs, names)
+    assert login.readiness(mine, today.users) == [""]
+    assert asdict(Login(model="ocsvm", model_parameters={"nu": 0.2}))["model_parameters"] == {"nu": 0.2}
+
+
+def test_parameters_of_a_model_need_a_model():
+    """Chains take none; a name that is none is refused at once."""
+    with pytest.raises(UsageError, match='model_parameters are for other models than "chains"'):
+        Login(model_parameters={"nu": 0.2})
+    with pytest.raises(UsageError, match='expected "chains", "ocsvm" or a class'):
+        Login(model="chain")
+
+
+def test_a_watch_with_an_estimator_finds_the_same_however_it_is_cut(tmp_path, monkeypatch):
+    """Alerts, stories and figures of a stream of logins in small batches are those of one in large ones."""
+    monkeypatch.setitem(detect.BUILT_IN, "login", "amiss.detect.login:Login")
+    write_logins(tmp_path / "log.ndjson", users=8, days=45, seed=3, attack_rate=0.02, attacks_after=30)
+    found = []
+    for batch in (60, 5000):
+        with Store.open(tmp_path / f"{batch}.db") as store:
+            settings = Settings([Login(model="ocsvm", model_parameters={"nu": 0.2})])
+            watch = Watch(open_live_source(str(tmp_path / "log.ndjson")), store, settings, batch=batch, until_eof=True)
+            watch.run(threading.Event())
+            assert store.verify() == []
+            kept = watching.kept(store)
+            found.append({name: kept[name] for name in ("alerts", "stories", "periods", "peaks")})
+    assert found[0] == found[1]
+    assert found[0]["periods"]

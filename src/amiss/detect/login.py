@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
@@ -20,6 +22,7 @@ from amiss.sessions import Events
 if TYPE_CHECKING:
     from amiss.detect import login_kernel as kernel
     from amiss.detect.login_normal import LoginBaseline
+    from amiss.detect.login_outlier import Outlier, Today
     from amiss.detect.login_words import Usual
 
 _TEXT: Final = pl.UInt32()
@@ -132,6 +135,11 @@ class Login:
         :mod:`amiss.detect.login_linear`; it remembers nothing while a period runs.
     q
         `mixed` is the above; `population` has somebody else of everyone only.
+    model
+        `chains` is the above. `ocsvm`, or the dotted name of an outlier estimator of scikit-learn, judges each user by
+        one of their own: :class:`~amiss.detect.login_outlier.Outlier`.
+    model_parameters
+        What such an estimator is made with, by name.
 
     Raises
     ------
@@ -168,6 +176,8 @@ class Login:
     wide: str | tuple[str, ...] = ()
     smoothing: Literal["backoff", "linear"] = "backoff"
     q: Literal["mixed", "population"] = "mixed"
+    model: str = "chains"
+    model_parameters: Mapping[str, Any] | None = field(default=None, hash=False)
 
     name: ClassVar[str] = "login"
     counts: ClassVar[str] = "login"
@@ -181,6 +191,20 @@ class Login:
         for name, known in (("smoothing", ("backoff", "linear")), ("q", tuple(ODDS))):
             if getattr(self, name) not in known:
                 raise UsageError(f'{name}: expected {" or ".join(known)}, found "{getattr(self, name)}"')
+        if self.model == "chains" and self.model_parameters:
+            raise UsageError('model_parameters are for other models than "chains"; name one with model')
+        if self._outlier:
+            object.__setattr__(self, "counts", self._outlier.counts)
+            object.__setattr__(self, "state_schema", self._outlier.state_schema)
+
+    @cached_property
+    def _outlier(self) -> Outlier | None:
+        """What judges logins in place of chains."""
+        if self.model == "chains":
+            return None
+        from amiss.detect.login_outlier import Outlier
+
+        return Outlier(self.model, self.model_parameters)
 
     @staticmethod
     def fits(fields: Fields) -> bool:
@@ -199,30 +223,36 @@ class Login:
         """How often each user showed each value of each feature, in sixteenths of a login, from grouped events."""
         from amiss.detect import login_normal
 
-        return login_normal.count(events)
+        return self._outlier.summarise(events) if self._outlier else login_normal.count(events)
 
-    def baseline(self, past: Past, *, leave_out: bool = False) -> LoginBaseline:
+    def baseline(self, past: Past, *, leave_out: bool = False) -> Any:
         """What everyone's logins and each user's were in earlier periods."""
         from amiss.detect import login_normal
 
+        if self._outlier:
+            return self._outlier.baseline(past, leave_out=leave_out)
         return login_normal.baseline(past, self.cap, ODDS[self.q], leave_out=leave_out)
 
-    def memory(self, state: pl.DataFrame | None = None) -> LoginMemory:
+    def memory(self, state: pl.DataFrame | None = None) -> LoginMemory | Today:
         """What is remembered of users while a period runs."""
-        return LoginMemory(state)
+        return self._outlier.memory(state) if self._outlier else LoginMemory(state)
 
-    def score(self, events: Events, baseline: LoginBaseline, memory: LoginMemory | None = None) -> Scores:
+    def score(self, events: Events, baseline: Any, memory: Any = None) -> Scores:
         """Bits and surprisal of grouped events."""
+        if self._outlier:
+            return self._outlier.score(events, baseline, memory)
         if self.smoothing == "linear":
             from amiss.detect import login_linear
 
             return login_linear.score(events, baseline)
         return (LoginMemory() if memory is None else memory).score(events, baseline, alone=memory is None)
 
-    def explain(self, events: Events, baseline: LoginBaseline, names: Names) -> dict[int, list[Reason]]:
+    def explain(self, events: Events, baseline: Any, names: Names) -> dict[int, list[Reason]]:
         """By user, what speaks against them in the login that does most."""
         from amiss.detect import login_words
 
+        if self._outlier:
+            return self._outlier.explain(events, baseline, names)
         scores, detail = self.detail(events, baseline)
         return login_words.reasons(self.name, events, scores.bits, detail, names)
 
@@ -243,10 +273,12 @@ class Login:
 
         return login_words.usual(baseline, user, names)
 
-    def readiness(self, baseline: LoginBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
+    def readiness(self, baseline: Any, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there are enough earlier logins to compare with, or nothing."""
         from amiss.detect.login_kernel import DEVICE, ONE
 
+        if self._outlier:
+            return self._outlier.readiness(baseline, users)
         seen = baseline.counts.filter(pl.col("feature") == DEVICE, pl.col("user").is_in(users.tolist()))
         logins = dict(seen.group_by("user").agg(pl.col("count").sum() // ONE).iter_rows())
         counts = [logins.get(user, 0) for user in users.tolist()]

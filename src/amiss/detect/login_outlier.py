@@ -580,7 +580,7 @@ class Outlier:
 
     def details(self, events: Events, baseline: OutlierBaseline, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
         """Country and device of the last login."""
-        logins = np.flatnonzero(events.context["login"]) if "login" in events.context else []
+        logins = np.flatnonzero(events.context.get("login", np.zeros(0)))
         told = {name: names.value(int(events.context[name][logins[-1]])) for name in SAID} if len(logins) else {}
         return {name: text for name, text in told.items() if text}
 
