@@ -180,9 +180,9 @@ def _closed(each: Any) -> tuple[Any, ...]:
 
 
 def reloaded(
-    live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any], store: Mapping[date, Counts]
+    live: Live, given: Sequence[pl.DataFrame], alerts: Sequence[Any], store: Mapping[date, Counts] | None = None
 ) -> Live:
-    """The same state, as it comes back from files."""
+    """The same state, as it comes back from files; `store` are the counts of closed days, where some users are away."""
     again = Live(
         live.detectors,
         live.coding,
@@ -194,8 +194,9 @@ def reloaded(
     )
     again.archive = live.archive
     again.sit({name: through_file(table) for name, table in live.tables().items()})
+    kept = live.history.judged if store is None else store
     for day in sorted(live.history.judged):
-        again.history.judged[day] = {name: again.here(through_file(table)) for name, table in store[day].items()}
+        again.history.judged[day] = {name: again.here(through_file(table)) for name, table in kept[day].items()}
         for name, table in live.history.judged[day].items():
             assert again.history.judged[day][name].rows() == table.rows()
     for day in sorted(live.history.figures):
