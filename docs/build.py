@@ -71,7 +71,7 @@ def _argument(argument: Any) -> str:
 
 
 def _flags(option: Any) -> str:
-    value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    value = "" if option.is_flag or option.count else f" {option.metavar or option.type.name.upper()}"
     return ", ".join(option.opts) + value.replace("|", "\\|")
 
 

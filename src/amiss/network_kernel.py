@@ -1,0 +1,464 @@
+"""The compiled passes behind :mod:`amiss.network`, which says what is computed. Here stands how.
+
+All purchases stand in one log, newest last, each with the place of its buyer's one before. So what a network bought
+last is found near the log's end: from the members' newest purchases back to the *depth* that held enough of them when
+this buyer was judged last. Where a network is so wide that its last purchases lie nearer than its last members, the log
+is walked back instead, and each buyer is asked for a friend in the circle before the last.
+
+Which way it goes changes no result: only sets come out, and all sums are those of integers.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+Codes = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
+
+BEFRIEND: Final = 0
+UNFRIEND: Final = 1
+PURCHASE: Final = 2
+
+NONE: Final = -1
+"""No purchase, nobody."""
+
+LEAST: Final = -(1 << 62)
+"""Amounts below it are not amounts but stand for some that an integer of 64 bits cannot hold."""
+
+ROUNDING: Final = 2.0**-48
+"""How far off sums of floats may be for each summand, beside the largest of them: several times what it is."""
+
+LAST_TICK: Final = (1 << 31) - 1
+
+FIGURES: Final = 7
+PURCHASES, TICK, LATE, NEWEST, USED, FRIENDSHIPS, ACTIVE = range(FIGURES)
+"""What `State.figures` holds: purchases in the log, which search this is, whether the log is out of order, its latest
+time, how much of the pool is used, how many friendships there are, how many users bought."""
+
+
+class State(NamedTuple):
+    """Who is whose friend, and who bought what.
+
+    The friends of user u stand in `pool` from `begin[u]`, `size[u]` of them with room for `room[u]`. Purchases stand in
+    `time`, `cents`, `owner` and `label`, only those alike in which compare; `before` is the place of the owner's one
+    before, `head[u]` that of the newest of u, and `depth[u]` how far back the log was read for u last. `stamp`,
+    `members` and `found` are what a search writes on.
+    """
+
+    figures: Ints
+    begin: Ints
+    size: Codes
+    room: Codes
+    head: Codes
+    depth: Codes
+    stamp: Codes
+    members: Codes
+    pool: Codes
+    time: Ints
+    cents: Ints
+    label: Codes
+    owner: Codes
+    before: Codes
+    found: Codes
+
+
+class Windows(NamedTuple):
+    """What some purchases were judged by: `event` (m,), and from `bounds[i]` on the network's purchases of each.
+
+    `sizes` holds how many events there are.
+    """
+
+    sizes: Ints
+    event: Ints
+    bounds: Ints
+    owner: Codes
+    time: Ints
+    cents: Ints
+    level: Codes
+
+
+@njit(cache=True, nogil=True)
+def _place(state, user, friend):
+    """Where in the pool a user's friend stands, or NONE."""
+    first = state.begin[user]
+    for at in range(first, first + state.size[user]):
+        if state.pool[at] == friend:
+            return at
+    return NONE
+
+
+@njit(cache=True, nogil=True)
+def _are_friends(state, one, other):
+    """Whether two are friends: looked up with the one who has fewer."""
+    if state.size[one] > state.size[other]:
+        one, other = other, one
+    return _place(state, one, other) != NONE
+
+
+@njit(cache=True, nogil=True)
+def _has_room(state, user):
+    """Whether the user can get a friend more, once the list moved to where there is room."""
+    if state.size[user] < state.room[user]:
+        return True
+    room, used = max(4, 2 * state.room[user]), state.figures[USED]
+    if used + room > len(state.pool):
+        return False
+    first = state.begin[user]
+    for at in range(state.size[user]):
+        state.pool[used + at] = state.pool[first + at]
+    state.begin[user], state.room[user] = used, room
+    state.figures[USED] = used + room
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _befriend(state, one, other):
+    """Make two friends; false if there is no room."""
+    if one == other or _are_friends(state, one, other):
+        return True
+    if not (_has_room(state, one) and _has_room(state, other)):
+        return False
+    for user, friend in ((one, other), (other, one)):
+        state.pool[state.begin[user] + state.size[user]] = friend
+        state.size[user] += 1
+    state.figures[FRIENDSHIPS] += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _unfriend(state, one, other):
+    """Part two; those who are no friends stay so."""
+    if one == other or not _are_friends(state, one, other):
+        return
+    for user, friend in ((one, other), (other, one)):
+        last = state.begin[user] + state.size[user] - 1
+        state.pool[_place(state, user, friend)] = state.pool[last]
+        state.size[user] -= 1
+    state.figures[FRIENDSHIPS] -= 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_newer(state, late, one, other):
+    """Whether a purchase is newer than another: by time, ties by order in the log."""
+    if late and state.time[one] != state.time[other]:
+        return state.time[one] > state.time[other]
+    return one > other
+
+
+@njit(cache=True, nogil=True)
+def _record(state, user, time, cents, label):
+    """Write a purchase into the log, and into the row of its buyer at its time."""
+    figures = state.figures
+    at = np.int32(figures[PURCHASES])
+    state.time[at], state.cents[at], state.owner[at], state.label[at] = time, cents, user, label
+    figures[PURCHASES] = at + 1
+    if at > 0 and time < figures[NEWEST]:
+        figures[LATE] = 1
+    else:
+        figures[NEWEST] = time
+    newer, older = np.int32(NONE), state.head[user]
+    if older == NONE:
+        figures[ACTIVE] += 1
+    while older != NONE and time < state.time[older]:
+        newer, older = older, state.before[older]
+    state.before[at] = older
+    if newer == NONE:
+        state.head[user] = at
+    else:
+        state.before[newer] = at
+
+
+@njit(cache=True, nogil=True)
+def _circle(state, tick, start, end):
+    """Add the friends of members start..end who are not members yet; how many members there are then."""
+    last = end
+    for at in range(start, end):
+        user = state.members[at]
+        first = state.begin[user]
+        for place in range(first, first + state.size[user]):
+            friend = state.pool[place]
+            if state.stamp[friend] != tick:
+                state.stamp[friend] = tick
+                state.members[last] = friend
+                last += 1
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _inner(state, tick, user, degrees):
+    """Mark everyone within fewer than `degrees` of the user, who is the first; bounds of the last circle."""
+    state.stamp[user] = tick
+    state.members[0] = user
+    start, end = 0, 1
+    for _ in range(degrees - 1):
+        last = _circle(state, tick, start, end)
+        start, end = end, last
+        if start == end:
+            break
+    return start, end
+
+
+@njit(cache=True, nogil=True)
+def _pull(state, late, end, label, floor, most):
+    """Find purchases of members from `floor` on in the log (NONE: all), of each the newest; how many there are."""
+    count = 0
+    head, before, found, members, labels = state.head, state.before, state.found, state.members, state.label
+    for number in range(1, end):
+        at, steps = head[members[number]], 0
+        while at != NONE and steps < most:
+            if floor != NONE and (at < floor if not late else _is_newer(state, late, floor, at)):
+                break
+            if labels[at] == label:
+                found[count] = at
+                count += 1
+                steps += 1
+            at = before[at]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _keep_newest(state, late, count, most):
+    """Move the `most` newest of those found to the front (quickselect)."""
+    found = state.found
+    low, high = 0, count - 1
+    while low < high:
+        pivot = found[(low + high) >> 1]
+        left, right = low, high
+        while left <= right:
+            while _is_newer(state, late, found[left], pivot):
+                left += 1
+            while _is_newer(state, late, pivot, found[right]):
+                right -= 1
+            if left <= right:
+                found[left], found[right] = found[right], found[left]
+                left += 1
+                right -= 1
+        if most - 1 <= right:
+            high = right
+        elif most - 1 >= left:
+            low = left
+        else:
+            return
+
+
+@njit(cache=True, nogil=True)
+def _is_near(state, tick, buyer):
+    """Whether someone is marked, or has a friend who is."""
+    if state.stamp[buyer] == tick:
+        return True
+    first = state.begin[buyer]
+    for at in range(first, first + state.size[buyer]):
+        if state.stamp[state.pool[at]] == tick:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _walk(state, tick, user, label, most, patience):
+    """Find the `most` newest purchases of buyers who are near, from the end of the log; how many there are.
+
+    NONE when they do not come within `patience` places.
+    """
+    count, at = 0, state.figures[PURCHASES] - 1
+    while at >= 0 and count < most:
+        buyer = state.owner[at]
+        if patience == 0:
+            return NONE
+        if buyer != user and state.label[at] == label and _is_near(state, tick, buyer):
+            state.found[count] = at
+            count += 1
+        at -= 1
+        patience -= 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _depth(state, user, end, most):
+    """How far back to read for a user: as far as last time and a bit, or as networks of that width need on average."""
+    purchases, known = state.figures[PURCHASES], np.int64(state.depth[user])
+    if known > 0:
+        return min(purchases, known + (known >> 2) + 16)
+    return min(purchases, 2 * most * (1 + state.figures[ACTIVE] // max(1, end)) + 16)
+
+
+@njit(cache=True, nogil=True)
+def _tick(state):
+    """A mark that nobody bears."""
+    if state.figures[TICK] == LAST_TICK:
+        state.stamp[:] = 0
+        state.figures[TICK] = 0
+    state.figures[TICK] += 1
+    return np.int32(state.figures[TICK])
+
+
+@njit(cache=True, nogil=True)
+def last_of_network(state, user, label, degrees, most):
+    """Find the last `most` purchases of a network: they stand first in `found`.
+
+    How many they are, and how many of the network stand in `members`, after the user.
+    """
+    figures = state.figures
+    if degrees < 1 or most < 1 or state.size[user] == 0:
+        return 0, 0
+    tick, late, purchases = _tick(state), figures[LATE] != 0, figures[PURCHASES]
+    start, end = _inner(state, tick, user, degrees)
+    edges = np.int64(0)
+    for at in range(start, end):
+        edges += state.size[state.members[at]]
+    depth, count = _depth(state, user, end + edges, most), NONE
+    asked = 2 + 2 * figures[FRIENDSHIPS] // len(state.size)
+    if not late and depth * asked < edges:
+        count = _walk(state, tick, user, label, most, 2 * edges // asked)
+    if count == NONE:
+        end = _circle(state, tick, start, end)
+        count = _pull(state, late, end, label, purchases - depth if depth < purchases else NONE, most)
+        while count < most and depth < purchases:
+            depth = min(purchases, 4 * depth)
+            count = _pull(state, late, end, label, purchases - depth if depth < purchases else NONE, most)
+        if count > most:
+            _keep_newest(state, late, count, most)
+            count = most
+    oldest = purchases
+    for at in range(count):
+        oldest = min(oldest, np.int64(state.found[at]))
+    state.depth[user] = purchases - oldest if count == most else purchases
+    return count, end
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _may_stand_out(state, count, cents):
+    """Whether an amount may lie above mean + 3 sd: false only where it surely does not."""
+    if count < 2:
+        return False
+    largest, total = abs(np.float64(cents)), 0.0
+    odd = cents < LEAST
+    for at in range(count):
+        amount = state.cents[state.found[at]]
+        odd |= amount < LEAST
+        largest = max(largest, abs(np.float64(amount)))
+        total += np.float64(amount)
+    mean, squares = total / count, 0.0
+    for at in range(count):
+        off = np.float64(state.cents[state.found[at]]) - mean
+        squares += off * off
+    slack = ROUNDING * largest * (count + 16.0)
+    return odd or np.float64(cents) > mean + 3.0 * np.sqrt(squares / count) - slack
+
+
+@njit(cache=True, nogil=True)
+def _levels(state, user, degrees, end):
+    """Write into `stamp`, as negative numbers, how many friendships lead to each member; others are `degrees` away."""
+    for at in range(end):
+        state.stamp[state.members[at]] = -1 - degrees
+    state.stamp[user] = -1
+    start, last = 0, 1
+    for level in range(1, degrees):
+        reached = last
+        while reached < end and _touches(state, state.members[reached], -level):
+            state.stamp[state.members[reached]] = -1 - level
+            reached += 1
+        start, last = last, reached
+        if start == last:
+            break
+
+
+@njit(cache=True, nogil=True)
+def _touches(state, user, mark):
+    """Whether a user has a friend with this mark."""
+    first = state.begin[user]
+    for at in range(first, first + state.size[user]):
+        if state.stamp[state.pool[at]] == mark:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _ordered(state, count):
+    """The places of the purchases found, newest first."""
+    places = np.sort(state.found[:count])[::-1]
+    if state.figures[LATE] == 0:
+        return places.copy()
+    return places[np.argsort(-state.time[places], kind="mergesort")]
+
+
+@njit(cache=True, nogil=True)
+def _write(state, windows, event, user, degrees, count, end):
+    """Write down what a purchase was judged by; false if there is no room."""
+    number = windows.sizes[0]
+    first = windows.bounds[number]
+    if number + 1 >= len(windows.bounds) or first + count > len(windows.owner):
+        return False
+    _levels(state, user, degrees, end)
+    places = _ordered(state, count)
+    for at in range(count):
+        place = places[at]
+        owner = state.owner[place]
+        mark = state.stamp[owner]
+        windows.owner[first + at], windows.time[first + at] = owner, state.time[place]
+        windows.cents[first + at] = state.cents[place]
+        windows.level[first + at] = -1 - mark if mark < 0 else degrees
+    for at in range(end):
+        state.stamp[state.members[at]] = 0
+    windows.event[number] = event
+    windows.bounds[number + 1] = first + count
+    windows.sizes[0] = number + 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def follow(state, windows, acts, begin, degrees, most, judge, every):
+    """Go through events from `begin` on; the first for which there was no room, or how many events there are.
+
+    With `judge`, windows get the purchases that may stand out, or with `every` all that have a network to go by.
+    """
+    kind, user, other, time, cents, label = acts
+    for event in range(begin, len(kind)):
+        if kind[event] == BEFRIEND:
+            if not _befriend(state, user[event], other[event]):
+                return event
+        elif kind[event] == UNFRIEND:
+            _unfriend(state, user[event], other[event])
+        else:
+            if state.figures[PURCHASES] == len(state.time):
+                return event
+            if judge:
+                count, end = last_of_network(state, user[event], label[event], degrees, most)
+                wanted = (every and count >= 2) or _may_stand_out(state, count, cents[event])
+                if wanted and not _write(state, windows, event, user[event], degrees, count, end):
+                    return event
+            _record(state, user[event], time[event], cents[event], label[event])
+    return len(kind)
+
+
+@njit(cache=True, nogil=True)
+def kept(state, most):
+    """Which purchases of the log are among the `most` newest of their buyers, of each label."""
+    keep = np.zeros(state.figures[PURCHASES], np.bool_)
+    counts = np.zeros(1 + state.label[: state.figures[PURCHASES]].max() if len(keep) else 1, np.int64)
+    for user in range(len(state.head)):
+        at = state.head[user]
+        while at != NONE:
+            counts[state.label[at]] += 1
+            keep[at] = counts[state.label[at]] <= most
+            at = state.before[at]
+        at = state.head[user]
+        while at != NONE:
+            counts[state.label[at]] = 0
+            at = state.before[at]
+    return keep
+
+
+@njit(cache=True, nogil=True)
+def link(state):
+    """Find `before` and `head` anew, in a log that is in order."""
+    state.head[:] = NONE
+    state.figures[ACTIVE] = 0
+    for at in range(state.figures[PURCHASES]):
+        user = state.owner[at]
+        state.before[at] = state.head[user]
+        state.figures[ACTIVE] += state.head[user] == NONE
+        state.head[user] = at
