@@ -26,7 +26,7 @@ KYIV = {
     "country": {"iso_code": "UA"},
     "location": {"latitude": 50.458, "longitude": 30.5303, "time_zone": "Europe/Kyiv"},
 }
-NO_LOGIN = (0, "", "", "", "", "", "", "", 0, math.nan, math.nan, 0)
+NO_LOGIN = (0, "", "", "", "", "", "", "", "", 0, math.nan, math.nan, 0)
 
 
 def database(path: Path, entries: dict[str, Any]) -> str:
@@ -96,7 +96,7 @@ def test_the_actions_that_are_logins_can_be_given() -> None:
 def test_a_login_tells_place_device_and_local_hour() -> None:
     """By the columns of the log alone."""
     events = logins(ip=["203.0.113.9:4711"], country=["Ukraine"], user_agent=[FIREFOX], provider=["64500"])
-    expected = (1, "203.0.113.9", "203.0.113.0/24", "AS64500", "UA", FIREFOX, "Firefox 44", "Firefox, Linux")
+    expected = (1, "203.0.113.9", "203.0.113.0/24", "AS64500", "UA", "", FIREFOX, "Firefox 44", "Firefox, Linux")
     assert same(login_context(events), [(*expected, 14, math.nan, math.nan, 0)])
 
 
@@ -107,8 +107,8 @@ def test_what_is_no_login_or_failed_tells_nothing() -> None:
         outcome=["success", "failure", "unknown", "success"],
         country=["UA", "UA", "UA", "US"],
     )
-    login = (1, "", "", "", "UA", "", "", "", 14, math.nan, math.nan, 0)
-    other = (1, "", "", "", "US", "", "", "", 12, math.nan, math.nan, 0)
+    login = (1, "", "", "", "UA", "", "", "", "", 14, math.nan, math.nan, 0)
+    other = (1, "", "", "", "US", "", "", "", "", 12, math.nan, math.nan, 0)
     assert same(login_context(events), [NO_LOGIN, NO_LOGIN, login, other])
     assert same(login_context(events.head(1)), [NO_LOGIN])
     assert same(login_context(events.head(2)), [NO_LOGIN, NO_LOGIN])
@@ -117,7 +117,7 @@ def test_what_is_no_login_or_failed_tells_nothing() -> None:
 
 def test_a_log_without_any_of_it_has_hours() -> None:
     """In UTC."""
-    unknown = (1, "", "", "", "", "", "", "", 12, math.nan, math.nan, 0)
+    unknown = (1, "", "", "", "", "", "", "", "", 12, math.nan, math.nan, 0)
     assert same(login_context(logins(user=["ann", "bob"])), [unknown, unknown])
     assert same(login_context(logins(user=["ann"])), [unknown])
 

@@ -146,7 +146,6 @@ class Panel:
                 found[user] += reasons
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
-
     def details(self, events: Events, names: Names) -> dict[str, str]:
         """What people should know of the last of a user's events."""
         parts = (

@@ -50,6 +50,7 @@ LOGIN_SCHEMA: Final[dict[str, pl.DataType]] = {
     "network": pl.String(),
     "provider": pl.String(),
     "country": pl.String(),
+    "city": pl.String(),
     "agent": pl.String(),
     "browser": pl.String(),
     "device": pl.String(),
@@ -279,7 +280,7 @@ def login_context(
 
     Returns
     -------
-    context : (n, 12) as `LOGIN_SCHEMA`
+    context : (n, 13) as `LOGIN_SCHEMA`
         `login` is 1 for logins that did not fail. For other rows all is 0, "" or NaN. `hour` is the hour of the week
         in the zone of the place. Without nulls.
 
@@ -339,6 +340,7 @@ def login_of(
         "network": where.network,
         "provider": where.provider,
         "country": where.country,
+        "city": where.city,
         **device._asdict(),
         "hour": hour_of_week(event["time"], where.zone),
         "latitude": where.latitude,

@@ -24,9 +24,9 @@ import polars as pl
 from amiss import evidence
 from amiss.alerts import Alert
 from amiss.decide import Budget
-from amiss.detect import BUILT_IN, Detector, detector
+from amiss.detect import Detector, detector, fitting
 from amiss.errors import EventError, StateError, UsageError, nearest
-from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OPTIONAL_SCHEMA, OUTCOMES, Quarantine
+from amiss.events import CODED_SCHEMA, OPTIONAL_SCHEMA, OUTCOMES, Quarantine
 from amiss.fields import outcome_of
 from amiss.live import Live, Taken
 from amiss.outbox import Courier
@@ -36,7 +36,6 @@ from amiss.sinks import Sink, open_sink
 from amiss.sources import Cursor
 from amiss.store import Store
 from amiss.times import parse_text
-from amiss.vocabulary import Coding, Vocabulary
 from amiss.watch import AHEAD, FLUSH, Given, Settings, Watch, remembered
 
 FLUSH_EVERY: Final = timedelta(seconds=1)
@@ -198,9 +197,9 @@ class Session:
             coding = self._live.coding
             context = NO_CONTEXT
             if coding.contexts:
-                event = {"position": 0, "time": when, "user": user, "action": action, "outcome": OUTCOMES[outcome]}
-                context = _context(coding, event, given)
-            codes = _code(coding.users, user), _code(coding.actions, action), outcome
+                event = {"position": 0, "time": _START + when * MICROSECOND, "user": user, "action": action}
+                context = coding.context_of(event | {"outcome": OUTCOMES[outcome]} | _told(given))
+            codes = coding.users.code(user), coding.actions.code(action), outcome
             return self._judge(when, codes, context, user)
 
     def flush(self) -> None:
@@ -385,7 +384,7 @@ class _Wish:
 
     def settings(self, store: Store) -> Settings:
         """That, with what the state was begun with where nothing was said."""
-        begun = remembered(store) or Settings([detector(name) for name in BUILT_IN], SESSION_GAP)
+        begun = remembered(store) or Settings([detector(name) for name in fitting([None])], SESSION_GAP)
         chosen = [detector(each) if isinstance(each, str) else each for each in self.detectors]
         gap = self.session_gap if self.session_gap is not None else begun.session_gap
         known = chosen or begun.detectors
@@ -412,12 +411,9 @@ class _Nowhere:
         return iter(())
 
 
-def _context(coding: Coding, event: Mapping[str, object], given: Mapping[str, object]) -> Columns:
-    """The columns of contexts for an event, with all that was given of it."""
-    row = {**event, **{role: _value(given[role], role) for role in OPTIONAL_SCHEMA if given.get(role) is not None}}
-    schema = {name: dtype for name, dtype in (EVENT_SCHEMA | OPTIONAL_SCHEMA).items() if name in row}
-    frame = coding.encode(pl.DataFrame([row], schema=schema))
-    return {name: frame[name].to_numpy() for name in coding.context_schema}
+def _told(given: Mapping[str, object]) -> dict[str, object]:
+    """What was given of an event for contexts."""
+    return {role: _value(given[role], role) for role in OPTIONAL_SCHEMA if given.get(role) is not None}
 
 
 def _value(value: object, role: str) -> object:
@@ -428,12 +424,6 @@ def _value(value: object, role: str) -> object:
         return float(str(value)) if OPTIONAL_SCHEMA[role].is_float() else int(str(value))
     except ValueError:
         raise EventError(f"{role} must be a number. Found: {value!r}") from None
-
-
-def _code(vocabulary: Vocabulary, text: str) -> int:
-    """The code of a text, new ones included."""
-    code = vocabulary.find(text)
-    return int(vocabulary.encode(pl.Series([text], dtype=pl.String()))[0]) if code is None else code
 
 
 def _text(given: Mapping[str, object], role: str) -> str:

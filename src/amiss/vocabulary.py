@@ -7,7 +7,7 @@ its meaning.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +77,17 @@ class Vocabulary:
         except (KeyError, pl.exceptions.PolarsError, UnicodeEncodeError):
             return None
 
+    def code(self, text: str) -> int:
+        """The code of a text, a new one where it was never seen.
+
+        Examples
+        --------
+        >>> Vocabulary(["ann"]).code("bob")
+        1
+        """
+        found = self.find(text)
+        return int(self.encode(pl.Series([text], dtype=pl.String()))[0]) if found is None else found
+
     def decode(self, codes: npt.ArrayLike | pl.Series) -> pl.Series:
         """The texts of `codes`, in their order.
 
@@ -144,6 +155,10 @@ class Context(Protocol):
         """These columns of an event frame, texts as texts, without nulls; each row follows from its event alone."""
         ...
 
+    def context_of(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same of one event, given by column."""
+        ...
+
 
 class Coding:
     """How event frames become coded frames: the vocabularies, and which columns there are besides those of all.
@@ -184,6 +199,9 @@ class Coding:
         self.contexts = tuple(contexts)
         self.context_schema = _context_schema(self.contexts)
         self.schema = CODED_SCHEMA | self.context_schema
+        self._dtypes = {
+            name: pl.Series([], dtype=dtype).to_numpy().dtype for name, dtype in self.context_schema.items()
+        }
         if self.contexts and not len(self.values):
             self.values.encode(pl.Series([""]))
 
@@ -219,8 +237,18 @@ class Coding:
             "outcome": _outcome_codes(frame["outcome"]),
         }
         for each in self.contexts:
-            columns |= {column.name: self._coded(column) for column in each.context(frame)}
+            columns |= self._coded(each.context(frame))
         return pl.DataFrame(columns, schema=self.schema)
+
+    def context_of(self, event: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+        """The columns of contexts for one event, given by column, as they stand in coded frames: one value each."""
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for each in self.contexts:
+            found = each.context_of(event)
+            for name, dtype in each.context_schema.items():
+                value = self.values.code(found[name]) if dtype == pl.UInt32 else found[name]
+                columns[name] = np.array([value], dtype=self._dtypes[name])
+        return columns
 
     def decode(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with texts for codes of users, actions, outcomes, and of contexts."""
@@ -229,9 +257,18 @@ class Coding:
         named = [vocabulary.decode(frame[name]).alias(name) for name, vocabulary in texts.items()]
         return frame.with_columns(*named, outcome=pl.lit(pl.Series(OUTCOMES)).gather(pl.col("outcome")))
 
-    def _coded(self, column: pl.Series) -> pl.Series | Codes:
-        """A column of a context as it stands in coded frames."""
-        return self.values.encode(column) if self.context_schema[column.name] == pl.UInt32 else column
+    def _coded(self, context: pl.DataFrame) -> dict[str, pl.Series | Codes]:
+        """The columns of a context as they stand in coded frames.
+
+        Texts get codes row by row, so that these do not depend on how a stream is cut.
+        """
+        columns: dict[str, pl.Series | Codes] = {**context.to_dict()}
+        texts = [name for name in context.columns if self.context_schema[name] == pl.UInt32]
+        if texts and len(context):
+            rows = context.select(pl.concat_list(texts).alias("texts"))["texts"].explode(empty_as_null=True)
+            codes = self.values.encode(rows).reshape(len(context), len(texts))
+            columns |= {name: np.ascontiguousarray(codes[:, number]) for number, name in enumerate(texts)}
+        return columns
 
 
 class Known(NamedTuple):

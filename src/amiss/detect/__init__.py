@@ -9,7 +9,7 @@ theirs under the entry point `amiss.detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,11 +20,16 @@ import polars as pl
 
 from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
+from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA
 from amiss.fields import Fields
 from amiss.sessions import Events, action_of
 from amiss.vocabulary import Coding, Vocabulary
 
-BUILT_IN: Final = {"sequence": "amiss.detect.sequence:Sequence", "habit": "amiss.detect.habit:Habit"}
+BUILT_IN: Final = {
+    "sequence": "amiss.detect.sequence:Sequence",
+    "habit": "amiss.detect.habit:Habit",
+    "login": "amiss.detect.login:Login",
+}
 
 Baseline = TypeVar("Baseline")
 
@@ -146,6 +151,10 @@ class Detector(Protocol[Baseline]):
         """These columns of an event frame, texts as texts, without nulls; each row follows from its event alone."""
         ...
 
+    def context_of(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same of one event, given by column."""
+        ...
+
     def summarise(self, events: Events) -> pl.DataFrame:
         """What these grouped events add to a baseline: rows of `count_schema` that merge by adding `count`."""
         ...
@@ -193,6 +202,11 @@ class Plain:
         """No columns."""
         return events.select()
 
+    def context_of(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The columns of a frame of that event."""
+        schema = {name: dtype for name, dtype in (EVENT_SCHEMA | OPTIONAL_SCHEMA).items() if name in event}
+        return self.context(pl.DataFrame([event], schema=schema)).row(0, named=True)
+
     def details(self, events: Events, baseline: object, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
         """Nothing."""
         return {}
@@ -220,7 +234,7 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['habit', 'sequence']
+    ['habit', 'login', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}

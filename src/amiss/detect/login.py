@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from amiss.blocks import frozen, highest
 from amiss.detect import Names, Reason, Scores
 from amiss.errors import UsageError
 from amiss.fields import Fields
-from amiss.places import LOGIN_ACTIONS, is_login, login_context
+from amiss.places import LOGIN_ACTIONS, is_login, login_context, login_of
 from amiss.sessions import Events
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ CONTEXT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "network": _TEXT,
     "provider": _TEXT,
     "country": _TEXT,
+    "city": _TEXT,
     "agent": _TEXT,
     "browser": _TEXT,
     "device": _TEXT,
@@ -64,6 +66,7 @@ ODDS: Final = {
 ENOUGH: Final = 10
 """Earlier logins from which on there is something to compare with."""
 
+_VERSION: Final = re.compile(r" ([0-9]{1,9})$")
 _PAIRS: Final = ("feature", "given", "value", "count")
 
 
@@ -95,7 +98,7 @@ class Login:
     likely where the place is new (first day at an office), a new version 2 to 4 times. Nine tenths of new versions are
     above all those the user had, and everyone's chance makes those cheap that are being rolled out. Where the category
     before is new for the user, everyone's row alone judges: a journey costs its country once. Everyone's chance, of
-    counts to which a user adds up to `cap`, keeps a share for what nobody showed, which is one value.
+    counts to which a user adds up to `cap`, keeps a share for what nobody showed (not one login), which is one value.
 
     Hours are smoothed over three to either side, half by the hour of the week, half by the kind of day; four logins of
     everyone stand behind, and a tenth is uniform. Wide places (private addresses, VPNs) have no country, provider or
@@ -215,9 +218,15 @@ class Login:
     def context(self, events: pl.DataFrame) -> pl.DataFrame:
         """Where, when and with what somebody logged in, for each row of an event frame."""
         found = login_context(events, actions=self.actions, geoip=self.geoip, wide=self.wide)
-        number = pl.col("browser").str.extract(r" (\d{1,9})$").cast(pl.Int32).fill_null(0)
+        number = pl.col("browser").str.extract(_VERSION.pattern).cast(pl.Int32).fill_null(0)
         version = pl.when(pl.col("browser") != pl.col("device")).then(number).otherwise(0).cast(pl.Int32)
         return found.with_columns(version=version).select(*CONTEXT_SCHEMA)
+
+    def context_of(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The same of one event, given by column."""
+        found = login_of(event, actions=self.actions, geoip=self.geoip, wide=self.wide)
+        number = _VERSION.search(found["browser"]) if found["browser"] != found["device"] else None
+        return found | {"version": int(number[1]) if number else 0}
 
     def summarise(self, events: Events) -> pl.DataFrame:
         """How often each user showed each value of each feature, in sixteenths of a login, from grouped events."""
@@ -256,11 +265,11 @@ class Login:
         scores, detail = self.detail(events, baseline)
         return login_words.reasons(self.name, events, scores.bits, detail, names)
 
-    def details(self, events: Events, baseline: LoginBaseline, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
-        """Address, country, device and local time of the last of a user's events, where it is a login."""
+    def details(self, events: Events, baseline: Any, names: Names) -> dict[str, str]:
+        """Address, country, city, device and local time of the last of a user's events, where it is a login."""
         from amiss.detect import login_words
 
-        return login_words.details(events, names)
+        return login_words.details(events, names, None if self._outlier else baseline)
 
     def detail(self, events: Events, baseline: LoginBaseline) -> tuple[Scores, Floats]:
         """Scores of all events of a period, and by feature (n, 9, 4): p, q, the logins like this one and all logins."""

@@ -304,8 +304,9 @@ def row_of(everyone, left, cap, feature, user, given):
     for i in range(left_low, left_high):
         share = min(left.counts[i], cap)
         whole = counted(everyone.value, everyone.counts, low, high, left.value[i])
-        total -= share
-        distinct -= min(whole, ONE) - min(whole - share, ONE)
+        if whole > 0:
+            total -= share
+            distinct -= min(whole, ONE) - min(whole - share, ONE)
     new = price_of_new(everyone.new[feature], distinct, total) if total > 0.0 else 1.0
     return Row(low, high, total, distinct, new, left_low, left_high)
 
@@ -379,24 +380,30 @@ def _new_version(everyone, left, cap, own, row, pairs, size, low, high, given, v
         above, below = above + row.new / 2.0, below + row.new / 2.0
     else:
         below += row.new * (1.0 - min(1.0, unknown / ONE))
-    on_top = value > highest and (unknown == 0 or mine == 0.0)
+    on_top = value > highest and (unknown == 0 or others(everyone, left, cap, row, value) > 0)
     side = NEWER if on_top else 1.0 - NEWER
     side = 1.0 if above <= 0.0 or below <= 0.0 else side
     return side * (1.0 - mine) * q / max(above if on_top else below, (1.0 - mine) * q)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, mine):
+def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, q, mine):
     """The chance of a value when it is new for the user: everyone's, without what the user has shown."""
-    taken = row.new * min(1.0, unknown / ONE)
+    taken, unknown = 0.0, np.int64(0)
     for i in range(low, high):
         count = others(everyone, left, cap, row, own.value[i])
-        taken += price(row, count) * held(own, pairs, size, low, high, feature, given, own.value[i])
+        if count > 0:
+            taken += price(row, count) * held(own, pairs, size, low, high, feature, given, own.value[i])
+        else:
+            unknown += own.counts[i]
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             count = others(everyone, left, cap, row, pairs.value[j])
-            if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
+            if count == 0:
+                unknown += pairs.counts[j]
+            elif counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
                 taken += price(row, count) * min(1.0, pairs.counts[j] / ONE)
+    taken += row.new * min(1.0, unknown / ONE)
     return (1.0 - mine) * q / max(1.0 - taken, (1.0 - mine) * q)
 
 
@@ -411,13 +418,15 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
     q = price(row, count)
     low, high = own_row(own, feature, user, given)
     total, distinct, mine, highest = np.int64(0), np.int64(0), np.int64(0), np.int32(-1)
-    today, again, unknown = np.int64(0), np.int64(0), np.int64(0)
+    today, again, unknown, again_unknown = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(low, high):
         total += own.counts[i]
         distinct += min(own.counts[i], ONE)
         highest = max(highest, own.value[i])
         if own.value[i] == value:
             mine += own.counts[i]
+        if (count == 0 or feature == VERSION) and others(everyone, left, cap, row, own.value[i]) == 0:
+            unknown += own.counts[i]
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             before = counted(own.value, own.counts, low, high, pairs.value[j])
@@ -430,8 +439,9 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
                 again += pairs.counts[j]
             if others(everyone, left, cap, row, pairs.value[j]) == 0:
                 unknown += pairs.counts[j]
+                again_unknown += pairs.counts[j]
     if count == 0:
-        mine, again = unknown, unknown
+        mine, again = unknown, again_unknown
     if fresh or total == 0:
         return Judged(q, q, mine, total, count == 0)
     if feature == VERSION and unknown == 0 and count == 0:
@@ -444,7 +454,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
             everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, shown
         )
     elif shown < 1.0:
-        back = _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, shown)
+        back = _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, q, shown)
     p = (1.0 - new) * mine / total + new * back
     if today > 0:
         stay = SAME_PERIOD * today / (today + ONE)

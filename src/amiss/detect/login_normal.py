@@ -84,6 +84,19 @@ def cells(latitude: npt.NDArray[Any], longitude: npt.NDArray[Any]) -> npt.NDArra
     return np.where(known, row * kernel.CELLS + column, kernel.NOWHERE).astype(np.int32)
 
 
+def middle(cell: int) -> tuple[float, float]:
+    """Latitude and longitude of the middle of a cell, in degrees.
+
+    Examples
+    --------
+    >>> middle(202319)
+    (50.25, -0.25)
+    """
+    row, column = divmod(cell, kernel.CELLS)
+    east = column / 2.0 + 0.25
+    return row / 2.0 - 89.75, east - 360.0 if east > 180.0 else east
+
+
 def count(events: Events) -> pl.DataFrame:
     """What grouped events add to a baseline (`COUNT_SCHEMA`), in sixteenths of a login."""
     logins = logins_of(events)
@@ -169,10 +182,11 @@ def _as_one(counts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _everyone(counts: pl.DataFrame, paces: tuple[Floats, Floats], cap: int, trails: kernel.Trails) -> kernel.Everyone:
-    """Counts over all users, of which each adds up to `cap` sixteenths to any."""
+    """Counts over all users, of which each adds up to `cap` sixteenths to any; what adds up to no login goes."""
     limited = pl.col("count").clip(upper_bound=cap).sum()
     keys = ("feature", "given", "value")
-    cells_ = counts.filter(pl.col("feature") < kernel.CHAINS).group_by(keys).agg(limited).sort(keys)
+    cells_ = counts.filter(pl.col("feature") < kernel.CHAINS).group_by(keys).agg(limited)
+    cells_ = cells_.filter(pl.col("count") >= kernel.ONE).sort(keys)
     feature, given, value, count_ = (cells_[name].to_numpy() for name in (*keys, "count"))
     begins = np.flatnonzero(np.append(True, (np.diff(feature) != 0) | (np.diff(given) != 0))[: len(feature)])
     rows = np.searchsorted(feature[begins], np.arange(kernel.CHAINS + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import polars as pl
 from amiss.baseline import Floats
 from amiss.detect import Names, Reason
 from amiss.detect import login_kernel as kernel
+from amiss.detect.login_normal import middle
 from amiss.sessions import Events
 from amiss.zones import hour_of_week, zone_of
 
@@ -80,22 +82,35 @@ def reasons(detector: str, events: Events, bits: Floats, detail: Floats, names: 
     return {user: those for user, those in found.items() if those}
 
 
-def details(events: Events, names: Names) -> dict[str, str]:
-    """What people should know of the last of events, where it is a login; see `amiss.alerts.Alert.details`."""
+def details(events: Events, names: Names, baseline: LoginBaseline | None = None) -> dict[str, str]:
+    """What people should know of the last of events, where it is a login; see `amiss.alerts.Alert.details`.
+
+    The time is that in the zone where the user is at home by what `baseline` holds, else in that of the place.
+    """
     context = events.context
     if "login" not in context or not len(events) or not context["login"][-1]:
         return {}
-    texts = {name: names.value(int(context[name][-1])) for name in ("address", "country", "device")}
-    north, east = float(context["latitude"][-1]), float(context["longitude"][-1])
-    return {name: text for name, text in texts.items() if text} | _local(events, zone_of(texts["country"], north, east))
-
-
-def _local(events: Events, zone: str) -> dict[str, str]:
-    """Zone and local time of the last event, if its hour of the week was told in that zone."""
+    texts = {name: names.value(int(context[name][-1])) for name in ("address", "country", "city", "device")}
+    home = _home_zone(baseline, int(events.user[-1]), names) if baseline is not None else ""
+    there = zone_of(texts["country"], float(context["latitude"][-1]), float(context["longitude"][-1]))
     time = datetime.fromtimestamp(events.time[-1] / 1_000_000, UTC)
-    if hour_of_week(time, zone) != int(events.context["hour"][-1]):
-        return {}
-    return {"zone": zone, "local_time": f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"}
+    zone = home or (there if hour_of_week(time, there) == int(context["hour"][-1]) else "")
+    local = {"zone": zone, "local_time": f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"} if zone else {}
+    return {name: text for name, text in texts.items() if text} | local
+
+
+def _home_zone(baseline: LoginBaseline, user: int, names: Names) -> str:
+    """The zone of the place where a user mostly was, empty where that is not known."""
+    mine = baseline.counts.filter(pl.col("user") == user)
+    country, cell = (_most(mine, feature) for feature in (kernel.COUNTRY, kernel.TRAIL))
+    where = middle(cell) if cell is not None else (math.nan, math.nan)
+    return zone_of(names.value(country), *where) if country else ""
+
+
+def _most(mine: pl.DataFrame, feature: int) -> int | None:
+    """The value that a user shows most of a feature."""
+    counts = mine.filter(pl.col("feature") == feature).group_by("value").agg(pl.col("count").sum())
+    return None if counts.is_empty() else int(counts.sort("count", "value", descending=[True, False])["value"][0])
 
 
 def usual(baseline: LoginBaseline, user: int, names: Names) -> Usual:
