@@ -264,7 +264,7 @@ def test_a_login_from_the_ukraine_on_firefox_gives_one_mail_and_jane_answers_it(
     mails = story.mails(1)
     text = text_of(mails[0])
     assert mails[0]["To"] == "jane@example.com"
-    assert re.fullmatch(r"New login to jane's account from (Kyiv, )?Ukraine \(Firefox on Linux\)", mails[0]["Subject"])
+    assert mails[0]["Subject"] == "New login to jane's account from Kyiv, Ukraine (Firefox on Linux)"
     assert re.search(r"\b0 of \d\d earlier logins came from (UA|Ukraine)\b.* \(\d\d?\.\d bits\)", text)
     assert re.search(r"\b0 of \d\d earlier logins used Firefox on Linux\b.* \(\d\d?\.\d bits\)", text)
     assert re.search(r"Together \d\d?\.\d bits: by chance at most once in \S+ (days|months|years)\.", text)
