@@ -48,6 +48,9 @@ FRAILTY: Final = 0.5
 MOST_NEW: Final = 0.95
 """The highest chance of something new."""
 
+LEAST_REST: Final = 1e-9
+"""Where less than this is left of what could be new, nothing is."""
+
 BINS: Final = 24
 """How many bins of a row's logins there are, each twice as wide as the one before."""
 
@@ -106,13 +109,15 @@ Codes = npt.NDArray[np.int32]
 class Owned(NamedTuple):
     """Counts of users: those of user u and feature f stand from `bounds[f, u]` to `bounds[f, u + 1]`.
 
-    `more[f, u]` are the new things of a user (in sixteenths), `expected[f, u]` how many were expected (in fine parts).
+    `more[f, u]` are the new things of a user (in sixteenths), `expected[f, u]` how many were expected (in fine parts);
+    `lumped` tells which pairs everyone's counts do not hold.
     """
 
     bounds: Ints
     given: Codes
     value: Codes
     counts: Ints
+    lumped: npt.NDArray[np.uint8]
     more: Ints
     expected: Ints
 
@@ -234,7 +239,7 @@ def _lent(_context, array):
 @njit(cache=True, nogil=True)
 def _lent_owned(own):
     """The same counts, lent."""
-    codes = _lent(own.given), _lent(own.value), _lent(own.counts)
+    codes = _lent(own.given), _lent(own.value), _lent(own.counts), _lent(own.lumped)
     return Owned(_lent(own.bounds), *codes, _lent(own.more), _lent(own.expected))
 
 
@@ -367,7 +372,7 @@ def held(own, pairs, size, low, high, feature, given, value):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _new_version(everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, mine):
-    """The chance of a version when it is new for the user: mostly above the highest one known."""
+    """The chance of a version when it is new for the user, mostly above the highest one known; whether any can be."""
     above, below = 0.0, 0.0
     for i in range(row.low, row.high):
         count = others(everyone, left, cap, row, everyone.value[i])
@@ -382,29 +387,26 @@ def _new_version(everyone, left, cap, own, row, pairs, size, low, high, given, v
         below += row.new * (1.0 - min(1.0, unknown / ONE))
     on_top = value > highest and (unknown == 0 or others(everyone, left, cap, row, value) > 0)
     side = NEWER if on_top else 1.0 - NEWER
-    side = 1.0 if above <= 0.0 or below <= 0.0 else side
-    return side * (1.0 - mine) * q / max(above if on_top else below, (1.0 - mine) * q)
+    side = 1.0 if above <= LEAST_REST or below <= LEAST_REST else side
+    rest = max(above if on_top else below, (1.0 - mine) * q)
+    return side * (1.0 - mine) * q / rest if mine < 1.0 else 0.0, above + below > LEAST_REST
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, q, mine):
-    """The chance of a value when it is new for the user: everyone's, without what the user has shown."""
-    taken, unknown = 0.0, np.int64(0)
+def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, mine):
+    """The chance of a value when it is new for the user: everyone's, without what the user showed; whether any can."""
+    taken = row.new * min(1.0, unknown / ONE)
     for i in range(low, high):
-        count = others(everyone, left, cap, row, own.value[i])
-        if count > 0:
+        if not own.lumped[i]:
+            count = others(everyone, left, cap, row, own.value[i])
             taken += price(row, count) * held(own, pairs, size, low, high, feature, given, own.value[i])
-        else:
-            unknown += own.counts[i]
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             count = others(everyone, left, cap, row, pairs.value[j])
-            if count == 0:
-                unknown += pairs.counts[j]
-            elif counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
+            if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
                 taken += price(row, count) * min(1.0, pairs.counts[j] / ONE)
-    taken += row.new * min(1.0, unknown / ONE)
-    return (1.0 - mine) * q / max(1.0 - taken, (1.0 - mine) * q)
+    rest = max(1.0 - taken, (1.0 - mine) * q)
+    return (1.0 - mine) * q / rest if mine < 1.0 else 0.0, rest > LEAST_REST
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -425,8 +427,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
         highest = max(highest, own.value[i])
         if own.value[i] == value:
             mine += own.counts[i]
-        if (count == 0 or feature == VERSION) and others(everyone, left, cap, row, own.value[i]) == 0:
-            unknown += own.counts[i]
+        unknown += own.counts[i] if own.lumped[i] else 0
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             before = counted(own.value, own.counts, low, high, pairs.value[j])
@@ -448,13 +449,16 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
         q *= 0.5
     new = chance_of_new(everyone, feature, sums, distinct, total, factor)
     shown = min(1.0, mine / ONE)
-    back = 0.0
-    if shown < 1.0 and feature == VERSION:
-        back = _new_version(
+    back, any_new = 0.0, True
+    if (shown < 1.0 or unknown >= ONE) and feature == VERSION:
+        back, any_new = _new_version(
             everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, shown
         )
-    elif shown < 1.0:
-        back = _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, q, shown)
+    elif shown < 1.0 or unknown >= ONE:
+        back, any_new = _new_value(
+            everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, shown
+        )
+    new = new if any_new else 0.0
     p = (1.0 - new) * mine / total + new * back
     if today > 0:
         stay = SAME_PERIOD * today / (today + ONE)
@@ -615,15 +619,21 @@ def _sum_up(everyone, own, user, pairs, size, sums):
 
 @njit(cache=True, nogil=True)
 def pace_users(own, everyone):
-    """Fill in how many new things users showed, and how many were expected of them."""
+    """Fill in how many new things users showed, how many were expected of them, and which pairs are lumped."""
     for feature in range(CHAINS):
+        first, last = everyone.rows[feature], everyone.rows[feature + 1]
         for user in range(own.bounds.shape[1] - 1):
             low, end = own.bounds[feature, user], own.bounds[feature, user + 1]
             while low < end:
                 total, distinct, given = np.int64(0), np.int64(0), own.given[low]
+                at = find(everyone.given, first, last, given)
+                row, row_end = np.int64(0), np.int64(0)
+                if at < last and everyone.given[at] == given:
+                    row, row_end = everyone.first[at], everyone.first[at + 1]
                 while low < end and own.given[low] == given:
                     total += own.counts[low]
                     distinct += min(own.counts[low], ONE)
+                    own.lumped[low] = counted(everyone.value, everyone.counts, row, row_end, own.value[low]) == 0
                     low += 1
                 own.more[feature, user] += max(0, distinct - ONE)
                 own.expected[feature, user] += expected_new(everyone, feature, total)

@@ -167,13 +167,14 @@ def owned(counts: pl.DataFrame, users: int) -> kernel.Owned:
         bounds[code] = low + np.searchsorted(user[low:high], np.arange(users + 1))
     given, value, count_ = (counts[name].to_numpy() for name in ("given", "value", "count"))
     none = np.zeros((2, kernel.FEATURES, users), dtype=np.int64)
-    return kernel.Owned(bounds, frozen(given), frozen(value), frozen(count_), none[0], none[1])
+    lumped = np.zeros(len(counts), dtype=np.uint8)
+    return kernel.Owned(bounds, frozen(given), frozen(value), frozen(count_), lumped, none[0], none[1])
 
 
 def _frozen(own: kernel.Owned) -> kernel.Owned:
     """The same, for compiled passes that only read."""
-    more = frozen(own.more), frozen(own.expected)
-    return kernel.Owned(frozen(own.bounds), frozen(own.given), frozen(own.value), frozen(own.counts), *more)
+    codes = frozen(own.given), frozen(own.value), frozen(own.counts), frozen(own.lumped)
+    return kernel.Owned(frozen(own.bounds), *codes, frozen(own.more), frozen(own.expected))
 
 
 def _as_one(counts: pl.DataFrame) -> pl.DataFrame:

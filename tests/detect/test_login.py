@@ -1,0 +1,463 @@
+"""The login detector: its slow twin, its laws, its calibration, what it says in which case, and in which words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests import naive_login
+from tests.naive_login import Login as Event
+
+from amiss import evidence
+from amiss.baseline import Past
+from amiss.detect import Names, login_words
+from amiss.detect.login import CONTEXT_SCHEMA, Login
+from amiss.errors import UsageError
+from amiss.events import CODED_SCHEMA
+from amiss.fields import Fields, RoleGuess
+from amiss.sessions import Events, group
+from amiss.testing import check_detector, reached_by_chance
+from amiss.vocabulary import Coding, Vocabulary
+
+DAY = 86_400_000_000
+TEXTS = ("country", "provider", "network", "address", "device", "browser", "agent")
+
+
+def coded(logins: list[Event]) -> pl.DataFrame:
+    """A coded frame of logins."""
+    rows = {
+        "position": range(1, len(logins) + 1),
+        "time": [each.time for each in logins],
+        "user": [each.user for each in logins],
+        "action": [0] * len(logins),
+        "outcome": [0] * len(logins),
+        "login": [1] * len(logins),
+        **{name: [getattr(each, name) for each in logins] for name in (*TEXTS, "version", "hour")},
+        "latitude": [each.place[0] if each.place else float("nan") for each in logins],
+        "longitude": [each.place[1] if each.place else float("nan") for each in logins],
+        "wide": [int(each.wide) for each in logins],
+    }
+    frame = pl.DataFrame(rows, strict=False).with_columns(pl.col("time").cast(pl.Int64).cast(pl.Datetime("us", "UTC")))
+    schema = CODED_SCHEMA | CONTEXT_SCHEMA
+    told = frame.with_columns(pl.lit(0).alias(name) for name in schema if name not in frame.columns)
+    return told.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+
+
+def past_of(logins: list[Event]) -> Past:
+    """The counts of each day of logins."""
+    days = [[each for each in logins if each.day == day] for day in sorted({each.day for each in logins})]
+    return Past([Login().summarise(_weighed(day)) for day in days])
+
+
+def _weighed(logins: list[Event]) -> Events:
+    """Grouped events, each with its weight."""
+    events = group(coded(logins))
+    weight = np.array([round(16 * logins[at - 1].counts) for at in events.position], dtype=np.uint8)
+    return replace(events, weight=weight)
+
+
+def scores(past: Past, today: list[Event], detector: Login | None = None, *, leave_out: bool = False) -> list[float]:
+    """The bits of a day's logins, in order of the log."""
+    detector = detector or Login()
+    events = group(coded(today))
+    found = detector.score(events, detector.baseline(past, leave_out=leave_out))
+    return pl.Series(found.bits).gather(np.argsort(events.position)).to_list()
+
+
+def events_of(day: int, users: int) -> st.SearchStrategy[list[Event]]:
+    """A strategy of some users' logins on a day."""
+    few, hour = st.integers(0, 3), st.integers(0, 167)
+    place = st.sampled_from([None, (48.2, 16.4), (48.0, 16.0), (50.5, 30.5), (-33.9, 151.2)])
+    times = st.integers(0, 23).map(lambda hours: day * DAY + hours * 3_600_000_000)
+    login = st.builds(
+        Event,
+        day=st.just(day),
+        time=times,
+        user=st.integers(0, users - 1),
+        **dict.fromkeys((*TEXTS, "version"), few),
+        hour=hour,
+        place=place,
+        wide=st.sampled_from([False, False, False, True]),
+        counts=st.sampled_from([1 / 16, 0.25, 0.5, 1.0, 1.0]),
+    )
+    return st.lists(login, max_size=12).map(lambda found: sorted(found, key=lambda each: each.time))
+
+
+@settings(max_examples=120)
+@given(past=st.tuples(*(events_of(day, 3) for day in range(3))), today=events_of(3, 4), cap=st.sampled_from([1, 3]))
+def test_bits_equal_the_slow_twin(past, today, cap):
+    """Any past and any day give bits and surprisal of the dictionary loop."""
+    earlier, today = [event for day in past for event in day], [each._replace(counts=1.0) for each in today]
+    detector, events = Login(cap=cap), group(coded(today))
+    found = detector.score(events, detector.baseline(past_of(earlier)))
+    expected = naive_login.login(earlier, today, cap)
+    order = np.argsort(events.position)
+    assert found.bits[order].tolist() == pytest.approx([bits for bits, _ in expected], abs=1e-9)
+    assert found.surprisal[order].tolist() == pytest.approx([surprisal for _, surprisal in expected], abs=1e-9)
+
+
+@settings(max_examples=80)
+@given(today=events_of(0, 4))
+def test_bits_with_the_user_left_out_equal_the_slow_twin(today):
+    """A day that is judged by itself gives the bits of the dictionary loop without each user."""
+    today = [each._replace(counts=1.0) for each in today]
+    expected = [bits for bits, _ in naive_login.login([], today, left_out=True)]
+    assert scores(past_of(today), today, leave_out=True) == pytest.approx(expected, abs=1e-9)
+
+
+def symbols(ways: naive_login.Ways, feature: str, given_: int) -> list[int]:
+    """A value for each thing that may come next in a row: those known and one never seen; two of versions."""
+    known = [value for value, count in ways.everyone.rows[feature, given_].items() if count > 0]
+    row = [*ways.past[feature, given_], *ways.today[feature, given_]]
+    lumped = any(not ways.everyone.seen(feature, given_, value) for value in row)
+    if feature == "version" and row and not lumped:
+        return [*known, NEVER, -1]
+    return [*known, next((value for value in row if not ways.everyone.seen(feature, given_, value)), NEVER)]
+
+
+NEVER = 9_999
+"""A code that nobody showed."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    past=st.tuples(*(events_of(day, 2) for day in range(3))), today=events_of(3, 2), moved=st.sampled_from([1.0, 8.0])
+)
+def test_chances_sum_to_1(past, today, moved):
+    """What may come next in any row has chances, of the user and of everyone, that sum to 1."""
+    earlier = [event for day in past for event in day]
+    everyone, pace = naive_login.Everyone.of(earlier, 1.0), naive_login.Pace.of(earlier)
+    rows = [naive_login.rows_of(event for event in part if event.user == 0) for part in (earlier, today)]
+    ways = naive_login.Ways(everyone, pace, *rows)
+    for feature, given_ in [key for part in rows for key in part]:
+        judged = [naive_login.judge(ways, feature, (given_, value), moved) for value in symbols(ways, feature, given_)]
+        assert sum(p for p, _, _ in judged) == pytest.approx(1.0)
+        assert sum(q for _, q, _ in judged) == pytest.approx(1.0)
+
+
+def habitual(random: np.random.Generator, users: int, days: int) -> list[Event]:
+    """Logins of users with a home each, some with a second place, a new address now and then, a common device."""
+    logins = []
+    for day in range(days):
+        for user in range(users):
+            away = random.random() < 0.1 * (user % 3)
+            where = 1 + int(random.integers(4)) if away else 5 + user % 4
+            logins.append(
+                Event(
+                    day,
+                    day * DAY + int(random.integers(DAY)),
+                    user,
+                    country=1 + where % 3,
+                    provider=where,
+                    network=10 * where + user % 3,
+                    address=int(random.integers(100, 10_000)) if user % 5 == 0 else 20_000 + user,
+                    device=1 + user % 2,
+                    version=40 + (day > 4) * int(random.random() < 0.7),
+                    hour=24 * (day % 7) + int(random.integers(8, 18)),
+                )
+            )
+    return sorted(logins, key=lambda each: each.time)
+
+
+def drawn(random: np.random.Generator, past: list[Event], users: int, each: int) -> list[Event]:
+    """So many logins of each user of a past, as the user's own chances say."""
+    everyone, pace = naive_login.Everyone.of(past, 1.0), naive_login.Pace.of(past)
+    clock, today, fresh_codes = naive_login.hours(past, 1.0), [], iter(range(NEVER, 10**6))
+    for user in range(users):
+        mine = [event for event in past if event.user == user]
+        rows, now = naive_login.rows_of(mine), []
+        for number in range(each):
+            ways = naive_login.Ways(everyone, pace, rows, naive_login.rows_of(now))
+            told = _drawn_login(random, ways, fresh_codes)
+            chances = [naive_login._hour(clock, [*mine, *now], hour)[0] for hour in range(168)]
+            hour = int(random.choice(168, p=np.array(chances) / sum(chances)))
+            now.append(Event(10, 10 * DAY + number, user, **told, hour=hour))
+        today += now
+    return today
+
+
+def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_codes) -> dict[str, int]:
+    """The categories of one login, each drawn after the one before."""
+    told = {"browser": 1}
+    fresh, moved = False, ""
+    for feature in naive_login.CHAINS:
+        fresh = fresh and feature != "device"
+        pair = naive_login.pairs(Event(0, 0, 0, **told))[feature]
+        choices = symbols(ways, feature, pair[0])
+        factor = naive_login.FACTORS.get((feature, moved), 1.0)
+        judged = [naive_login.judge(ways, feature, (pair[0], value), factor) for value in choices]
+        if fresh:
+            seen = [ways.everyone.seen(feature, pair[0], value) for value in choices]
+            lump = naive_login.LUMP
+            p = [ways.everyone.chance(feature, pair[0], v if s else lump) for v, s in zip(choices, seen, strict=True)]
+            if len(p) > 1 and choices[-1] == -1:
+                p[-1] = 0.0
+        else:
+            p = [each[0] for each in judged]
+        at = int(random.choice(len(p), p=np.array(p) / sum(p)))
+        told[feature] = next(fresh_codes) if choices[at] == NEVER else choices[at]
+        if judged[at][2] < 1:
+            fresh, moved = True, moved or (feature if feature in {"country", "provider", "network"} else "")
+    return told
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_users_who_keep_their_ways_reach_b_bits_once_in_2_to_the_b(seed: int):
+    """Drawn from their own chances, users are rarely taken for somebody else."""
+    random = np.random.default_rng(seed)
+    past = habitual(random, 150, 8)
+    detector = Login()
+    events = group(coded(drawn(random, past, 150, 4)))
+    found = detector.score(events, detector.baseline(past_of(past)))
+    highest = np.maximum.reduceat(evidence.running(events.first, found.bits), events.first[:-1])
+    for bits in range(1, 9):
+        assert (highest >= bits).mean() <= reached_by_chance(bits, len(highest))
+
+
+def frames() -> st.SearchStrategy[pl.DataFrame]:
+    """A strategy of coded frames in which an eighth of the events are no logins."""
+    return events_of(0, 4).map(lambda found: coded(found).with_columns(login=(pl.col("hour") % 8 > 0).cast(pl.UInt8)))
+
+
+def no_evidence(baseline, random, users):  # noqa: ARG001 - as `amiss.testing` asks for
+    """Users who do nothing; the calibration is tested above."""
+    return group(coded([Event(0, user, user) for user in range(users)]))
+
+
+def test_the_laws_hold():
+    """Counts merge, chunks and buckets don't matter, nothing looks ahead, states come back equal."""
+    check_detector(Login(), frames(), draw=no_evidence)
+
+
+# --- what it says in which case
+
+
+def steady(days: int = 30, **told: int) -> list[Event]:
+    """One login a day of Ann, who is 0, at nine, and of twenty others in two countries."""
+    logins = []
+    for day in range(days):
+        logins.append(Event(day, day * DAY, 0, **{"hour": 24 * (day % 7) + 9, **told}))
+        for user in range(1, 21):
+            code = 1 + user % 4
+            where = {"country": 1 + user % 2, "provider": code, "network": code, "address": 100 + user}
+            what = {"device": 1 + user % 3, "version": 40, "browser": 1 + user % 3, "agent": 1 + user % 3}
+            logins.append(Event(day, day * DAY + user, user, **where, **what, hour=24 * (day % 7) + 12))
+    return logins
+
+
+PAST = steady()
+NINE = 9
+AT = 30 * DAY + 9 * 3_600_000_000
+
+
+def ann(**told: object) -> Event:
+    """A login of Ann on the next day, as ever but for what is told."""
+    return Event(30, AT, 0, **{"hour": 24 * (30 % 7) + NINE, **told})
+
+
+ELSEWHERE = {"country": 2, "provider": 2, "network": 2, "address": 999}
+OTHER_DEVICE = {"device": 2, "version": 40, "browser": 2, "agent": 2}
+
+
+def bits(*today: Event, past: list[Event] = PAST) -> list[float]:
+    """The bits of the logins of a day."""
+    return scores(past_of(past), list(today))
+
+
+def test_a_new_country_and_a_new_device_together_speak_most_against_a_user():
+    """As ever: for the user. Either new: some bits. Both: more than 10."""
+    usual, place, device = bits(ann())[0], bits(ann(**ELSEWHERE))[0], bits(ann(**OTHER_DEVICE))[0]
+    both = bits(ann(**ELSEWHERE, **OTHER_DEVICE))[0]
+    assert usual < -5
+    assert place < both
+    assert device < both
+    assert both > 10
+
+
+def test_a_newer_version_of_the_browser_is_no_new_device():
+    """With everything else as ever, an update speaks for the user still."""
+    assert bits(ann(version=2, browser=7, agent=7))[0] < -3
+
+
+def test_an_update_costs_less_than_going_back():
+    """A version above all known ones is likelier than one below."""
+    past = steady(version=44)
+    older, newer = bits(ann(version=43), past=past)[0], bits(ann(version=45), past=past)[0]
+    assert newer < older - 2
+
+
+def test_a_new_address_is_cheap_for_who_changes_it_daily():
+    """For who always had one address it is dearer by more than two bits."""
+    movers = [each._replace(address=1_000 + each.day) if each.user == 0 else each for each in PAST]
+    assert bits(ann(address=888), past=movers)[0] < bits(ann(address=888))[0] - 2
+
+
+def test_wide_places_tell_no_country_and_no_journey():
+    """A first day on a VPN speaks against nobody who comes with the usual device."""
+    vpn = ann(country=0, provider=0, network=77, address=77, wide=True)
+    assert bits(vpn)[0] < 0
+
+
+def test_nobody_travels_from_vienna_to_sydney_in_an_hour():
+    """The same login is odder when the last one was far away an hour before, and not when that was a day ago."""
+    vienna, sydney = (48.2, 16.4), (-33.9, 151.2)
+    first, away = ann(place=vienna), ann(**ELSEWHERE, place=sydney)
+    soon, later = (away._replace(time=AT + hours * 3_600_000_000) for hours in (1, 20))
+    assert bits(first, soon)[1] > bits(first, later)[1] + 3
+
+
+def test_the_last_place_is_remembered_from_the_day_before():
+    """A far leg in the first hours of a day counts, from the last place of earlier days."""
+    vienna, sydney = (48.2, 16.4), (-33.9, 151.2)
+    past = [each._replace(place=vienna) if each.user == 0 else each for each in PAST]
+    late = 29 * DAY + 23 * 3_600_000_000
+    past = sorted([*past, Event(29, late, 0, place=vienna)], key=lambda each: each.time)
+    soon, near = (ann(**ELSEWHERE, place=where)._replace(time=30 * DAY) for where in (sydney, vienna))
+    assert bits(soon, past=past)[0] > bits(near, past=past)[0] + 3
+
+
+def test_what_was_odd_in_the_morning_is_no_odder_at_noon():
+    """The evidence of a stolen account stays, while the second login from there adds little."""
+    thief = ann(**ELSEWHERE, **OTHER_DEVICE)
+    first, again = bits(thief, thief._replace(time=AT + 3_600_000_000))
+    assert first > 10
+    assert again < 3
+
+
+def test_what_speaks_against_a_user_teaches_little():
+    """A thief who came every day for a week is still odd; a user who came so is not."""
+    week = [ann(**ELSEWHERE, **OTHER_DEVICE)._replace(day=30 + day, time=AT + day * DAY) for day in range(7)]
+    then = week[0]._replace(day=37, time=AT + 7 * DAY)
+    odd = bits(then, past=[*PAST, *(each._replace(counts=1 / 16) for each in week)])[0]
+    trusted = bits(then, past=[*PAST, *week])[0]
+    assert odd > trusted + 5
+
+
+def test_failed_logins_and_other_events_neither_score_nor_teach():
+    """Events that are no logins give no bits and no counts."""
+    events = group(coded([ann(), ann(**ELSEWHERE)]).with_columns(login=pl.lit(0, dtype=pl.UInt8)))
+    detector = Login()
+    assert detector.score(events, detector.baseline(past_of(PAST))).bits.tolist() == [0.0, 0.0]
+    assert detector.summarise(events).is_empty()
+
+
+def test_without_any_past_a_first_login_gives_no_evidence():
+    """Where nothing is known, nothing is odd."""
+    assert bits(ann(), past=[]) == pytest.approx([0.0])
+
+
+def test_logins_like_those_told_to_be_bad_are_odder():
+    """What a person confirmed raises the bits of logins like it, and hardly those of others."""
+    thief, past = ann(**ELSEWHERE), past_of(PAST)
+    before, usual = scores(past, [thief])[0], scores(past, [ann()])[0]
+    past.bad = Login().summarise(group(coded([thief._replace(user=7)] * 3)))
+    assert scores(past, [thief])[0] > before + 3
+    assert scores(past, [ann()])[0] == pytest.approx(usual, abs=0.5)
+
+
+def test_what_a_person_expects_of_a_user_counts_as_known():
+    """A verdict makes a second home usual at once."""
+    past, second = past_of(PAST), ann(**ELSEWHERE)
+    before = scores(past, [second])[0]
+    past.taught = Login().summarise(group(coded([second] * 3)))
+    assert scores(past, [second])[0] < before - 5
+
+
+# --- words
+
+
+NAMES = {1: "US", 2: "UA", 3: "Firefox, Linux", 4: "203.0.113.0/24", 5: "Chrome, Windows", 6: "AS64500"}
+
+
+def names() -> Names:
+    """Names of the codes 1 to 9."""
+    return Names(Coding(values=Vocabulary(["", *(NAMES.get(code, f"text {code}") for code in range(1, 10))])))
+
+
+def explained(event: Event) -> list[str]:
+    """What is said of a login."""
+    detector, events = Login(), group(coded([event]))
+    found = detector.explain(events, detector.baseline(past_of(steady(device=5))), names())
+    return [reason.text for reason in found.get(event.user, [])]
+
+
+def test_reasons_say_what_is_new_with_counts():
+    """Country and device of a login in words, the dearest first, with how many earlier logins were so."""
+    texts = explained(ann(country=2, provider=6, network=4, device=3, address=7))
+    assert texts[0].startswith("logged in from UA with Firefox on Linux on Wednesday between 09:00 and 09:59: 0 of 30")
+    assert any("0 of 30 earlier logins came from UA" in text for text in texts)
+    assert any("0 of 30 earlier logins used Firefox on Linux" in text for text in texts)
+
+
+def test_the_first_login_of_a_user_says_so():
+    """Of a user without a past it is said that everyone's logins judge."""
+    texts = explained(ann(country=9, provider=9, network=9, address=9, device=9)._replace(user=99))
+    assert len(texts) == 1
+    assert texts[0].endswith("the first login of this user, judged by everyone's")
+
+
+def test_a_usual_login_has_no_reasons():
+    """Nothing is said where nothing speaks against a user."""
+    assert explained(ann(device=5)) == []
+
+
+def test_what_is_usual_is_told_with_shares():
+    """Countries, devices and hours of a user, of all earlier logins."""
+    baseline = Login().baseline(past_of(steady(device=5)))
+    usual = login_words.usual(baseline, 0, names())
+    assert usual.logins == 30
+    assert usual.countries == [("US", 1.0)]
+    assert usual.devices == [("Chrome, Windows", 1.0)]
+    assert usual.hours[9] == 1.0
+    assert Login().usual(baseline, 0, names()) == {
+        "earlier logins": "30",
+        "countries": "US 100%",
+        "providers": usual.card()["providers"],
+        "networks": usual.card()["networks"],
+        "devices": "Chrome, Windows 100%",
+        "hours": "09:00 to 09:59",
+    }
+    assert Login().usual(baseline, 99, names()) == {}
+
+
+def test_readiness_says_how_many_logins_are_missing():
+    """Ten logins make a user comparable."""
+    detector = Login()
+    baseline = detector.baseline(past_of(steady(days=4)))
+    assert detector.readiness(baseline, np.array([0, 99], dtype=np.uint32)) == ["4 of 10 logins", "0 of 10 logins"]
+    assert detector.readiness(detector.baseline(past_of(PAST)), np.array([0], dtype=np.uint32)) == [""]
+
+
+# --- columns and parameters
+
+
+def test_context_tells_version_and_place_of_an_event_frame():
+    """The version is the number behind the browser's name; a named device has none."""
+    noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:44.0) Gecko/20100101 Firefox/44.0"
+    rows = {"time": [noon, noon + timedelta(1)], "action": ["login", "login"], "outcome": ["success"] * 2}
+    frame = pl.DataFrame(rows | {"ip": ["203.0.113.9", "10.0.0.1"], "country": ["Ukraine", None]})
+    told = Login().context(frame.with_columns(user_agent=pl.Series([agent, None]), device=pl.Series([None, "pc 7"])))
+    assert dict(told.schema).keys() == CONTEXT_SCHEMA.keys()
+    found = told.select("login", "country", "device", "version", "wide").rows()
+    assert found == [(1, "UA", "Firefox, Linux", 44, 0), (1, "", "pc 7", 0, 1)]
+
+
+@pytest.mark.parametrize("wrong", [{"cap": 0}, {"smoothing": "none"}, {"q": "world"}])
+def test_wrong_parameters_are_refused(wrong: dict[str, object]):
+    """What cannot be used is said at once."""
+    with pytest.raises(UsageError):
+        Login(**wrong)
+
+
+def test_logs_with_addresses_and_logins_fit():
+    """A log without addresses and agents, or without logins, has nothing to look at."""
+    ip = {"ip": RoleGuess("ip", 1.0)}
+    assert Login.fits(Fields("", ip, actions=("view", "login")))
+    assert not Login.fits(Fields("", ip, actions=("view",)))
+    assert not Login.fits(Fields("", {}))

@@ -1,0 +1,418 @@
+"""A slow, obvious twin of the `login` detector: dictionaries and loops, no Polars, no arrays.
+
+Written from the docstrings of `amiss.detect.login` and `amiss.detect.login_linear`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+NOWHERE = -1
+LUMP = "whatever nobody showed here"
+CHAINS = ("country", "provider", "network", "address", "device", "version", "agent")
+BINS = 24
+
+
+class Login(NamedTuple):
+    """One login; `time` in microseconds, places in degrees, None where unknown; `counts` in logins."""
+
+    day: int
+    time: int
+    user: int
+    country: int = 1
+    provider: int = 1
+    network: int = 1
+    address: int = 1
+    device: int = 1
+    version: int = 1
+    browser: int = 1
+    agent: int = 1
+    hour: int = 0
+    place: tuple[float, float] | None = None
+    wide: bool = False
+    counts: float = 1.0
+
+
+def pairs(login: Login) -> dict[str, tuple[int, int]]:
+    """The (given, value) of each category that a login shows."""
+    shown = {
+        "country": (NOWHERE, login.country),
+        "provider": (login.country, login.provider),
+        "network": (NOWHERE if login.wide else login.provider, login.network),
+        "address": (login.network, login.address),
+        "device": (NOWHERE, login.device),
+        "version": (login.device, login.version),
+        "agent": (login.browser, login.agent),
+    }
+    return {name: pair for name, pair in shown.items() if not (login.wide and name in {"country", "provider"})}
+
+
+Rows = defaultdict[tuple[str, int], Counter[int]]
+"""Logins by value, by (feature, given)."""
+
+
+def rows_of(logins: Iterable[Login]) -> Rows:
+    """How often each value came after each given."""
+    rows: Rows = defaultdict(Counter)
+    for login in logins:
+        for feature, (given, value) in pairs(login).items():
+            rows[feature, given][value] += login.counts
+    return rows
+
+
+def different(row: Counter[int]) -> float:
+    """How many different values there are, one that counts less than a login being less."""
+    return sum(min(1.0, count) for count in row.values())
+
+
+def growth(row: Counter[int], prior: float) -> float:
+    """How fast the different grow with all: log by log, after a prior."""
+    return (prior + math.log(max(1.0, different(row)))) / (1.0 + math.log(max(1.0, sum(row.values()))))
+
+
+@dataclass
+class Everyone:
+    """What all users did; `without` is a user whose share is left out."""
+
+    rows: Rows = field(default_factory=lambda: defaultdict(Counter))
+    new: dict[str, float] = field(default_factory=dict)
+    countries: int = 0
+
+    @classmethod
+    def of(cls, logins: list[Login], cap: float, without: int | None = None) -> Everyone:
+        """The counts of all users, of whom each adds up to `cap` to any; the shares of new things are those of all."""
+        everyone = cls()
+        users = {login.user for login in logins}
+        whole: Rows = defaultdict(Counter)
+        for user in users:
+            for key, row in rows_of(login for login in logins if login.user == user).items():
+                for value, count in row.items():
+                    whole[key][value] += min(count, cap)
+                    if user != without:
+                        everyone.rows[key][value] += min(count, cap)
+        for key, row in whole.items():
+            for value in [value for value, count in row.items() if count < 1]:
+                del row[value]
+                everyone.rows[key].pop(value, None)
+        everyone.countries = len(whole["country", NOWHERE])
+        for feature in CHAINS:
+            those = [row for (name, _), row in whole.items() if name == feature]
+            up = 0.5 + sum(math.log(max(1.0, different(row))) for row in those)
+            everyone.new[feature] = up / (1.0 + sum(math.log(max(1.0, sum(row.values()))) for row in those))
+        return everyone
+
+    def chance(self, feature: str, given: int, value: int | str) -> float:
+        """The chance of a value; of all that nobody showed there, together."""
+        row = self.rows.get((feature, given), Counter())
+        total = sum(row.values())
+        share = growth(row, self.new[feature])
+        new = (0.5 + share * different(row)) / (0.5 + total) if total > 0 else 1.0
+        return (1.0 - new) * row[value] / total if value != LUMP and row[value] > 0 else new
+
+    def seen(self, feature: str, given: int, value: int) -> bool:
+        """Whether anybody showed it there."""
+        return self.rows.get((feature, given), Counter())[value] > 0
+
+
+def bin_of(logins: float) -> int:
+    """The bin of a row with so many logins."""
+    return min(BINS - 1, int(math.log2(int(logins) + 1)))
+
+
+@dataclass
+class Pace:
+    """How often users with so many logins in a row showed something new there."""
+
+    new: defaultdict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+    logins: defaultdict[tuple[str, int], float] = field(default_factory=lambda: defaultdict(float))
+
+    @classmethod
+    def of(cls, logins: list[Login]) -> Pace:
+        """Counted day by day: what was not there on an earlier day is new; a row begins with something new."""
+        pace, seen = cls(), defaultdict(Counter)
+        for day in sorted({login.day for login in logins}):
+            for user in {login.user for login in logins}:
+                today = rows_of(login for login in logins if (login.day, login.user) == (day, user))
+                for (feature, given), row in today.items():
+                    before = seen[user, feature, given]
+                    begins = not before
+                    exposed = sum(row.values()) - begins
+                    if exposed > 0:
+                        at = feature, max(1, bin_of(sum(before.values())))
+                        pace.new[at] += len(row.keys() - before.keys()) - begins
+                        pace.logins[at] += exposed
+                for (feature, given), row in today.items():
+                    seen[user, feature, given].update(row)
+        return pace
+
+    def at(self, feature: str, code: int) -> float:
+        """New things per login in a bin."""
+        return (self.new[feature, code] + 0.5) / (self.logins[feature, code] + 2.0**code) if code else 0.0
+
+    def expected(self, feature: str, logins: float) -> float:
+        """How many new things come in a row up to so many logins."""
+        last = bin_of(logins)
+        whole = sum(self.at(feature, code) * 2.0**code for code in range(last))
+        return math.floor((whole + self.at(feature, last) * (logins - (2.0**last - 1))) * 2**20) / 2**20
+
+
+def chance_of_new(pace: Pace, rows: Rows, feature: str, given: int, factor: float) -> float:
+    """The chance that what comes next in a row of the user is new there."""
+    row = rows[feature, given]
+    logins = sum(row.values())
+    elsewhere = [other for (name, at), other in rows.items() if name == feature and at != given]
+    new = sum(max(0.0, different(other) - 1) for other in elsewhere)
+    expected = sum(pace.expected(feature, sum(other.values())) for other in elsewhere)
+    often = (new + 0.5) / (expected + 0.5)
+    here = max(0.0, different(row) - 1)
+    often *= (here + 0.5) / (often * pace.expected(feature, logins) + 0.5)
+    new_here = min(0.95, pace.at(feature, bin_of(logins)) * often * factor)
+    return 1.0 - min(1.0, logins) * (1.0 - new_here)
+
+
+class Ways(NamedTuple):
+    """What a user is judged by: everyone's counts and pace, and the user's rows of earlier days and of this one."""
+
+    everyone: Everyone
+    pace: Pace
+    past: Rows
+    today: Rows
+
+
+def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> tuple[float, float, float]:
+    """The user's chance of a value, everyone's, and how often the user showed it."""
+    everyone, pace, past, today = ways
+    given, value = pair
+    rows: Rows = defaultdict(Counter)
+    for part in (past, today):
+        for key, row in part.items():
+            rows[key].update(row)
+    row = rows.get((feature, given), Counter())
+    now = today.get((feature, given), Counter())
+    lumped, lumped_now = (_lumped(everyone, feature, given, each) for each in (row, now))
+    shown: int | str = value if everyone.seen(feature, given, value) else LUMP
+    q = everyone.chance(feature, given, shown)
+    if not row:
+        return q, q, 0.0
+    if feature == "version" and shown == LUMP and not lumped[LUMP]:
+        q /= 2
+    new = chance_of_new(pace, rows, feature, given, factor)
+    held = min(1.0, lumped[shown])
+    left = sum(
+        everyone.chance(feature, given, each) * (1.0 - min(1.0, lumped[each]))
+        for each in [*(each for each in everyone.rows[feature, given] if everyone.seen(feature, given, each)), LUMP]
+    )
+    if left < 1e-9:
+        new, back = 0.0, 0.0
+    elif held == 1.0:
+        back = 0.0
+    elif feature == "version":
+        back = _new_version(everyone, given, row, lumped, value) * (1.0 - held) * q
+    else:
+        back = (1.0 - held) * q / left
+    p = (1.0 - new) * lumped[shown] / sum(row.values()) + new * back
+    total = sum(now.values())
+    if total:
+        stay = 0.8 * total / (total + 1)
+        p = (1.0 - stay) * p + stay * lumped_now[shown] / total
+    return p, q, lumped[shown]
+
+
+def _lumped(everyone: Everyone, feature: str, given: int, row: Counter[int]) -> Counter[int | str]:
+    """A row in which all values that everyone does not know are one."""
+    lumped: Counter[int | str] = Counter()
+    for value, count in row.items():
+        lumped[value if everyone.seen(feature, given, value) else LUMP] += count
+    return lumped
+
+
+def _new_version(everyone: Everyone, given: int, row: Counter[int], lumped: Counter[int | str], value: int) -> float:
+    """The share of a side, above or not above all known versions, by everyone's chance of it."""
+    highest = max(row)
+    above = below = 0.0
+    for version in everyone.rows["version", given]:
+        if everyone.seen("version", given, version):
+            share = everyone.chance("version", given, version)
+            if version > highest:
+                above += share
+            else:
+                below += share * (1.0 - min(1.0, lumped[version]))
+    unknown = everyone.chance("version", given, LUMP)
+    if lumped[LUMP]:
+        below += unknown * (1.0 - min(1.0, lumped[LUMP]))
+    else:
+        above, below = above + unknown / 2, below + unknown / 2
+    on_top = value > highest and (not lumped[LUMP] or everyone.seen("version", given, value))
+    side = 1.0 if above < 1e-9 or below < 1e-9 else 0.9 if on_top else 0.1
+    return side / (above if on_top else below)
+
+
+def near(apart: int) -> float:
+    """How much of an hour's weight falls on one so many hours away."""
+    return {0: 4 / 16, 1: 3 / 16, 2: 2 / 16, 3: 1 / 16}.get(apart, 0.0)
+
+
+def alike(hour: int, other: int) -> float:
+    """How much of an hour's weight falls on another: half by the hour of the week, half by the kind of day."""
+    week = near(min(abs(hour - other), 168 - abs(hour - other)))
+    if (hour // 24 >= 5) != (other // 24 >= 5):
+        return week / 2
+    apart = abs(hour % 24 - other % 24)
+    return week / 2 + near(min(apart, 24 - apart)) / (2 if hour // 24 >= 5 else 5) / 2
+
+
+def hours(logins: list[Login], cap: float) -> list[float]:
+    """Everyone's chance of each hour of the week."""
+    by_user: Counter[tuple[int, int]] = Counter()
+    for login in logins:
+        by_user[login.user, login.hour] += login.counts
+    counts = [sum(min(cap, count) for (_, at), count in by_user.items() if at == hour) for hour in range(168)]
+    smooth = [1 + sum(alike(hour, other) * counts[other] for other in range(168)) for hour in range(168)]
+    return [each / (sum(counts) + 168) for each in smooth]
+
+
+def cell(place: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The middle of the half degree that a place is in."""
+    return place and tuple((math.floor(degrees * 2) + 0.5) / 2 for degrees in place)
+
+
+def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """The distance of two places on a globe."""
+    points = []
+    for north, east in (a, b):
+        y, x = math.radians(north), math.radians(east)
+        points.append((math.cos(y) * math.cos(x), math.cos(y) * math.sin(x), math.sin(y)))
+    return 2 * 6371 * math.asin(min(1.0, math.dist(*points) / 2))
+
+
+def leg(before: tuple[float, float] | None, after: tuple[float, float] | None, hours_between: float) -> str:
+    """Whether a leg is far, and whether anybody can travel it."""
+    if before is None or after is None or kilometres(before, after) < 500:
+        return "near"
+    return "fast" if kilometres(before, after) > 900 * hours_between else "slow"
+
+
+def trail(logins: list[Login]) -> tuple[tuple[int, tuple[float, float] | None], Counter[str]]:
+    """The hour and place of a user's last login, and the legs up to it."""
+    stops = sorted(
+        {
+            (login.time // 3_600_000_000, _order(login), cell(login.place))
+            for login in logins
+            if login.place and not login.wide and login.counts >= 0.5
+        }
+    )
+    legs: Counter[str] = Counter()
+    last: tuple[int, tuple[float, float] | None] = (0, None)
+    for hour, _, place in stops:
+        legs[leg(last[1], place, hour - last[0] + 1)] += 1
+        last = hour, place
+    return last, legs
+
+
+def _order(login: Login) -> tuple[float, float]:
+    """Places of the same hour go from south to north, then to the east of Greenwich."""
+    north, east = cell(login.place)
+    return north, east % 360
+
+
+ODDS = (0.3, 0.34, 0.34, 0.015, 0.003, 0.002)
+
+
+def login(
+    past: list[Login], today: list[Login], cap: float = 1.0, *, left_out: bool = False
+) -> list[tuple[float, float]]:
+    """Bits and surprisal of a day's logins by the past, or by the same day, the user left out."""
+    found = []
+    days = today if left_out else past
+    legs = [trail([login for login in days if login.user == user])[1] for user in {login.user for login in days}]
+    fast, far = (
+        (0, 0) if left_out else (sum(each["fast"] for each in legs), sum(each["fast"] + each["slow"] for each in legs))
+    )
+    pace, clock, rate = Pace.of(days), hours(days, cap), (fast + 1) / (far + 50)
+    for number, event in enumerate(today):
+        mine = [] if left_out else [each for each in past if each.user == event.user]
+        before = [each for each in today[:number] if each.user == event.user]
+        everyone = Everyone.of(days, cap, without=event.user if left_out else None)
+        ways = Ways(everyone, pace, rows_of(mine), rows_of(before))
+        found.append(_score(ways, clock, rate, (mine, before), event))
+    return found
+
+
+def _score(
+    ways: Ways, clock: list[float], rate: float, mine: tuple[list[Login], list[Login]], event: Login
+) -> tuple[float, float]:
+    """Bits and surprisal of one login, after the user's earlier ones."""
+    everyone = ways.everyone
+    p, q, moved, fresh = {}, {}, "", False
+    for feature, pair in pairs(event).items():
+        fresh = fresh and feature != "device"
+        unused = not everyone.seen(feature, *pair)
+        p[feature], q[feature], known = judge(ways, feature, pair, FACTORS.get((feature, moved), 1.0))
+        if fresh:
+            q[feature] = p[feature] = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
+        if known < 1:
+            fresh = True
+            moved = moved or (feature if feature in {"country", "provider", "network"} else "")
+        if feature == "provider" and pair[1]:
+            q[feature] = 0.7 * q[feature] + 0.3 * unused
+        if feature == "address" and pair[1]:
+            q[feature] = 0.1 * q[feature] + 0.9 * unused
+    p["hour"], q["hour"] = _hour(clock, [*mine[0], *mine[1]], event.hour)
+    _travel(p, q, rate, mine, event)
+    return _bits(everyone, p, q, event), -sum(math.log2(each) for each in p.values())
+
+
+FACTORS = {
+    ("device", "country"): 3.0, ("device", "provider"): 8.0, ("device", "network"): 3.0,
+    ("version", "country"): 4.0, ("version", "provider"): 2.5, ("version", "network"): 2.0,
+}  # fmt: skip
+"""How much likelier something new is after a place that is new."""
+
+
+def _hour(clock: list[float], logins: list[Login], hour: int) -> tuple[float, float]:
+    """The chance of an hour of the week, of the user and if the login is odd."""
+    weight = sum(each.counts * alike(hour, each.hour) for each in logins)
+    total = sum(each.counts for each in logins)
+    own = (weight + 4 * clock[hour]) / (total + 4)
+    return 0.9 * own + 0.1 / 168, 0.5 * clock[hour] + 0.5 / 168
+
+
+def _travel(
+    p: dict[str, float], q: dict[str, float], rate: float, mine: tuple[list[Login], list[Login]], event: Login
+) -> None:
+    """Add the chance of a far leg, if there is one."""
+    (hour, place), legs = trail(mine[0])
+    since = hour * 3_600_000_000
+    for each in [*mine[1], event]:
+        if each.place is None or each.wide:
+            continue
+        kind = leg(place, cell(each.place), (each.time - since) / 3_600_000_000)
+        if each is event and kind != "near":
+            chance = (legs["fast"] + 4 * rate) / (legs["fast"] + legs["slow"] + 4)
+            p["travel"], q["travel"] = (chance if kind == "fast" else 1 - chance), 0.5
+        legs[kind] += 1
+        place, since = cell(each.place), each.time
+
+
+def _bits(everyone: Everyone, p: dict[str, float], q: dict[str, float], event: Login) -> float:
+    """The evidence of a mixture of whole logins."""
+
+    def product(*features: str) -> float:
+        return math.prod(q[each] / p[each] for each in features if each in p)
+
+    inner, device, hour = (
+        product("provider", "network", "address", "travel"),
+        product("device", "version", "agent"),
+        product("hour"),
+    )
+    place = anywhere = product("country") * inner
+    if not event.wide:
+        countries = everyone.countries
+        known = everyone.seen("country", NOWHERE, event.country)
+        anywhere = (1 / 250 if known else (250 - countries) / 250) / p["country"] * inner
+    ratios = (place * device, anywhere * device, inner * device, (place + anywhere) / 2, inner, device)
+    return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
