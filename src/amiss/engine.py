@@ -221,17 +221,29 @@ class Scan:
     def scored(self, day: date, users: Sequence[int]) -> pl.DataFrame:
         """The grouped events of some users on a day, with `surprisal`, `bits` and running `evidence` after each.
 
-        Surprisal and bits are those of the first detector, evidence that of all together.
+        Surprisal and bits are those of the detector with most evidence about the user, evidence that of all together.
         """
         events = self.events(day, users)
         scores = self._panel(day).score(events)
-        together = self._stand(events, scores)[1]
-        first = pl.DataFrame({"surprisal": scores[0].surprisal, "bits": scores[0].bits, "evidence": together})
-        return events.frame().hstack(first)
+        standings, together = self._stand(events, scores)
+        most = np.argmax(standings["detectors"].struct.unnest().to_numpy(), axis=1)
+        chosen = np.repeat(most, np.diff(events.first))
+        told = {
+            "surprisal": np.choose(chosen, [each.surprisal for each in scores]),
+            "bits": np.choose(chosen, [each.bits for each in scores]),
+            "evidence": together,
+        }
+        return events.frame().hstack(pl.DataFrame(told))
 
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
         """What speaks against some users on a day, most first."""
         return self._panel(day).reasons(self.events(day, users), self.names)
+
+    def usual(self, day: date, user: int) -> dict[str, dict[str, str]]:
+        """By detector that can tell, what was usual for a user before a day, in words by kind."""
+        panel = self._panel(day)
+        tellers = zip(self.detectors, panel.baselines, strict=True)
+        return {each.name: each.usual(baseline, user, self.names) for each, baseline in tellers}
 
     def _tell(self, standings: pl.DataFrame, day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""

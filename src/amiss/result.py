@@ -144,6 +144,12 @@ class Result:
         chance = evidence.once_in(row["bits"], self.summary.users_per_day)
         return f"{user}: {reasons or 'nothing unusual'}. Together {row['bits']:,.1f} bits: {chance} here."
 
+    def usual(self, user: str) -> dict[str, dict[str, str]]:
+        """By detector that can tell, what was usual for a user before the day with most evidence, in words by kind."""
+        row = self._row(user)
+        told = self._scan.usual(row["period"], row["code"])
+        return {detector: card for detector, card in told.items() if card}
+
     def report(self, path: str | Path, *, top: int = 20) -> None:
         """Write one self-contained HTML page that opens offline."""
         from amiss.report import write_report

@@ -140,6 +140,8 @@ def print_story(result: Result, user: str, console: Console) -> None:
     """
     told = result.story(user)
     print_wrapped(Text(escape.visible(result.explain(user))), console)
+    for card in result.usual(user).values():
+        _print_card(card, console)
     when = story.span(told["time"][0], told["time"][-1])
     print_line(console, Text(f"{story.plural(told.height, 'event')}, {when}", style="dim"))
     print_line(console)
@@ -155,6 +157,19 @@ def print_story(result: Result, user: str, console: Console) -> None:
     print_line(console)
     print_wrapped(Text(_LEGEND, style="dim"), console)
 
+
+def _print_card(card: Mapping[str, str], console: Console) -> None:
+    """Print what is usual for a user, a line for each kind."""
+    print_line(console)
+    print_line(console, Text("usual for this user", style="dim"))
+    width = max(map(len, card))
+    for kind, told in card.items():
+        print_wrapped(Text(f"  {left(kind, width)}  {escape.label(told, MOST_TOLD)}"), console)
+    print_line(console)
+
+
+MOST_TOLD: Final = 300
+"""Characters of a kind of thing that is usual."""
 
 _LEGEND: Final = (
     "surprisal: how rare the event is among normal users. bits: how much it speaks for odd (+) or normal (-). "

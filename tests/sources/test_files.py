@@ -217,3 +217,14 @@ def test_a_file_source_is_a_source(tmp_path: Path) -> None:
     source = open_source(str(written(tmp_path / "log.csv")))
     assert isinstance(source, FileSource)
     assert isinstance(source, Source)
+
+
+def test_a_table_that_begins_with_times_and_holds_user_agents_is_no_syslog(tmp_path: Path) -> None:
+    """The commas behind the time tell it from lines of a system's log."""
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
+    row = f'2026-02-02T00:00:46.630Z,ann,login,success,"{agent}",AS64500 Example\n'
+    path = tmp_path / "logins.csv"
+    path.write_text("time,user,action,outcome,user_agent,provider\n" + row * 20)
+    found = open_source(str(path))
+    assert found.format.kind == "csv"
+    assert found.fields.roles["user_agent"].column == "user_agent"

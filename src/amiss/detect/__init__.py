@@ -182,6 +182,10 @@ class Detector(Protocol[Baseline]):
         """By user, what in all the events of a period speaks against them most."""
         ...
 
+    def usual(self, baseline: Baseline, user: int, names: Names) -> dict[str, str]:
+        """What is usual for a user, in words by kind, such as `countries`; nothing where that is not known."""
+        ...
+
     def details(self, events: Events, baseline: Baseline, names: Names) -> dict[str, str]:
         """What people should know of the last of a user's events, such as its `country`; see `Alert.details`."""
         ...
@@ -206,6 +210,10 @@ class Plain:
         """The columns of a frame of that event."""
         schema = {name: dtype for name, dtype in (EVENT_SCHEMA | OPTIONAL_SCHEMA).items() if name in event}
         return self.context(pl.DataFrame([event], schema=schema)).row(0, named=True)
+
+    def usual(self, baseline: object, user: int, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
+        """Nothing."""
+        return {}
 
     def details(self, events: Events, baseline: object, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
         """Nothing."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from amiss.detect import login_kernel as kernel
     from amiss.detect.login_normal import LoginBaseline
     from amiss.detect.login_outlier import Outlier, Today
-    from amiss.detect.login_words import Usual
 
 _TEXT: Final = pl.UInt32()
 
@@ -276,11 +275,12 @@ class Login:
         detail = np.zeros((len(events), 9, 4))
         return LoginMemory().score(events, baseline, alone=True, detail=detail), detail
 
-    def usual(self, baseline: LoginBaseline, user: int, names: Names) -> Usual:
+    def usual(self, baseline: Any, user: int, names: Names) -> dict[str, str]:
         """What is usual for a user: countries, networks, devices and hours with their shares of earlier logins."""
         from amiss.detect import login_words
 
-        return login_words.usual(baseline, user, names)
+        usual = None if self._outlier else login_words.usual(baseline, user, names)
+        return usual.card() if usual is not None and usual.logins else {}
 
     def readiness(self, baseline: Any, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there are enough earlier logins to compare with, or nothing."""

@@ -31,6 +31,13 @@ LEAST_BITS: Final = 0.5
 MOST_USUAL: Final = 5
 """How many values of a kind are told as usual."""
 
+LEAST_SHARE: Final = 0.02
+"""Shares from which on a value is on the card of a user."""
+
+MOST_HOURS: Final = 0.9
+MOST_SPAN: Final = 18
+"""The hours of a day in which nine tenths of logins lie, if there is anything to tell."""
+
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 USUAL: Final = {
@@ -46,6 +53,12 @@ class Usual:
     """What is usual for a user: how many earlier logins there are, and shares of them, the largest first.
 
     `hours` are by hour of the day in the zone of the place, all 24.
+
+    Examples
+    --------
+    >>> shares = [0.0] * 9 + [0.25, 0.5, 0.25] + [0.0] * 12
+    >>> Usual(8, [("DE", 1.0)], [], [], [("Firefox, Linux", 0.75), ("Safari, iOS", 0.25)], shares).card()["devices"]
+    'Firefox, Linux 75%; Safari, iOS 25%'
     """
 
     logins: int
@@ -54,6 +67,27 @@ class Usual:
     networks: Sequence[tuple[str, float]]
     devices: Sequence[tuple[str, float]]
     hours: Sequence[float]
+
+    def card(self) -> dict[str, str]:
+        """The same in a few words each; the hours are the shortest span of the day with nine tenths of logins."""
+        kinds = {kind: getattr(self, kind) for kind in USUAL}
+        told = {
+            kind: "; ".join(f"{text} {share:.0%}" for text, share in kinds[kind] if share >= LEAST_SHARE)
+            for kind in kinds
+        }
+        lines = {"earlier logins": f"{self.logins:,}", **told, "hours": _span(self.hours)}
+        return {name: text for name, text in lines.items() if text}
+
+
+def _span(hours: Sequence[float]) -> str:
+    """The shortest span of the day, over midnight too, with nine tenths of the shares."""
+    if sum(hours) < MOST_HOURS:
+        return ""
+    twice = np.concatenate([[0.0], np.cumsum([*hours, *hours])])
+    spans = [(length, first) for length in range(1, 25) for first in range(24)]
+    enough = (pair for pair in spans if twice[pair[1] + pair[0]] - twice[pair[1]] >= MOST_HOURS - 1e-9)
+    length, first = next(enough)
+    return "at any hour" if length > MOST_SPAN else f"{first:02}:00 to {(first + length - 1) % 24:02}:59"
 
 
 @dataclass(frozen=True)
