@@ -45,6 +45,8 @@ class History:
         self.figures: dict[date, Figures] = {}
         self.taught: dict[int, Counts] = {}
         """By the verdict that said so, what is to be expected of users."""
+        self.bad: dict[int, Counts] = {}
+        """By the verdict that said so, what was done by somebody else."""
         self._pasts: defaultdict[str, Past] = defaultdict(Past)
         self._within: list[tuple[bool, date]] = []
 
@@ -58,6 +60,7 @@ class History:
         self._move(recent or [(True, then) for then in self.learned])
         for family, past in self._pasts.items():
             past.taught = merge([counts[family] for counts in self.taught.values()])
+            past.bad = merge([counts[family] for counts in self.bad.values()])
         return self._pasts
 
     def figures_before(self, day: date) -> list[Figures]:
@@ -91,11 +94,14 @@ class History:
         return old
 
     def change(self, table: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
-        """Replace all counts of judged days, and what was taught, by what is made of them."""
-        self.judged = {day: {name: table(each) for name, each in counts.items()} for day, counts in self.judged.items()}
-        self.taught = {
-            said: {name: table(each) for name, each in counts.items()} for said, counts in self.taught.items()
-        }
+        """Replace all counts of judged days, and what people said, by what is made of them."""
+
+        def all_of(counts: Counts) -> Counts:
+            return {name: table(each) for name, each in counts.items()}
+
+        self.judged = {day: all_of(counts) for day, counts in self.judged.items()}
+        self.taught = {said: all_of(counts) for said, counts in self.taught.items()}
+        self.bad = {said: all_of(counts) for said, counts in self.bad.items()}
         self._pasts, self._within = defaultdict(Past), []
 
     def alone(self, day: date) -> Mapping[str, Past]:

@@ -366,14 +366,19 @@ class Live:
         """Take a person's word about a user's day; the counts of closed days that change by it.
 
         What is expected, or was a false alarm, speaks against the user no more from now on. What is confirmed is
-        taken out of what later days are judged by. Of a day that is forgotten, what is known are the `rows` told of.
+        taken out of what later days are judged by, and those of its `rows` that speak against the user are known to be
+        bad. Of a day that is forgotten, what is known are the `rows` told of.
         """
         code = self.coding.users.find(user)
         if code is None:
             return {}
         seat = self._at_home(code)
         if said == "confirmed":
-            return self._whole(self._disown(verdict, seat, day))
+            if rows is not None and len(rows):
+                self.history.bad[verdict] = self._odd(rows)
+            changed = self._disown(verdict, seat, day)
+            self._judge_anew()
+            return self._whole(changed)
         did = self._did(seat, day)
         if not _users(did) and rows is not None:
             did = self.did(rows)
@@ -390,6 +395,7 @@ class Live:
             if seat is not None and period.disowned.get(seat) == verdict:
                 del period.disowned[seat]
         self.history.taught.pop(verdict, None)
+        self.history.bad.pop(verdict, None)
         then, counts = self.removed.pop(verdict, (day, {}))
         changed = {then: self.history.add(then, counts)} if counts and then in self.history.judged else {}
         self._judge_anew()
@@ -423,6 +429,15 @@ class Live:
         """What events would add to baselines."""
         return summaries(self.detectors, group(self._seated(rows), session_gap=self.session_gap, by_time=False))
 
+    def _odd(self, rows: pl.DataFrame) -> Counts:
+        """What those of a user's events add to baselines that speak against the user by themselves."""
+        panel = self.current.panel if self.current is not None else None
+        if panel is not None:
+            events = group(self._seated(rows), session_gap=self.session_gap, by_time=False)
+            against = sum(scores.bits for scores in panel.score(events)) > 0.0
+            rows = rows.filter(pl.col("position").is_in(events.position[against]))
+        return self.did(rows)
+
     def _did(self, user: int, day: date) -> Counts:
         """The counts of what a user did on a day."""
         for period in self.open_days:
@@ -441,7 +456,6 @@ class Live:
             return {}
         self.removed[verdict] = (day, removed)
         self.history.put(day, kept)
-        self._judge_anew()
         return {day: kept}
 
     def _judge_anew(self) -> None:
@@ -530,7 +544,8 @@ class Live:
         for day in sorted(self.history.judged):
             for table in self.history.judged[day].values():
                 rank[table["user"].to_numpy()] = day.toordinal()
-        said = [*self.history.taught.values(), *(counts for _, counts in self.removed.values())]
+        removed = [counts for _, counts in self.removed.values()]
+        said = [*self.history.taught.values(), *self.history.bad.values(), *removed]
         for table in (table for counts in said for table in counts.values()):
             rank[table["user"].to_numpy()] = _ALWAYS
         rank[list(period.disowned)] = _ALWAYS
@@ -671,6 +686,8 @@ class Live:
             yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
         for verdict, counts in self.history.taught.items():
             yield from ((f"taught/{verdict}/{family}", table) for family, table in counts.items())
+        for verdict, counts in self.history.bad.items():
+            yield from ((f"bad/{verdict}/{family}", table) for family, table in counts.items())
         for verdict, (day, counts) in self.removed.items():
             yield from ((f"removed/{verdict}/{day}/{family}", table) for family, table in counts.items())
         for day, tally in self.late.items():
@@ -732,6 +749,8 @@ class Live:
             match name.split("/"):
                 case ["taught", verdict, family]:
                     self.history.taught.setdefault(int(verdict), {})[family] = table
+                case ["bad", verdict, family]:
+                    self.history.bad.setdefault(int(verdict), {})[family] = table
                 case ["removed", verdict, day, family]:
                     self.removed.setdefault(int(verdict), (date.fromisoformat(day), {}))[1][family] = table
 
