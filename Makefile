@@ -40,9 +40,10 @@ fix: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Measure scans against merely parsing, and streams (minutes, gigabytes in bench/out)
+bench: $(STAMP)  ## Measure scans against merely parsing, streams, and networks (minutes, gigabytes in bench/out)
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
+	$(BIN)/python bench/purchases.py
 
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py

@@ -37,8 +37,8 @@ def stands_out(network: Network, rows: list[tuple[int, ...]]) -> list[Window]:
 def test_each_purchase_is_judged_by_the_last_of_its_network(rows, degrees, last):
     """The compiled passes find what a search by dictionaries and sorting finds, whatever the order of times."""
     network = Network(degrees, last)
-    found = list(network.judge(acts(network, rows), every=True))
-    wanted = [Window(act, tuple(each)) for act, each in naive.windows(rows, degrees, last) if len(each) > 1]
+    found = [(window.act, window.purchases) for window in network.judge(acts(network, rows), every=True)]
+    wanted = [(act, each) for act, each in naive.windows(rows, degrees, last) if len(each) > 1]
     assert found == wanted
 
 
@@ -98,8 +98,8 @@ def test_wide_networks_are_searched_from_the_end_of_the_log_alike(degrees, hub):
     ]
     rows += [(UNFRIEND, *row[1:]) for row in ties[:300]] + rows[-400:]
     network = Network(degrees, 6)
-    found = list(network.judge(acts(network, rows), every=True))
-    wanted = [Window(act, tuple(each)) for act, each in naive.windows(rows, degrees, 6) if len(each) > 1]
+    found = [(window.act, window.purchases) for window in network.judge(acts(network, rows), every=True)]
+    wanted = [(act, each) for act, each in naive.windows(rows, degrees, 6) if len(each) > 1]
     assert found == wanted
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
+from operator import mul
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -91,7 +92,7 @@ class Spread:
     def of(cls, amounts: Iterable[int]) -> Spread:
         """The spread of amounts in cents."""
         listed = list(amounts)
-        return cls(len(listed), sum(listed), sum(amount * amount for amount in listed))
+        return cls(len(listed), sum(listed), sum(map(mul, listed, listed)))
 
     @property
     def mean(self) -> int:
@@ -123,29 +124,48 @@ class Bought(NamedTuple):
     distance: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Window:
-    """What a purchase was judged by: the act's number, and the last purchases of the network, newest first."""
+    """What a purchase was judged by: the act's number, and the last purchases of the network, newest first.
+
+    `users`, `times`, `cents` and `distances` are those of :class:`Bought`.
+
+    Examples
+    --------
+    >>> window = Window(0, *map(np.array, ([1, 2], [5, 4])), [1000, 2000], np.array([1, 1]))
+    >>> window.purchases[0], window.spread.mean
+    (Bought(user=1, time=5, cents=1000, distance=1), 1500)
+    """
 
     act: int
-    purchases: tuple[Bought, ...]
+    users: Codes
+    times: Ints
+    cents: Sequence[int]
+    distances: Codes
+
+    @property
+    def purchases(self) -> list[Bought]:
+        """The purchases one by one."""
+        columns = (self.users.tolist(), self.times.tolist(), self.cents, self.distances.tolist())
+        return [Bought(*row) for row in zip(*columns, strict=True)]
 
     @property
     def spread(self) -> Spread:
         """How the amounts spread."""
-        return Spread.of(each.cents for each in self.purchases)
+        return Spread.of(self.cents)
 
+    @property
     def robust(self) -> tuple[int, int]:
         """Twice the median of the amounts, and four times the median distance from it, in cents.
 
         Examples
         --------
-        >>> window = Window(0, tuple(Bought(1, 0, cents, 1) for cents in (1000, 2000, 6000, 9000)))
-        >>> window.robust()
+        >>> none = np.zeros(4, np.int32)
+        >>> Window(0, none, none, [1000, 2000, 6000, 9000], none).robust
         (8000, 10000)
         """
-        middle = _twice_median([each.cents for each in self.purchases])
-        return middle, _twice_median([abs(2 * each.cents - middle) for each in self.purchases])
+        middle = _twice_median(self.cents)
+        return middle, _twice_median([abs(2 * cents - middle) for cents in self.cents])
 
 
 def _twice_median(numbers: Sequence[int]) -> int:
@@ -252,13 +272,14 @@ class Network:
         elif not filled:
             room = 2 * max(len(self._windows.owner), self.last if self.last < len(state.time) else 0)
             self._windows = _no_windows(len(self._windows.event), min(room, 2 * len(state.time) + 64))
-            self._state = state._replace(pool=_longer(state.pool, 2 * len(state.pool)))
+            pool, shelves = (_longer(array, 2 * len(array)) for array in (state.pool, state.shelves))
+            self._state = state._replace(pool=pool, shelves=shelves)
 
     def tidy(self) -> None:
         """Drop purchases that can matter no more, and put the rest in order."""
         from amiss import network_kernel as kernel
 
-        state, count = self._state, len(self)
+        state = self._state
         kept = np.flatnonzero(kernel.kept(state, max(self.last, 0)))
         kept = kept[np.argsort(state.time[kept], kind="stable")]
         for column in (state.time, state.cents, state.label, state.owner):
@@ -267,25 +288,24 @@ class Network:
         state.figures[kernel.PURCHASES] = len(kept)
         state.figures[kernel.LATE] = 0
         state.figures[kernel.NEWEST] = state.time[len(kept) - 1] if len(kept) else 0
-        if count:
-            kernel.link(state)
+        kernel.shelve(state)
 
     def _admit(self, users: int) -> None:
         """Make room for so many users."""
-        if users > len(self._state.head):
-            self._state = _with_users(self._state, max(users, 2 * len(self._state.head)))
+        if users > len(self._state.size):
+            self._state = _with_users(self._state, max(users, 2 * len(self._state.size)))
 
     def _drained(self) -> Iterator[Window]:
         """The windows that were written, which are empty then."""
         windows, count = self._windows, int(self._windows.sizes[0])
         windows.sizes[0] = 0
         bounds = windows.bounds[: count + 1].tolist()
+        users, distances = windows.owner[: bounds[-1]].copy(), windows.level[: bounds[-1]].copy()
+        times, held = windows.time[: bounds[-1]].copy(), windows.cents[: bounds[-1]]
+        cents = held.tolist() if held.min(initial=0) >= -HELD else list(map(self.cents, held.tolist()))
         for number, act in enumerate(windows.event[:count].tolist()):
             part = slice(bounds[number], bounds[number + 1])
-            owner, time, held, level = windows.owner[part], windows.time[part], windows.cents[part], windows.level[part]
-            amounts = map(self.cents, held.tolist())
-            bought = map(Bought, owner.tolist(), time.tolist(), amounts, level.tolist())
-            yield Window(act, tuple(bought))
+            yield Window(act, users[part], times[part], cents[part], distances[part])
 
     def friends(self) -> pl.DataFrame:
         """All friendships (`FRIEND_SCHEMA`), in order."""
@@ -323,20 +343,23 @@ def _nothing() -> State:
     from amiss.network_kernel import FIGURES, State
 
     none, nowhen = np.zeros(0, np.int32), np.zeros(0, np.int64)
-    people = (nowhen, none, none, none, none, none, none, none)
-    empty = State(np.zeros(FIGURES, np.int64), *people, nowhen, nowhen, none, none, none, none)
-    return _with_log(_with_users(empty, 64), 1024)._replace(pool=np.zeros(1024, np.int32))
+    lists, figures = (nowhen, none, none, none), np.zeros(FIGURES, np.int64)
+    empty = State(figures, *lists, *lists, none, none, none, none, nowhen, nowhen, none, none, none)
+    empty = empty._replace(pool=np.zeros(1024, np.int32), shelves=np.zeros(1024, np.int32))
+    return _with_log(_with_users(empty, 64), 1024)
 
 
 def _with_users(state: State, users: int) -> State:
     """The state with room for so many users."""
-    columns = {name: _longer(getattr(state, name), users) for name in ("size", "room", "depth", "stamp", "members")}
-    return state._replace(begin=_longer(state.begin, users), head=_longer(state.head, users, fill=-1), **columns)
+    names = ("size", "room", "counts", "space", "depth", "stamp", "members")
+    columns = {name: _longer(getattr(state, name), users) for name in names}
+    state = state._replace(begin=_longer(state.begin, users), first=_longer(state.first, users))
+    return state._replace(newest=_longer(state.newest, users, fill=-1), **columns)
 
 
 def _with_log(state: State, purchases: int) -> State:
     """The state with room for so many purchases."""
-    columns = {name: _longer(getattr(state, name), purchases) for name in ("label", "owner", "before", "found")}
+    columns = {name: _longer(getattr(state, name), purchases) for name in ("label", "owner", "found")}
     return state._replace(time=_longer(state.time, purchases), cents=_longer(state.cents, purchases), **columns)
 
 

@@ -1,8 +1,8 @@
 """The compiled passes behind :mod:`amiss.network`, which says what is computed. Here stands how.
 
-All purchases stand in one log, newest last, each with the place of its buyer's one before. So what a network bought
-last is found near the log's end: from the members' newest purchases back to the *depth* that held enough of them when
-this buyer was judged last. Where a network is so wide that its last purchases lie nearer than its last members, the log
+All purchases stand in one log, newest last, and the places of each user's own on a shelf. So what a network bought last
+is found near the log's end: from the members' newest purchases back to the *depth* that held enough of them when this
+buyer was judged last. Where a network is so wide that its last purchases lie nearer than its last members, the log
 is walked back instead, and each buyer is asked for a friend in the circle before the last.
 
 Which way it goes changes no result: only sets come out, and all sums are those of integers.
@@ -24,7 +24,7 @@ UNFRIEND: Final = 1
 PURCHASE: Final = 2
 
 NONE: Final = -1
-"""No purchase, nobody."""
+"""No place."""
 
 LEAST: Final = -(1 << 62)
 """Amounts below it are not amounts but stand for some that an integer of 64 bits cannot hold."""
@@ -34,35 +34,39 @@ ROUNDING: Final = 2.0**-48
 
 LAST_TICK: Final = (1 << 31) - 1
 
-FIGURES: Final = 7
-PURCHASES, TICK, LATE, NEWEST, USED, FRIENDSHIPS, ACTIVE = range(FIGURES)
+FIGURES: Final = 9
+PURCHASES, TICK, LATE, NEWEST, USED, SHELVED, FRIENDSHIPS, ACTIVE, LABELS = range(FIGURES)
 """What `State.figures` holds: purchases in the log, which search this is, whether the log is out of order, its latest
-time, how much of the pool is used, how many friendships there are, how many users bought."""
+time, how much of the pool and of the shelves is used, how many friendships there are, how many users bought, and the
+highest label."""
 
 
 class State(NamedTuple):
     """Who is whose friend, and who bought what.
 
     The friends of user u stand in `pool` from `begin[u]`, `size[u]` of them with room for `room[u]`. Purchases stand in
-    `time`, `cents`, `owner` and `label`, only those alike in which compare; `before` is the place of the owner's one
-    before, `head[u]` that of the newest of u, and `depth[u]` how far back the log was read for u last. `stamp`,
-    `members` and `found` are what a search writes on.
+    `time`, `cents`, `owner` and `label`, only those alike in which compare. Where those of u are stands in `shelves`
+    from `first[u]`, oldest to newest, `counts[u]` of them with room for `space[u]`; `newest[u]` is the place of the
+    last, or NONE, and `depth[u]` how far back the log was read for u last. `stamp`, `members` and `found` are what a search writes on.
     """
 
     figures: Ints
     begin: Ints
     size: Codes
     room: Codes
-    head: Codes
+    pool: Codes
+    first: Ints
+    counts: Codes
+    space: Codes
+    shelves: Codes
+    newest: Codes
     depth: Codes
     stamp: Codes
     members: Codes
-    pool: Codes
     time: Ints
     cents: Ints
     label: Codes
     owner: Codes
-    before: Codes
     found: Codes
 
 
@@ -100,19 +104,32 @@ def _are_friends(state, one, other):
 
 
 @njit(cache=True, nogil=True)
-def _has_room(state, user):
-    """Whether the user can get a friend more, once the list moved to where there is room."""
-    if state.size[user] < state.room[user]:
+def _has_room(figures, used, begin, size, room, pool, user):
+    """Whether a list in a pool can grow by one, once it moved to where there is room."""
+    if size[user] < room[user]:
         return True
-    room, used = max(4, 2 * state.room[user]), state.figures[USED]
-    if used + room > len(state.pool):
+    wanted, end = max(4, 2 * room[user]), figures[used]
+    if end + wanted > len(pool):
         return False
-    first = state.begin[user]
-    for at in range(state.size[user]):
-        state.pool[used + at] = state.pool[first + at]
-    state.begin[user], state.room[user] = used, room
-    state.figures[USED] = used + room
+    for at in range(size[user]):
+        pool[end + at] = pool[begin[user] + at]
+    begin[user], room[user] = end, wanted
+    figures[used] = end + wanted
     return True
+
+
+@njit(cache=True, nogil=True)
+def _can_befriend(state, user):
+    """Whether there is room for one more friend of a user."""
+    return _has_room(state.figures, USED, state.begin, state.size, state.room, state.pool, user)
+
+
+@njit(cache=True, nogil=True)
+def _can_buy(state, user):
+    """Whether there is room for one more purchase of a user."""
+    if state.figures[PURCHASES] == len(state.time):
+        return False
+    return _has_room(state.figures, SHELVED, state.first, state.counts, state.space, state.shelves, user)
 
 
 @njit(cache=True, nogil=True)
@@ -120,7 +137,7 @@ def _befriend(state, one, other):
     """Make two friends; false if there is no room."""
     if one == other or _are_friends(state, one, other):
         return True
-    if not (_has_room(state, one) and _has_room(state, other)):
+    if not (_can_befriend(state, one) and _can_befriend(state, other)):
         return False
     for user, friend in ((one, other), (other, one)):
         state.pool[state.begin[user] + state.size[user]] = friend
@@ -151,25 +168,25 @@ def _is_newer(state, late, one, other):
 
 @njit(cache=True, nogil=True)
 def _record(state, user, time, cents, label):
-    """Write a purchase into the log, and into the row of its buyer at its time."""
-    figures = state.figures
+    """Write a purchase into the log, and its place onto the shelf of its buyer, where its time belongs."""
+    figures, shelves = state.figures, state.shelves
     at = np.int32(figures[PURCHASES])
     state.time[at], state.cents[at], state.owner[at], state.label[at] = time, cents, user, label
     figures[PURCHASES] = at + 1
+    figures[LABELS] = max(figures[LABELS], label)
     if at > 0 and time < figures[NEWEST]:
         figures[LATE] = 1
     else:
         figures[NEWEST] = time
-    newer, older = np.int32(NONE), state.head[user]
-    if older == NONE:
-        figures[ACTIVE] += 1
-    while older != NONE and time < state.time[older]:
-        newer, older = older, state.before[older]
-    state.before[at] = older
-    if newer == NONE:
-        state.head[user] = at
-    else:
-        state.before[newer] = at
+    first = state.first[user]
+    place = first + state.counts[user]
+    figures[ACTIVE] += place == first
+    while place > first and time < state.time[shelves[place - 1]]:
+        shelves[place] = shelves[place - 1]
+        place -= 1
+    shelves[place] = at
+    state.counts[user] += 1
+    state.newest[user] = shelves[first + state.counts[user] - 1]
 
 
 @njit(cache=True, nogil=True)
@@ -205,18 +222,22 @@ def _inner(state, tick, user, degrees):
 @njit(cache=True, nogil=True)
 def _pull(state, late, end, label, floor, most):
     """Find purchases of members from `floor` on in the log (NONE: all), of each the newest; how many there are."""
+    found, shelves, newest, labels = state.found, state.shelves, state.newest, state.figures[LABELS] > 0
     count = 0
-    head, before, found, members, labels = state.head, state.before, state.found, state.members, state.label
     for number in range(1, end):
-        at, steps = head[members[number]], 0
-        while at != NONE and steps < most:
+        user = state.members[number]
+        if newest[user] < floor and not late:
+            continue
+        first = state.first[user]
+        place, enough = first + state.counts[user] - 1, count + most
+        while place >= first and count < enough:
+            at = shelves[place]
             if floor != NONE and (at < floor if not late else _is_newer(state, late, floor, at)):
                 break
-            if labels[at] == label:
+            if not labels or state.label[at] == label:
                 found[count] = at
                 count += 1
-                steps += 1
-            at = before[at]
+            place -= 1
     return count
 
 
@@ -423,7 +444,7 @@ def follow(state, windows, acts, begin, degrees, most, judge, every):
         elif kind[event] == UNFRIEND:
             _unfriend(state, user[event], other[event])
         else:
-            if state.figures[PURCHASES] == len(state.time):
+            if not _can_buy(state, user[event]):
                 return event
             if judge:
                 count, end = last_of_network(state, user[event], label[event], degrees, most)
@@ -438,27 +459,34 @@ def follow(state, windows, acts, begin, degrees, most, judge, every):
 def kept(state, most):
     """Which purchases of the log are among the `most` newest of their buyers, of each label."""
     keep = np.zeros(state.figures[PURCHASES], np.bool_)
-    counts = np.zeros(1 + state.label[: state.figures[PURCHASES]].max() if len(keep) else 1, np.int64)
-    for user in range(len(state.head)):
-        at = state.head[user]
-        while at != NONE:
+    counts = np.zeros(1 + state.figures[LABELS], np.int64)
+    for user in range(len(state.counts)):
+        own = state.shelves[state.first[user] : state.first[user] + state.counts[user]]
+        for at in own[::-1]:
             counts[state.label[at]] += 1
             keep[at] = counts[state.label[at]] <= most
-            at = state.before[at]
-        at = state.head[user]
-        while at != NONE:
+        for at in own:
             counts[state.label[at]] = 0
-            at = state.before[at]
     return keep
 
 
 @njit(cache=True, nogil=True)
-def link(state):
-    """Find `before` and `head` anew, in a log that is in order."""
-    state.head[:] = NONE
-    state.figures[ACTIVE] = 0
-    for at in range(state.figures[PURCHASES]):
+def shelve(state):
+    """Lay out the shelves anew, one behind the other, for a log that is in order."""
+    purchases = state.figures[PURCHASES]
+    state.newest[:] = NONE
+    state.counts[:] = 0
+    for at in range(purchases):
+        state.counts[state.owner[at]] += 1
+    state.figures[ACTIVE] = (state.counts > 0).sum()
+    end = 0
+    for user in range(len(state.counts)):
+        state.first[user], state.space[user] = end, state.counts[user]
+        end += state.counts[user]
+    state.figures[SHELVED] = end
+    state.counts[:] = 0
+    for at in range(purchases):
         user = state.owner[at]
-        state.before[at] = state.head[user]
-        state.figures[ACTIVE] += state.head[user] == NONE
-        state.head[user] = at
+        state.shelves[state.first[user] + state.counts[user]] = at
+        state.counts[user] += 1
+        state.newest[user] = at

@@ -417,8 +417,8 @@ def _judged(window: Window, cents: int, *, robust: bool) -> tuple[int, int, int,
     if not robust:
         spread = window.spread
         return spread.count, spread.mean, spread.deviation, spread.is_above(cents)
-    middle, distance = window.robust()
+    middle, distance = window.robust
     factor, of = MAD_TO_DEVIATION
     above = 4 * of * cents - 2 * of * middle > DEVIATIONS * factor * distance
     half = abs(middle) // 2 if middle >= 0 else -(abs(middle) // 2)
-    return len(window.purchases), half, factor * distance // (4 * of), above
+    return len(window.cents), half, factor * distance // (4 * of), above
