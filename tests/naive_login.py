@@ -416,3 +416,31 @@ def _bits(everyone: Everyone, p: dict[str, float], q: dict[str, float], event: L
         anywhere = (1 / 250 if known else (250 - countries) / 250) / p["country"] * inner
     ratios = (place * device, anywhere * device, inner * device, (place + anywhere) / 2, inner, device)
     return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
+
+
+PLACE = (("address", 0.5), ("network", 0.2), ("provider", 0.15), ("country", 0.1), (None, 0.05))
+AGENT = (("agent", 0.5), ("browser", 0.25), ("device", 0.2), (None, 0.05))
+"""The hierarchies of the published model, with the share of each level; None holds everything."""
+
+
+def published(past: list[Login], event: Login) -> float:
+    """The published model: log2 of Pr[x]/Pr[x | u] for place and agent, times Pr[u | attack]/Pr[u]."""
+    mine = [each for each in past if each.user == event.user]
+    if not mine:
+        return 0.0
+
+    def count(logins: list[Login], level: str | None) -> float:
+        same = (each.counts for each in logins if level is None or getattr(each, level) == getattr(event, level))
+        return sum(same)
+
+    whole, own = count(past, None), count(mine, None)
+    risk = (1 / len({each.user for each in past})) / (own / whole)
+    for hierarchy in (PLACE, AGENT):
+        exact = hierarchy[0][0]
+        seen = max(1.0, count(past, exact))
+        given_user = 0.0
+        for level, share in hierarchy:
+            exactly = 1.0 if level == exact else seen / (count(past, level) + 1)
+            given_user += share * count(mine, level) / own * exactly
+        risk *= seen / (whole + 1) / given_user
+    return math.log2(risk)

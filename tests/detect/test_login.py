@@ -368,6 +368,27 @@ def test_what_a_person_expects_of_a_user_counts_as_known():
     assert scores(past, [second])[0] < before - 5
 
 
+# --- the published model
+
+
+@given(past=st.tuples(*(events_of(day, 3) for day in range(3))), today=events_of(3, 4))
+def test_linear_smoothing_is_the_published_model(past, today):
+    """By configuration, bits are the ratio of the paper: attackers who choose users alike and behave as everyone."""
+    earlier = [event._replace(wide=False) for day in past for event in day]
+    today = [event._replace(wide=False) for event in today]
+    found = scores(past_of(earlier), today, Login(smoothing="linear", q="population"))
+    assert found == pytest.approx([naive_login.published(earlier, event) for event in today], abs=1e-9)
+
+
+def test_the_published_model_by_hand():
+    """Ann's one login of two: her address again makes 1/3 / (.95*1 + .05/3) for place, alike for agent, times 1."""
+    past = [Event(0, 0, 0), Event(0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2)]
+    user = 0.5 + (0.2 + 0.15 + 0.1) / 2 + 0.05 / 3
+    agent = 0.5 + (0.25 + 0.2) / 2 + 0.05 / 3
+    found = scores(past_of(past), [ann()], Login(smoothing="linear", q="population"))
+    assert found == pytest.approx([np.log2(1 / 3 / user * (1 / 3) / agent)])
+
+
 # --- words
 
 
