@@ -609,7 +609,7 @@ def _sum_up(everyone, own, user, pairs, size, sums):
         for feature in range(CHAINS):
             sums[0, feature], sums[1, feature] = own.more[feature, user], own.expected[feature, user]
     for j in range(size):
-        feature, given, first = pairs.feature[j], pairs.given[j], pairs.feature[j] < CHAINS
+        feature, given, first = np.int64(pairs.feature[j]), pairs.given[j], pairs.feature[j] < CHAINS
         for i in range(j):
             first = first and not (pairs.feature[i] == feature and pairs.given[i] == given)
         if first:
