@@ -152,6 +152,11 @@ class Panel:
                 found[user] += reasons
         return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
 
+    def usual(self, user: int, names: Names) -> dict[str, dict[str, str]]:
+        """By detector that can tell, what is usual for a user, in words by kind."""
+        tellers = zip(self.detectors, self.baselines, strict=True)
+        return {each.name: each.usual(baseline, user, names) for each, baseline in tellers}
+
     def details(self, events: Events, names: Names) -> dict[str, str]:
         """What people should know of the last of a user's events."""
         parts = (
@@ -247,9 +252,7 @@ class Scan:
 
     def usual(self, day: date, user: int) -> dict[str, dict[str, str]]:
         """By detector that can tell, what was usual for a user before a day, in words by kind."""
-        panel = self._panel(day)
-        tellers = zip(self.detectors, panel.baselines, strict=True)
-        return {each.name: each.usual(baseline, user, self.names) for each, baseline in tellers}
+        return self._panel(day).usual(user, self.names)
 
     def _tell(self, standings: pl.DataFrame, day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from amiss import config
+from amiss.cards import Cards
 from amiss.decide import Budget
 from amiss.detect import Detector, fitting
 from amiss.errors import AmissError, SinkError
@@ -153,6 +154,7 @@ class Service:
     ) -> None:
         self.source, self.store, self.sinks, self.is_new = source, store, list(sinks), is_new
         self.figures = Figures()
+        self.cards = Cards(self.sinks)
         self.metrics = metrics
         self._looked = -math.inf
         courier = Courier(partial(Store.open, store.path, write=False), self.sinks) if sinks else None
@@ -180,6 +182,7 @@ class Service:
         try:
             return self.watch.run(stop)
         finally:
+            self.cards.close()
             self._outbox(always=True)
 
     def beginning(self) -> Lines:
@@ -226,6 +229,7 @@ class Service:
                 users=closed.figures.users,
                 alerts=closed.alarms,
             )
+            self.cards.closed(self.live, closed)
             _LOG.info("a day has closed; alerts: %s", _expected(self.live), extra=facts)
         if self.metrics is not None:
             self._measure(self.metrics, given, taken, seconds)

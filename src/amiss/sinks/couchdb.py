@@ -18,7 +18,7 @@ import msgspec
 
 from amiss import couch
 from amiss.alerts import Alert
-from amiss.errors import SinkError
+from amiss.errors import SinkError, UsageError
 
 FORMAT: Final = 1
 """What the field `amiss` of documents holds."""
@@ -41,7 +41,8 @@ class CouchSink:
     ----------
     url
         `couchdb://[NAME:PASSWORD@]HOST[:PORT]/DATABASE`, or `couchdbs://` for TLS. Name and password are those of
-        `AMISS_COUCHDB_USERNAME` and `AMISS_COUCHDB_PASSWORD` unless the address has them.
+        `AMISS_COUCHDB_USERNAME` and `AMISS_COUCHDB_PASSWORD` unless the address has them. With `?profiles=1` a watch
+        also keeps a profile of each user there; see :class:`ProfileWriter`.
     timeout_seconds
         How long to wait for a connection, and for each part of an answer.
 
@@ -59,6 +60,7 @@ class CouchSink:
     def __init__(self, url: str, *, timeout_seconds: float = 10.0) -> None:
         self._writer = _Writer(url, timeout_seconds, "writing to CouchDB")
         self.url = self._writer.url
+        self.profiles = ProfileWriter(url, timeout_seconds=timeout_seconds) if self._writer.with_profiles else None
 
     def write(self, alerts: Sequence[Alert]) -> None:
         """Write the alerts; those that are there already are left as they are.
@@ -86,6 +88,8 @@ class CouchSink:
     def close(self) -> None:
         """Close connections."""
         self._writer.close()
+        if self.profiles is not None:
+            self.profiles.close()
 
 
 @dataclass(frozen=True)
@@ -207,11 +211,19 @@ def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
+def _is_wanted(said: str) -> bool:
+    """Whether an option that may be 0 or 1 is 1."""
+    if said not in {"0", "1"}:
+        raise UsageError(f'profiles in a CouchDB address is 0 or 1. Found: "{said}"')
+    return said == "1"
+
+
 class _Writer:
     """Requests that write, whose errors are those of sinks."""
 
     def __init__(self, url: str, timeout_seconds: float, what: str) -> None:
-        self._address = couch.Address.parse(url)
+        self._address = couch.Address.parse(url, ["profiles"])
+        self.with_profiles = _is_wanted(self._address.options.get("profiles", "0"))
         self.url = self._address.url
         self._timeout_seconds = timeout_seconds
         self._what = what
