@@ -183,8 +183,25 @@ class Ways(NamedTuple):
     today: Rows
 
 
-def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> tuple[float, float, float]:
-    """The user's chance of a value, everyone's, and how often the user showed it."""
+class Judged(NamedTuple):
+    """The user's chance of a value, everyone's, and how often the user showed it.
+
+    Somebody odd does as everyone in a share of `keep`, else what was done in this period; `goes_on` is the latter.
+    """
+
+    p: float
+    q: float
+    shown: float
+    keep: float = 1.0
+    goes_on: float = 0.0
+
+    def odd(self, q: float) -> float:
+        """The chance of the value if the login is odd and nothing else is known than that its chance is q then."""
+        return self.keep * q + self.goes_on
+
+
+def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Judged:
+    """What a value after a given says."""
     everyone, pace, past, today = ways
     given, value = pair
     rows: Rows = defaultdict(Counter)
@@ -197,7 +214,7 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> tup
     shown: int | str = value if everyone.seen(feature, given, value) else LUMP
     q = everyone.chance(feature, given, shown)
     if not row:
-        return q, q, 0.0
+        return Judged(q, q, 0.0)
     if feature == "version" and shown == LUMP and not lumped[LUMP]:
         q /= 2
     new = chance_of_new(pace, rows, feature, given, factor)
@@ -216,10 +233,12 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> tup
         back = (1.0 - held) * q / left
     p = (1.0 - new) * lumped[shown] / sum(row.values()) + new * back
     total = sum(now.values())
-    if total:
-        stay = 0.8 * total / (total + 1)
-        p = (1.0 - stay) * p + stay * lumped_now[shown] / total
-    return p, q, lumped[shown]
+    if not total:
+        return Judged(p, q, lumped[shown])
+    stay = 0.8 * total / (total + 1)
+    p = (1.0 - stay) * p + stay * lumped_now[shown] / total
+    going_on = stay + (1.0 - stay) * (1.0 - new) * total / sum(row.values())
+    return Judged(p, q, lumped[shown], 1.0 - going_on, going_on * lumped_now[shown] / total)
 
 
 def _lumped(everyone: Everyone, feature: str, given: int, row: Counter[int]) -> Counter[int | str]:
@@ -347,23 +366,30 @@ def _score(
 ) -> tuple[float, float]:
     """Bits and surprisal of one login, after the user's earlier ones."""
     everyone = ways.everyone
-    p, q, moved, fresh = {}, {}, "", False
+    p, q, moved, fresh, anywhere = {}, {}, "", False, None
     for feature, pair in pairs(event).items():
         fresh = fresh and feature != "device"
         unused = not everyone.seen(feature, *pair)
-        p[feature], q[feature], known = judge(ways, feature, pair, FACTORS.get((feature, moved), 1.0))
+        judged = judge(ways, feature, pair, FACTORS.get((feature, moved), 1.0))
         if fresh:
-            q[feature] = p[feature] = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
-        if known < 1:
+            chance = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
+            judged = Judged(chance, chance, judged.shown)
+        p[feature], q[feature] = judged.p, judged.q
+        if judged.shown < 1:
             fresh = True
             moved = moved or (feature if feature in {"country", "provider", "network"} else "")
         if feature == "provider" and pair[1]:
             q[feature] = 0.7 * q[feature] + 0.3 * unused
         if feature == "address" and pair[1]:
             q[feature] = 0.1 * q[feature] + 0.9 * unused
+        q[feature] = judged.odd(q[feature])
+        if feature == "country":
+            anywhere = judged.odd(_anywhere(everyone, event.country))
     p["hour"], q["hour"] = _hour(clock, [*mine[0], *mine[1]], event.hour)
+    same = len(mine[1]) / (len(mine[1]) + 1)
+    q["hour"] = (1 - same) * q["hour"] + same * p["hour"]
     _travel(p, q, rate, mine, event)
-    return _bits(everyone, p, q, event), -sum(math.log2(each) for each in p.values())
+    return _bits(anywhere, p, q), -sum(math.log2(each) for each in p.values())
 
 
 FACTORS = {
@@ -386,20 +412,29 @@ def _travel(
 ) -> None:
     """Add the chance of a far leg, if there is one."""
     (hour, place), legs = trail(mine[0])
+    before = legs["fast"] + legs["slow"]
+    today: Counter[str] = Counter()
     since = hour * 3_600_000_000
     for each in [*mine[1], event]:
         if each.place is None or each.wide:
             continue
         kind = leg(place, cell(each.place), (each.time - since) / 3_600_000_000)
         if each is event and kind != "near":
-            chance = (legs["fast"] + 4 * rate) / (legs["fast"] + legs["slow"] + 4)
-            p["travel"], q["travel"] = (chance if kind == "fast" else 1 - chance), 0.5
-        legs[kind] += 1
+            far = today["fast"] + today["slow"]
+            chance = (legs["fast"] + today["fast"] + 4 * rate) / (before + far + 4)
+            p["travel"] = chance if kind == "fast" else 1 - chance
+            q["travel"] = ((before + 4) * 0.5 + today[kind]) / (before + far + 4)
+        today[kind] += 1
         place, since = cell(each.place), each.time
 
 
-def _bits(everyone: Everyone, p: dict[str, float], q: dict[str, float], event: Login) -> float:
-    """The evidence of a mixture of whole logins."""
+def _anywhere(everyone: Everyone, country: int) -> float:
+    """The chance of a country where all are as likely, those that nobody came from being one."""
+    return 1 / 250 if everyone.seen("country", NOWHERE, country) else (250 - everyone.countries) / 250
+
+
+def _bits(country: float | None, p: dict[str, float], q: dict[str, float]) -> float:
+    """The evidence of a mixture of whole logins; `country` is its chance if the login comes from anywhere."""
 
     def product(*features: str) -> float:
         return math.prod(q[each] / p[each] for each in features if each in p)
@@ -410,10 +445,8 @@ def _bits(everyone: Everyone, p: dict[str, float], q: dict[str, float], event: L
         product("hour"),
     )
     place = anywhere = product("country") * inner
-    if not event.wide:
-        countries = everyone.countries
-        known = everyone.seen("country", NOWHERE, event.country)
-        anywhere = (1 / 250 if known else (250 - countries) / 250) / p["country"] * inner
+    if country is not None:
+        anywhere = country / p["country"] * inner
     ratios = (place * device, anywhere * device, inner * device, (place + anywhere) / 2, inner, device)
     return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
 

@@ -51,6 +51,7 @@ SECRET = config("SECRET_KEY", cast=Secret, default=secrets.token_urlsafe())  # w
 TLS = config("TLS", cast=bool, default=True)  # 0 only to try it out: the cookie then travels without TLS
 
 STEP_UP = {"high", "critical"}  # by chance less than 1 in 100 days for all users together
+REPEATED = 2.0  # bits that the same again adds at most: what was believed once is not asked again
 CODE_SECONDS, CODE_TRIES = 300, 3
 
 log = logging.getLogger("web_login")
@@ -152,7 +153,7 @@ doubted: dict[str, date] = {}  # users with an alert of that day for which no co
 
 def is_asked(user: str, found: amiss.Evidence) -> bool:
     """Whether a login needs a code: since it is odd, or since one before it was, as thieves try again."""
-    return doubted.get(user) == datetime.now(UTC).date() or (found.severity in STEP_UP and found.event_bits > 0)
+    return doubted.get(user) == datetime.now(UTC).date() or (found.severity in STEP_UP and found.event_bits > REPEATED)
 
 
 def ask(user: str, alert: Alert | None) -> str:

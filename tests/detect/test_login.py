@@ -136,8 +136,9 @@ def test_chances_sum_to_1(past, today, moved):
     ways = naive_login.Ways(everyone, pace, *rows)
     for feature, given_ in [key for part in rows for key in part]:
         judged = [naive_login.judge(ways, feature, (given_, value), moved) for value in symbols(ways, feature, given_)]
-        assert sum(p for p, _, _ in judged) == pytest.approx(1.0)
-        assert sum(q for _, q, _ in judged) == pytest.approx(1.0)
+        assert sum(each.p for each in judged) == pytest.approx(1.0)
+        assert sum(each.q for each in judged) == pytest.approx(1.0)
+        assert sum(each.odd(each.q) for each in judged) == pytest.approx(1.0)
 
 
 def habitual(random: np.random.Generator, users: int, days: int) -> list[Event]:
@@ -198,10 +199,10 @@ def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_code
             if len(p) > 1 and choices[-1] == -1:
                 p[-1] = 0.0
         else:
-            p = [each[0] for each in judged]
+            p = [each.p for each in judged]
         at = int(random.choice(len(p), p=np.array(p) / sum(p)))
         told[feature] = next(fresh_codes) if choices[at] == NEVER else choices[at]
-        if judged[at][2] < 1:
+        if judged[at].shown < 1:
             fresh, moved = True, moved or (feature if feature in {"country", "provider", "network"} else "")
     return told
 
@@ -327,6 +328,24 @@ def test_what_was_odd_in_the_morning_is_no_odder_at_noon():
     first, again = bits(thief, thief._replace(time=AT + 3_600_000_000))
     assert first > 10
     assert again < 3
+
+
+@pytest.mark.parametrize("hour", [3, NINE, 12, 20])
+def test_evidence_stays_while_the_same_goes_on(hour: int):
+    """After an odd login, five more alike within the day leave the running evidence within 1.5 bits of its peak."""
+    thief = ann(**ELSEWHERE, **OTHER_DEVICE)._replace(hour=24 * (30 % 7) + hour)
+    again = [thief._replace(time=AT + minutes * 60_000_000) for minutes in range(0, 60, 10)]
+    standing = evidence.running(np.array([0, 6]), np.array(bits(*again)))
+    assert standing[0] > 10
+    assert np.all(np.maximum.accumulate(standing) - standing <= 1.5)
+
+
+def test_a_repetition_says_about_nothing_in_a_place_that_nobody_knows():
+    """Country, network and device new for everyone: the first login says all there is to say."""
+    thief = ann(**dict.fromkeys(TEXTS, 9), version=9)
+    first, *others = bits(*[thief] * 6)
+    assert first > 10
+    assert others == pytest.approx([0.0] * 5, abs=0.5)
 
 
 def test_what_speaks_against_a_user_teaches_little():

@@ -109,6 +109,14 @@ class Login:
     goes to logins like those that were told to be bad, where there are any. Odd providers are in three of ten cases
     ones that nobody used in that country; odd addresses in nine of ten cases ones that nobody used.
 
+    **The same person goes on**, whoever it is. What p has of this period, each hypothesis has too, by the same share
+    `g` (of far legs ``T / (N + 4)``), so that a repetition says about nothing, and evidence stays::
+
+        g           = s + (1 - s) * (1 - e) * T/N
+        q(value)    = (1 - g) * q(value) + g * t/T
+
+    The hours of a period follow from the first: of an hour, q has T / (T + 1) of p.
+
     **A user's first login** is judged by everyone's counts, and the reason says so.
 
     **What it remembers.** Counts of a period: a row of 21 bytes for each different pair of a user, about ten for a
@@ -120,7 +128,7 @@ class Login:
 
     **What fools it.** Who comes from the victim's own network with the victim's kind of device; a journey with a new
     device looks like theft. What a user does within one period soon counts as usual for the rest of it: the evidence
-    stays, but grows no more.
+    stays, but grows no more. A thief who comes after the user in the same period is a few bits less odd.
 
     Parameters
     ----------

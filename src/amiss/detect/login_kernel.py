@@ -60,6 +60,9 @@ FINE: Final = 1 << 20
 SAME_PERIOD: Final = 0.8
 """How much what the user did in the period itself says of what comes next, once there is enough of it."""
 
+SAME_HOURS: Final = 1.0
+"""How much the hours of a period follow from the first, whoever it is, once there are enough of them."""
+
 TOGETHER: Final = np.array([[3.0, 8.0, 3.0, 1.0], [4.0, 2.5, 2.0, 1.0]])
 """How much likelier a new device, or a new version, is where the country, the provider, the network or none is new."""
 
@@ -218,6 +221,10 @@ class Judged(NamedTuple):
     of: int
     unused: bool
     """Whether nobody showed it there."""
+    keep: float
+    """The share of p that does not come of this period; q keeps as much of itself."""
+    goes_on: float
+    """The rest of p: the same person goes on, whoever it is."""
 
 
 @intrinsic
@@ -444,7 +451,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
     if count == 0:
         mine, again = unknown, again_unknown
     if fresh or total == 0:
-        return Judged(q, q, mine, total, count == 0)
+        return Judged(q, q, mine, total, count == 0, 1.0, 0.0)
     if feature == VERSION and unknown == 0 and count == 0:
         q *= 0.5
     new = chance_of_new(everyone, feature, sums, distinct, total, factor)
@@ -459,11 +466,13 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
             everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, shown
         )
     new = new if any_new else 0.0
-    p = (1.0 - new) * mine / total + new * back
+    p, keep, goes_on = (1.0 - new) * mine / total + new * back, 1.0, 0.0
     if today > 0:
         stay = SAME_PERIOD * today / (today + ONE)
         p = (1.0 - stay) * p + stay * again / today
-    return Judged(min(1.0, p), q, mine, total, count == 0)
+        share = stay + (1.0 - stay) * (1.0 - new) * today / total
+        keep, goes_on = 1.0 - share, share * again / today
+    return Judged(min(1.0, p), q, mine, total, count == 0, keep, goes_on)
 
 
 @njit(cache=True, nogil=True)
@@ -492,7 +501,7 @@ def alike():
 def judge_hour(everyone, own, user, pairs, size, hour):
     """What an hour of the week says."""
     low, high = own_row(own, HOUR, user, NOWHERE)
-    weight, total, mine = 0.0, np.int64(0), np.int64(0)
+    weight, total, mine, today = 0.0, np.int64(0), np.int64(0), np.int64(0)
     for i in range(low, high):
         weight += everyone.alike[hour, own.value[i]] * own.counts[i]
         total += own.counts[i]
@@ -501,10 +510,14 @@ def judge_hour(everyone, own, user, pairs, size, hour):
         if pairs.feature[j] == HOUR:
             weight += everyone.alike[hour, pairs.value[j]] * pairs.counts[j]
             total += pairs.counts[j]
+            today += pairs.counts[j]
             mine += pairs.counts[j] if everyone.alike[hour, pairs.value[j]] > 0.0 else 0
     whole = everyone.hours[hour]
     p = (weight / ONE + HABIT * whole) / (total / ONE + HABIT)
-    return Judged((1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK, 0.5 * whole + 0.5 / WEEK, mine, total, False)
+    p = (1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK
+    keep = 1.0 - SAME_HOURS * today / (today + ONE)
+    q = keep * (0.5 * whole + 0.5 / WEEK) + (1.0 - keep) * p
+    return Judged(p, q, mine, total, False, keep, (1.0 - keep) * p)
 
 
 @njit(cache=True, nogil=True)
@@ -543,17 +556,20 @@ def follow_trails(own, trails):
 @njit(cache=True, nogil=True, error_model="numpy")
 def judge_leg(everyone, trails, user, pairs, size, kind):
     """What a far leg says."""
-    far, fast = np.int64(0), np.int64(0)
+    far, fast, today, again = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     if user < len(trails.far):
         far, fast = trails.far[user] * ONE, trails.fast[user] * ONE
     for j in range(size):
         if pairs.feature[j] == TRAVEL:
             far += pairs.counts[j]
             fast += pairs.counts[j] if pairs.value[j] == 1 else 0
+            today += pairs.counts[j]
+            again += pairs.counts[j] if pairs.value[j] == kind - 1 else 0
     chance = (fast / ONE + HABIT * everyone.fast) / (far / ONE + HABIT)
+    keep, goes_on = 1.0 - today / (far + HABIT * ONE), again / (far + HABIT * ONE)
     if kind == 2:
-        return Judged(chance, FAST, fast, far, False)
-    return Judged(1.0 - chance, 1.0 - FAST, far - fast, far, False)
+        return Judged(chance, keep * FAST + goes_on, fast, far, False, keep, goes_on)
+    return Judged(1.0 - chance, keep * (1.0 - FAST) + goes_on, far - fast, far, False, keep, goes_on)
 
 
 @njit(cache=True, nogil=True)
@@ -686,7 +702,7 @@ def _anywhere(everyone, left, cap, user, country):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _as_bad(bad, logins, i, p, q):
+def _as_bad(bad, logins, i, p, q, stays):
     """The chance of a login if it is like those known to be bad, by that of the user."""
     ratio = 1.0
     for feature in range(CHAINS):
@@ -698,19 +714,21 @@ def _as_bad(bad, logins, i, p, q):
         for at in range(low, high):
             total += bad.counts[at]
         same = counted(bad.value, bad.counts, low, high, value)
-        ratio *= (same + ONE * q[feature]) / (total + ONE) / p[feature]
+        keep, goes_on = stays[feature, 0], stays[feature, 1]
+        ratio *= ((keep * same + ONE * max(0.0, q[feature] - goes_on)) / (total + ONE) + goes_on) / p[feature]
     return ratio
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, ratio):
+def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio):
     """How much likelier each hypothesis makes a login than the user does."""
     hour = q[HOUR] / p[HOUR]
     inner = q[PROVIDER] / p[PROVIDER] * (q[NETWORK] / p[NETWORK]) * (q[ADDRESS] / p[ADDRESS]) * (q[TRAVEL] / p[TRAVEL])
     place = q[COUNTRY] / p[COUNTRY] * inner
-    anywhere = (
-        place if logins.wide[i] else _anywhere(everyone, left, cap, user, logins.value[COUNTRY, i]) / p[COUNTRY] * inner
-    )
+    anywhere = place
+    if not logins.wide[i]:
+        chance = _anywhere(everyone, left, cap, user, logins.value[COUNTRY, i])
+        anywhere = (stays[COUNTRY, 0] * chance + stays[COUNTRY, 1]) / p[COUNTRY] * inner
     device = q[DEVICE] / p[DEVICE] * (q[VERSION] / p[VERSION]) * (q[AGENT] / p[AGENT])
     ratio[SOMEBODY] = hour * place * device
     ratio[WORLD] = hour * anywhere * device
@@ -718,7 +736,7 @@ def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, ratio):
     ratio[THIEF] = hour * 0.5 * (place + anywhere)
     ratio[THIEF_NEAR] = hour * inner
     ratio[OTHER_DEVICE] = hour * device
-    like_bad = _as_bad(bad, logins, i, p, q) if odds[KNOWN_BAD] > 0.0 else 0.0
+    like_bad = _as_bad(bad, logins, i, p, q, stays) if odds[KNOWN_BAD] > 0.0 else 0.0
     ratio[KNOWN_BAD] = hour * q[TRAVEL] / p[TRAVEL] * like_bad
 
 
@@ -736,8 +754,11 @@ def _leg_of(trails, user, u, logins, i, known):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, kind, p, q, seen):
-    """Fill in the chances of a login, of the user and if it is odd, by feature, and the counts behind them."""
+def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, kind, p, q, seen, stays):
+    """Fill in the chances of a login, of the user and if it is odd, by feature, and what is behind them.
+
+    That are counts (`seen`), and of categories (`stays`) what of q stays, and what of both is the same person going on.
+    """
     p[:], q[:], seen[:] = 1.0, 1.0, 0
     fresh, moved = False, 3
     for feature in range(CHAINS):
@@ -747,7 +768,9 @@ def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, s
         given, value = logins.given[feature, i], logins.value[feature, i]
         factor = TOGETHER[feature - DEVICE, moved] if feature == DEVICE or feature == VERSION else 1.0
         found = judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor)
-        p[feature], q[feature] = found.p, _odd_price(feature, value, found.q, found.unused)
+        odd = _odd_price(feature, value, found.q, found.unused)
+        p[feature], q[feature] = found.p, found.keep * odd + found.goes_on
+        stays[feature, 0], stays[feature, 1] = found.keep, found.goes_on
         seen[feature, 0], seen[feature, 1] = found.count_, found.of
         if found.count_ < ONE:
             fresh = True
@@ -791,7 +814,7 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
     )
     sums = np.zeros((2, CHAINS), dtype=np.int64)
     p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
-    seen = np.zeros((FEATURES, 2), dtype=np.int64)
+    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 2))
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
         begin, end = known.begin[u], known.begin[u] + known.room[u]
@@ -803,8 +826,8 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
                 _sum_up(everyone, own, user, mine, size, sums)
                 ready = True
             kind = _leg_of(trails, user, u, logins, i, known)
-            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, kind, p, q, seen)
-            ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, ratio)
+            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, kind, p, q, seen, stays)
+            ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio)
             bits[i] = math.log2((odds * ratio).sum())
             for feature in range(FEATURES):
                 surprisal[i] -= math.log2(p[feature])

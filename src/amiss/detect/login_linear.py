@@ -65,7 +65,7 @@ def score(events: Events, baseline: LoginBaseline) -> Scores:
         alone, own = _chances(frame, counts, levels, by_user, whole)
         everyone, user = everyone + np.log2(alone), user + np.log2(own)
     users = counts["user"].n_unique()
-    bits = everyone - user + np.log2(max(whole, 1.0) / (np.maximum(by_user, 1 / kernel.ONE) * max(users, 1)))
+    bits = everyone - user + np.log2(max(whole, 1 / kernel.ONE) / (np.maximum(by_user, 1 / kernel.ONE) * max(users, 1)))
     return Scores(np.where(judged, bits, 0.0), np.where(judged, np.maximum(-user, 0.0), 0.0))
 
 
