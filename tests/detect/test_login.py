@@ -419,19 +419,53 @@ def names() -> Names:
     return Names(Coding(values=Vocabulary(["", *(NAMES.get(code, f"text {code}") for code in range(1, 10))])))
 
 
-def explained(event: Event) -> list[str]:
+def explained(event: Event, past: list[Event] | None = None) -> list[str]:
     """What is said of a login."""
     detector, events = Login(), group(coded([event]))
-    found = detector.explain(events, detector.baseline(past_of(steady(device=5))), names())
+    found = detector.explain(events, detector.baseline(past_of(past or steady(device=5))), names())
     return [reason.text for reason in found.get(event.user, [])]
 
 
 def test_reasons_say_what_is_new_with_counts():
     """Country and device of a login in words, the dearest first, with how many earlier logins were so."""
     texts = explained(ann(country=2, provider=6, network=4, device=3, address=7))
-    assert texts[0].startswith("logged in from UA with Firefox on Linux on Wednesday between 09:00 and 09:59: 0 of 30")
-    assert any("0 of 30 earlier logins came from UA" in text for text in texts)
+    assert texts[0].startswith("logged in from Ukraine with Firefox on Linux: 0 of 30")
+    assert any("0 of 30 earlier logins came from Ukraine" in text for text in texts)
     assert any("0 of 30 earlier logins used Firefox on Linux" in text for text in texts)
+
+
+def test_reasons_count_all_earlier_logins_of_a_user():
+    """Logins that taught little are counted whole; how many of them were alike is said to be about so many."""
+    past = [each._replace(counts=0.5) for each in steady(device=5)]
+    past += [each._replace(counts=0.5, device=3) for each in past if each.user == 0 and each.day < 4]
+    odd = ann(country=2, provider=6, network=4, device=3, address=7, browser=3, agent=3)
+    texts = explained(odd, sorted(past, key=lambda each: each.time))
+    assert texts[0].startswith("logged in from Ukraine with Firefox on Linux: 0 of 34 earlier logins came from Ukraine")
+    assert any("about 4 of 34 earlier logins used Firefox on Linux" in text for text in texts)
+    assert not any(" of 0 " in text or "of about 0 " in text for text in texts)
+
+
+def test_a_place_without_earlier_logins_is_there_for_the_first_time():
+    """Where there is nothing to compare with, no share is given, and a country has its name."""
+    texts = explained(ann(country=2, provider=6, network=4, address=7, device=5))
+    assert any("for the first time" in text for text in texts)
+    assert not any("0 of 0" in text for text in texts)
+
+
+def test_an_odd_hour_is_told_in_the_reason_about_it():
+    """In the zone of the place, and not in the scene, which stands beside a time in another zone."""
+    texts = explained(ann(country=2, device=5, hour=24 * 2 + 3))
+    assert sum("03:00" in text for text in texts) == 1
+    assert any("within three hours of Wednesday 03:00 to 03:59, their local hour" in text for text in texts)
+
+
+def test_both_kinds_of_journeys_have_words():
+    """Too fast for anybody, or 500 km or more."""
+    fast, slow = np.zeros((9, 4)), np.zeros((9, 4))
+    fast[8], slow[8] = (4 * 0.02 / 4, 0.5, 0, 0), ((3 + 4 * 0.98) / 9, 0.5, 3, 5)
+    told = [login_words.Told({}, 0, wide=False, detail=detail, logins=9) for detail in (fast, slow)]
+    assert login_words._journey(told[0]) == "nobody travels that fast from the place of the last login"
+    assert login_words._journey(told[1]) == "500 km or more from the place of the last login"
 
 
 def test_the_first_login_of_a_user_says_so():

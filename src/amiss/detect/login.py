@@ -121,7 +121,8 @@ class Login:
 
     **What it remembers.** Counts of a period: a row of 21 bytes for each different pair of a user, about ten for a
     user with steady ways, and one for each hour and place with logins. They count sixteenths of a login: what speaks
-    against the user teaches less. While a period runs, the pairs of each user, up to 1,024, and the last place.
+    against the user teaches less. One row more counts all logins of the user, for reasons to say "0 of 43". While a
+    period runs, the pairs of each user, up to 1,024, and the last place.
 
     **When it is silent.** For events that are no logins, or failed; without addresses and user agents only hours say
     anything.
@@ -177,7 +178,7 @@ class Login:
     >>> detector = Login()
     >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
     >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
-    array([-19.1,   5.2])
+    array([-19.1,   6.9])
     """
 
     cap: int = 1
@@ -270,7 +271,7 @@ class Login:
         if self._outlier:
             return self._outlier.explain(events, baseline, names)
         scores, detail = self.detail(events, baseline)
-        return login_words.reasons(self.name, events, scores.bits, detail, names)
+        return login_words.reasons(events, scores.bits, detail, names, baseline)
 
     def details(self, events: Events, baseline: Any, names: Names) -> dict[str, str]:
         """Address, country, city, device and local time of the last of a user's events, where it is a login."""
@@ -292,13 +293,12 @@ class Login:
 
     def readiness(self, baseline: Any, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there are enough earlier logins to compare with, or nothing."""
-        from amiss.detect.login_kernel import DEVICE, ONE
+        from amiss.detect.login_normal import logins_by_user
 
         if self._outlier:
             return self._outlier.readiness(baseline, users)
-        seen = baseline.counts.filter(pl.col("feature") == DEVICE, pl.col("user").is_in(users.tolist()))
-        logins = dict(seen.group_by("user").agg(pl.col("count").sum() // ONE).iter_rows())
-        counts = [logins.get(user, 0) for user in users.tolist()]
+        logins = logins_by_user(baseline.counts, users.tolist())
+        counts = [logins.get(user, (0, 0.0))[0] for user in users.tolist()]
         return ["" if count >= ENOUGH else f"{count:,} of {ENOUGH:,} logins" for count in counts]
 
 

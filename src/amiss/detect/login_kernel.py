@@ -28,7 +28,10 @@ CHAINS: Final = 7
 """The features that are categories, which come first."""
 
 FEATURES: Final = 9
-"""All features."""
+"""All features that are judged."""
+
+LOGINS: Final = 9
+"""Logins themselves, in counts only: all of a user, each a whole one whatever it taught."""
 
 NOWHERE: Final = -1
 """The given of a feature that has none, and the cell of an unknown place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -110,11 +111,31 @@ def count(events: Events) -> pl.DataFrame:
     features = list(zip(logins.given, logins.value, each, strict=True))
     features += [(none, logins.hour, known), (hours, logins.cell, trusted)]
     rows = pl.DataFrame({"user": events.user, "count": weight.astype(np.int64)})
+    whole = rows.filter(known).with_columns(
+        count=pl.lit(kernel.ONE, dtype=pl.Int64), given=none[known], value=none[known]
+    )
     parts = []
     for code, (given, value, chosen) in enumerate(features):
         shown = rows.with_columns(given=given, value=value).filter(chosen)
         parts.append(_counted(shown).with_columns(feature=pl.lit(code, dtype=pl.UInt8)))
+    parts.append(_counted(whole).with_columns(feature=pl.lit(kernel.LOGINS, dtype=pl.UInt8)))
     return pl.concat(parts).select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
+
+
+def logins_by_user(counts: pl.DataFrame, users: Sequence[int]) -> dict[int, tuple[int, float]]:
+    """How many logins counts hold of users, and how many those taught; counts of former versions hold the latter only.
+
+    Examples
+    --------
+    >>> rows = [(kernel.DEVICE, 7, -1, 1, 24), (kernel.LOGINS, 7, -1, -1, 48)]
+    >>> logins_by_user(pl.DataFrame(rows, schema=COUNT_SCHEMA, orient="row"), [7, 8])
+    {7: (3, 1.5)}
+    """
+    mine = counts.filter(pl.col("user").is_in(list(users)), pl.col("feature").is_in([kernel.DEVICE, kernel.LOGINS]))
+    is_all = pl.col("feature") == kernel.LOGINS
+    sums = (pl.col("count").filter(each).sum() / kernel.ONE for each in (is_all, ~is_all))
+    by_user = mine.group_by("user").agg(*(each.alias(name) for each, name in zip(sums, ("all", "taught"), strict=True)))
+    return {user: (max(int(all_), round(taught)), taught) for user, all_, taught in by_user.iter_rows()}
 
 
 def _counted(shown: pl.DataFrame) -> pl.DataFrame:

@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 
 from amiss.baseline import Floats
+from amiss.countries import country_name
 from amiss.detect import Names, Reason
 from amiss.detect import login_kernel as kernel
-from amiss.detect.login_normal import middle
+from amiss.detect.login_normal import logins_by_user, middle
 from amiss.sessions import Events
 from amiss.zones import hour_of_week, zone_of
 
@@ -39,6 +40,9 @@ MOST_SPAN: Final = 18
 """The hours of a day in which nine tenths of logins lie, if there is anything to tell."""
 
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+ALL_LOGINS: Final = (kernel.COUNTRY, kernel.DEVICE, kernel.HOUR)
+"""The features that compare with all earlier logins, not with those of one row."""
 
 USUAL: Final = {
     "countries": (kernel.COUNTRY, "country"),
@@ -98,21 +102,46 @@ class Told:
     hour: int
     wide: bool
     detail: Floats
+    logins: int
+    """All earlier logins of the user, those too that taught little."""
 
     def count(self, feature: int) -> tuple[int, int]:
-        """How many of the user's earlier logins were like this one, of how many."""
-        like, of = self.detail[feature, 2:]
-        return int(like), round(float(of))
+        """How many of the user's earlier logins were like this one, of how many; see :meth:`is_rounded`.
+
+        What logins taught makes up all of them by the same share.
+        """
+        like, of = self.detail[feature, 2:].tolist()
+        if feature in ALL_LOGINS:
+            whole = self.logins
+            like *= whole / max(of, 1.0 / kernel.ONE)
+        else:
+            scale = self.logins / max(float(self.detail[kernel.DEVICE, 3]), 1.0 / kernel.ONE)
+            like, whole = like * scale, round(max(of * scale, float(of > 0.0)))
+        return min(round(max(like, float(like > 0.0))), whole), whole
+
+    def share(self, feature: int) -> str:
+        """The same in words; what was rounded is said to be about so many."""
+        like, of = self.count(feature)
+        is_exact = self.logins == self.detail[kernel.DEVICE, 3]
+        part = f"{like:,}" if is_exact or like == 0 else f"about {like:,}"
+        return f"{part} of {'' if is_exact or feature in ALL_LOGINS else 'about '}{of:,} earlier logins"
 
 
-def reasons(detector: str, events: Events, bits: Floats, detail: Floats, names: Names) -> dict[int, list[Reason]]:
+def reasons(
+    events: Events, bits: Floats, detail: Floats, names: Names, baseline: LoginBaseline
+) -> dict[int, list[Reason]]:
     """By user, what speaks against them in the login with most bits; most first."""
+    is_judged = len(baseline.normal.trails.cell) > 0
+    earlier = logins_by_user(baseline.counts, events.users.tolist()) if is_judged else {}
     found = {}
     for number, user in enumerate(events.users.tolist()):
         low, high = events.first[number : number + 2].tolist()
         worst = low + int(np.argmax(bits[low:high]))
         if bits[worst] > 0:
-            found[user] = _reasons(detector, _told(events, worst, detail, names), float(bits[worst]))
+            all_, taught = earlier.get(user, (0, 0.0))
+            today = float(detail[worst, kernel.DEVICE, 3]) - taught
+            told = _told(events, worst, detail, names, all_ + round(today))
+            found[user] = _reasons(told, float(bits[worst]))
     return {user: those for user, those in found.items() if those}
 
 
@@ -154,7 +183,7 @@ def usual(baseline: LoginBaseline, user: int, names: Names) -> Usual:
     hours = np.zeros(24)
     found = mine.filter(pl.col("feature") == kernel.HOUR)
     np.add.at(hours, found["value"].to_numpy() % 24, found["count"].to_numpy())
-    logins = int(mine.filter(pl.col("feature") == kernel.DEVICE)["count"].sum() / kernel.ONE)
+    logins, _ = logins_by_user(mine, [user]).get(user, (0, 0.0))
     return Usual(logins, **shares, hours=(hours / max(hours.sum(), 1.0)).tolist())
 
 
@@ -166,37 +195,35 @@ def _shares(mine: pl.DataFrame, feature: int, names: Names) -> list[tuple[str, f
     return [(names.value(value) or "unknown", count / total) for value, count in top.iter_rows()]
 
 
-def _told(events: Events, at: int, detail: Floats, names: Names) -> Told:
+def _told(events: Events, at: int, detail: Floats, names: Names, logins: int) -> Told:
     """A login with names."""
     texts = ("country", "provider", "network", "address", "device", "browser", "agent")
     codes = {name: names.value(int(events.context[name][at])) for name in texts}
-    return Told(codes, int(events.context["hour"][at]), bool(events.context["wide"][at]), detail[at])
+    return Told(codes, int(events.context["hour"][at]), bool(events.context["wide"][at]), detail[at], logins)
 
 
-def _reasons(detector: str, told: Told, bits: float) -> list[Reason]:
+def _reasons(told: Told, bits: float) -> list[Reason]:
     """What of a login speaks against the user; the first says what it was."""
     p, q = told.detail[:, 0], told.detail[:, 1]
     worth = np.log2(q / p)
-    known = int(told.detail[kernel.DEVICE, 3])
-    if known == 0:
+    if told.logins == 0:
         return [
-            Reason(detector, bits, f"{_scene(told)}: the first login of this user, judged by everyone's", 0, 0, 0, 0)
+            Reason("login", bits, f"{_scene(told)}: the first login of this user, judged by everyone's", 0, 0, 0, 0)
         ]
     order = sorted(range(kernel.FEATURES), key=lambda feature: (-worth[feature], feature))
     chosen = [feature for feature in order if worth[feature] >= LEAST_BITS][:REASONS]
     lines = [(_sentence(told, feature), float(worth[feature]), told.count(feature)) for feature in chosen]
-    lines = lines or [("an unusual mixture", bits, (0, known))]
+    lines = lines or [("an unusual mixture", bits, (0, told.logins))]
     first = f"{_scene(told)}: {lines[0][0]}"
     texts = [first, *(text for text, _, _ in lines[1:])]
-    return [Reason(detector, each, text, *count, 0, 0) for text, (_, each, count) in zip(texts, lines, strict=True)]
+    return [Reason("login", each, text, *count, 0, 0) for text, (_, each, count) in zip(texts, lines, strict=True)]
 
 
 def _scene(told: Told) -> str:
-    """Where from, with what and when somebody logged in."""
-    place = told.texts["country"] or told.texts["network"]
+    """Where from and with what somebody logged in."""
+    place = country_name(told.texts["country"]) or told.texts["network"]
     parts = [f"from {place}" if place else "", f"with {_device(told)}" if told.texts["device"] else ""]
-    day, hour = divmod(told.hour, 24)
-    return " ".join(["logged in", *filter(None, parts), f"on {WEEKDAYS[day]} between {hour:02}:00 and {hour:02}:59"])
+    return " ".join(["logged in", *filter(None, parts)])
 
 
 def _device(told: Told) -> str:
@@ -206,20 +233,42 @@ def _device(told: Told) -> str:
 
 def _sentence(told: Told, feature: int) -> str:
     """How one feature of a login compares with the user's earlier ones."""
-    like, of = told.count(feature)
-    share = f"{like:,} of {of:,} earlier logins"
-    texts = told.texts
-    country, provider = texts["country"] or "there", texts["provider"] or texts["country"] or "an unknown provider"
+    if feature == kernel.TRAVEL:
+        return _journey(told)
+    texts, share, (day, hour) = told.texts, told.share(feature), divmod(told.hour, 24)
+    when, land = f"{WEEKDAYS[day]} {hour:02}:00 to {hour:02}:59", country_name(texts["country"])
+    country, provider = land or "there", texts["provider"] or land or "an unknown provider"
+    if told.count(feature)[1] == 0:
+        return _first(told, feature, country, provider)
     sentences = {
-        kernel.COUNTRY: f"{share} came from {texts['country'] or 'an unknown country'}",
+        kernel.COUNTRY: f"{share} came from {land or 'an unknown country'}",
         kernel.PROVIDER: f"{share} from {country} came by {provider}",
         kernel.NETWORK: f"{share} {'from such places' if told.wide else f'by {provider}'} came from {texts['network']}",
         kernel.ADDRESS: f"{share} from {texts['network']} came from {texts['address']}",
         kernel.DEVICE: f"{share} used {_device(told)}",
         kernel.VERSION: f"{share} with {_device(told)} used {texts['browser']}",
         kernel.AGENT: f"{share} with {texts['browser']} used this user agent",
-        kernel.HOUR: f"{share} were within three hours of this one",
+        kernel.HOUR: f"{share} were within three hours of {when}, their local hour",
     }
-    if feature == kernel.TRAVEL:
-        return "nobody travels that fast from the place of the last login" if told.detail[feature, 1] >= 0.5 else ""
     return sentences[feature]
+
+
+def _first(told: Told, feature: int, country: str, provider: str) -> str:
+    """What a feature is where the user has no earlier logins to compare it with."""
+    texts = told.texts
+    sentences = {
+        kernel.PROVIDER: f"from {country} for the first time, by {provider}",
+        kernel.NETWORK: f"by {provider} for the first time, from {texts['network']}",
+        kernel.ADDRESS: f"from {texts['network']} for the first time, at {texts['address']}",
+        kernel.VERSION: f"with {_device(told)} for the first time, by {texts['browser']}",
+        kernel.AGENT: f"with {texts['browser']} for the first time",
+    }
+    return sentences.get(feature, "for the first time")
+
+
+def _journey(told: Told) -> str:
+    """What is odd about a far leg: p tells which kind it is."""
+    p, _, like, of = told.detail[kernel.TRAVEL].tolist()
+    is_fast = p * (of + kernel.HABIT) - like < kernel.HABIT / 2.0
+    place = "from the place of the last login"
+    return f"nobody travels that fast {place}" if is_fast else f"500 km or more {place}"
