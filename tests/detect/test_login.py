@@ -522,6 +522,13 @@ def test_context_tells_version_and_place_of_an_event_frame():
     assert found == [(1, "UA", "Firefox, Linux", 44, 0), (1, "", "pc 7", 0, 1)]
 
 
+def test_one_path_is_the_same_as_a_list_of_one():
+    """However paths are written, and as JSON gives them back, a detector is the same; no path is none."""
+    for name in ("geoip", "wide"):
+        assert Login(**{name: "a.mmdb"}) == Login(**{name: ("a.mmdb",)}) == Login(**{name: ["a.mmdb"]})
+        assert Login(**{name: ""}) == Login(**{name: []}) == Login()
+
+
 @pytest.mark.parametrize("wrong", [{"cap": 0}, {"smoothing": "none"}, {"q": "world"}])
 def test_wrong_parameters_are_refused(wrong: dict[str, object]):
     """What cannot be used is said at once."""

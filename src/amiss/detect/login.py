@@ -199,6 +199,9 @@ class Login:
 
     def __post_init__(self) -> None:
         check_cap(self.cap)
+        for name in ("geoip", "wide"):
+            paths = getattr(self, name)
+            object.__setattr__(self, name, tuple(filter(None, [paths] if isinstance(paths, str) else paths)))
         for name, known in (("smoothing", ("backoff", "linear")), ("q", tuple(ODDS))):
             if getattr(self, name) not in known:
                 raise UsageError(f'{name}: expected {" or ".join(known)}, found "{getattr(self, name)}"')
