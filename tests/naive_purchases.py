@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 from amiss.network import BEFRIEND, PURCHASE, Bought
@@ -38,3 +39,26 @@ def windows(rows: list[Row], degrees: int, last: int) -> list[tuple[int, list[Bo
             friends[user].discard(other)
             friends[other].discard(user)
     return found
+
+
+def bits(cents: int, network: list[int], own: list[float]) -> float:
+    """What speaks against a purchase: `network` in cents, the user's own earlier ones in octaves."""
+    octaves = [math.log2(max(1, amount)) for amount in network]
+    near = sum(octaves) / len(octaves)
+    variance = (sum((x - near) ** 2 for x in octaves) + 0.5) / (len(octaves) + 2)
+    worth = min(len(octaves) + 1, 8)
+    mean = sum(own) / len(own) if own else near
+    squares = sum((x - mean) ** 2 for x in own)
+    weight, freedom = 1 + len(own), worth + len(own)
+    middle = (near + sum(own)) / weight
+    sums = worth * variance + squares + len(own) / weight * (mean - near) ** 2
+    scale = math.sqrt(sums / freedom * (1 + 1 / weight))
+    away = math.log2(cents) - middle
+    p = 0.999 * _student(away, scale, freedom) + 0.001 * _student(away, 4, 3)
+    return math.log2(0.5 + 0.5 * _student(away - 2, math.hypot(scale, 1), freedom) / p)
+
+
+def _student(x: float, scale: float, freedom: float) -> float:
+    """The density of Student's t."""
+    top = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
+    return top * (1 + (x / scale) ** 2 / freedom) ** (-(freedom + 1) / 2) / scale

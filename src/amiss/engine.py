@@ -20,7 +20,7 @@ from amiss import surprisal
 from amiss.baseline import Floats, Past, merge
 from amiss.blocks import by_block
 from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Names, Reason, Scores, coding
+from amiss.detect import Detector, Memory, Names, Reason, Scores, Witnesses, coding
 from amiss.events import OUTCOMES
 from amiss.evidence import Standing, weights
 from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, group
@@ -208,10 +208,10 @@ class Scan:
 
     def run(self, sources: Iterable[Source], learn: Iterable[Source], progress: Callable[[int], None]) -> None:
         """Read, learn, judge."""
-        past, counted = Spool(self.rows_in_memory, schema=self.coding.schema), 0
+        past, counted, witnesses = Spool(self.rows_in_memory, schema=self.coding.schema), 0, Witnesses(self.detectors)
         for spool, given in ((past, learn), (self.spool, sources)):
             for frame in self._read(given):
-                spool.add(frame)
+                spool.add(witnesses.filled(frame))
                 counted += len(frame)
                 progress(counted)
         self.learned_from = _described(past, self.spool.days())

@@ -31,7 +31,7 @@ from amiss import evidence
 from amiss.alerts import Alert
 from amiss.baseline import Floats, merge
 from amiss.decide import Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Names
+from amiss.detect import Detector, Memory, Names, Witnesses
 from amiss.engine import Counts, History, Panel
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Standing
@@ -199,6 +199,8 @@ class Live:
         self.removed: dict[int, tuple[date, Counts]] = {}
         self.risks: dict[int, tuple[float, int]] = {}
         self.names = Names(coding)
+        self.witnesses = Witnesses(detectors)
+        """To be shown events before they are taken."""
         self.max_users = max_users
         self.seats = None if max_users is None else Seats()
         self.archive: Callable[[date], Counts] = lambda _: {}
@@ -676,6 +678,7 @@ class Live:
         yield "periods", pl.DataFrame(rows, schema=_PERIOD_SCHEMA, orient="row")
         yield "held", pl.concat([self.coding.empty(), *self.held])
         yield "risks", pl.DataFrame(_risk_rows(self.risks), schema=_RISK_SCHEMA, orient="row")
+        yield from self.witnesses.tables().items()
         yield from ({} if self.seats is None else self.seats.tables()).items()
         yield from ((name, self.coded(table)) for name, table in self._tables_by_seat())
 
@@ -702,6 +705,7 @@ class Live:
             return
         self.sit(tables)
         tables = {name: self._moved_in(name, table) for name, table in tables.items()}
+        self.witnesses.restore(tables)
         self.stray = Last(tables["stray"])
         self.held = list(_by_day(tables["held"]))
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}

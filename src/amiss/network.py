@@ -34,11 +34,11 @@ DEVIATIONS: Final = 3
 HELD: Final = 1 << 62
 """Amounts as large as this are held aside."""
 
-FRIEND_SCHEMA: Final[dict[str, pl.DataType]] = {"user": pl.UInt32(), "friend": pl.UInt32()}
+FRIEND_SCHEMA: Final[dict[str, pl.DataType]] = {"one": pl.UInt32(), "other": pl.UInt32()}
 """Friendships, the lower code first."""
 
 PURCHASE_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "user": pl.UInt32(),
+    "buyer": pl.UInt32(),
     "time": pl.Int64(),
     "label": pl.UInt32(),
     "cents": pl.String(),
@@ -259,6 +259,19 @@ class Network:
                 return
             self._make_room(filled)
 
+    def survey(self, acts: Acts) -> Ints:
+        """What each purchase came after, in the columns of :func:`amiss.network_kernel.survey`: (n, 10).
+
+        Other acts, and purchases with fewer than two to go by, have zeros. Amounts must be below 10**16 cents.
+        """
+        from amiss import network_kernel as kernel
+
+        self._admit(1 + max((int(column.max(initial=-1)) for column in (acts.user, acts.other)), default=0))
+        told, at = np.zeros((len(acts.kind), 10), np.int64), 0
+        while (at := kernel.survey(self._state, acts, at, self.degrees, self.last, told)) < len(acts.kind):
+            self._make_room(0)
+        return told
+
     def _make_room(self, filled: int) -> None:
         """Make room of every kind that may have lacked; windows that were `filled` have room already."""
         from amiss import network_kernel as kernel
@@ -314,16 +327,16 @@ class Network:
         user = np.repeat(np.arange(len(sizes)), sizes)
         inside = np.arange(len(user)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         friend = state.pool[np.repeat(state.begin, sizes) + inside]
-        frame = pl.DataFrame({"user": user, "friend": friend}, schema=FRIEND_SCHEMA)
-        return frame.filter(pl.col("user") < pl.col("friend")).sort("user", "friend")
+        frame = pl.DataFrame({"one": user, "other": friend}, schema=FRIEND_SCHEMA)
+        return frame.filter(pl.col("one") < pl.col("other")).sort("one", "other")
 
     def purchases(self) -> pl.DataFrame:
         """The purchases that can still matter (`PURCHASE_SCHEMA`), by time, ties by order."""
         self.tidy()
         state, count = self._state, len(self)
         cents = [str(self.cents(held)) for held in state.cents[:count].tolist()]
-        user, time, label = state.owner[:count], state.time[:count], state.label[:count]
-        return pl.DataFrame({"user": user, "time": time, "label": label, "cents": cents}, schema=PURCHASE_SCHEMA)
+        buyer, time, label = state.owner[:count], state.time[:count], state.label[:count]
+        return pl.DataFrame({"buyer": buyer, "time": time, "label": label, "cents": cents}, schema=PURCHASE_SCHEMA)
 
     @classmethod
     def recalled(cls, degrees: int, last: int, friends: pl.DataFrame, purchases: pl.DataFrame) -> Network:

@@ -47,7 +47,8 @@ class State(NamedTuple):
     The friends of user u stand in `pool` from `begin[u]`, `size[u]` of them with room for `room[u]`. Purchases stand in
     `time`, `cents`, `owner` and `label`, only those alike in which compare. Where those of u are stands in `shelves`
     from `first[u]`, oldest to newest, `counts[u]` of them with room for `space[u]`; `newest[u]` is the place of the
-    last, or NONE, and `depth[u]` how far back the log was read for u last. `stamp`, `members` and `found` are what a search writes on.
+    last, or NONE, and `depth[u]` how far back the log was read for u last. `stamp`, `members` and `found` are what a
+    search writes on.
     """
 
     figures: Ints
@@ -490,3 +491,92 @@ def shelve(state):
         state.shelves[state.first[user] + state.counts[user]] = at
         state.counts[user] += 1
         state.newest[user] = at
+
+
+COUNT, PEOPLE, MEAN, DEVIATION, LARGEST, CLOSEST, DISTANCE, LOGS, SQUARES, ABOVE = range(10)
+"""What :func:`survey` says of a network's last purchases: how many they are, of how many people, mean, deviation and
+largest in cents, the newest purchase of who is closest and how many friendships lead there, the sum of logarithms and
+of their squares, and whether the purchase lies above mean + 3 deviations."""
+
+LOG_STEPS: Final = 65536.0
+"""Steps of an octave in which logarithms are summed, so that sums are those of integers."""
+
+EXACT: Final = 1 << 61
+
+
+@njit(cache=True, nogil=True)
+def log_steps(cents):
+    """The logarithm of an amount to the base 2, in steps; of less than a cent that of a cent."""
+    return np.int64(np.round(LOG_STEPS * np.log2(np.float64(max(np.int64(1), cents)))))
+
+
+@njit(cache=True, nogil=True)
+def _spread(state, count, cents, row):
+    """Write the mean, the deviation and whether an amount lies above; in integers while these can hold it."""
+    total = np.int64(0)
+    for at in range(count):
+        total += state.cents[state.found[at]]
+    middle = total // count
+    squares, off, wide = np.int64(0), np.int64(0), 0.0
+    for at in range(count):
+        apart = state.cents[state.found[at]] - middle
+        off += apart
+        squares += apart * apart
+        wide += np.float64(apart) * np.float64(apart)
+    row[MEAN] = total // count if total >= 0 else -(-total // count)
+    ahead = count * (cents - middle) - off
+    if wide * count * 9.0 < EXACT and abs(np.float64(ahead)) < 2.0**30:
+        variance = count * squares - off * off
+        deviation = np.int64(np.sqrt(np.float64(variance))) // count
+        while deviation * deviation * count * count > variance:
+            deviation -= 1
+        while (deviation + 1) * (deviation + 1) * count * count <= variance:
+            deviation += 1
+        row[DEVIATION] = deviation
+        row[ABOVE] = ahead > 0 and ahead * ahead > 9 * variance
+    else:
+        deviation = np.sqrt(max(0.0, wide / count - (np.float64(off) / count) ** 2))
+        row[DEVIATION] = np.int64(deviation)
+        row[ABOVE] = np.float64(ahead) / count > 3.0 * deviation
+
+
+@njit(cache=True, nogil=True)
+def _describe(state, user, degrees, count, end, cents, row):
+    """Write all that is said of a network's last purchases."""
+    places = _ordered(state, count)
+    _spread(state, count, cents, row)
+    _levels(state, user, degrees, end)
+    largest, closest, distance = state.cents[places[0]], state.cents[places[0]], degrees + 1
+    for place in places:
+        mark, amount = state.stamp[state.owner[place]], state.cents[place]
+        level = -1 - mark if mark < 0 else degrees
+        if level < distance:
+            closest, distance = amount, level
+        largest = max(largest, amount)
+        steps = log_steps(amount)
+        row[LOGS] += steps
+        row[SQUARES] += steps * steps
+    for at in range(end):
+        state.stamp[state.members[at]] = 0
+    row[COUNT], row[PEOPLE] = count, len(np.unique(state.owner[places]))
+    row[LARGEST], row[CLOSEST], row[DISTANCE] = largest, closest, distance
+
+
+@njit(cache=True, nogil=True)
+def survey(state, acts, begin, degrees, most, told):
+    """Go through events, and write what each purchase came after; the first without room for it, or how many."""
+    kind, user, other, time, cents, label = acts
+    for event in range(begin, len(kind)):
+        if kind[event] == BEFRIEND:
+            if not _befriend(state, user[event], other[event]):
+                return event
+        elif kind[event] == UNFRIEND:
+            _unfriend(state, user[event], other[event])
+        elif kind[event] == PURCHASE:
+            if not _can_buy(state, user[event]):
+                return event
+            count, end = last_of_network(state, user[event], label[event], degrees, most)
+            if count >= 2:
+                _describe(state, user[event], degrees, count, end, cents[event], told[event])
+            _record(state, user[event], time[event], cents[event], label[event])
+    return len(kind)

@@ -6,6 +6,7 @@ Each is a pure function of frames as :class:`~amiss.result.Result` gives them. N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -14,6 +15,7 @@ import altair as alt
 import polars as pl
 
 from amiss import escape
+from amiss.network import Spread
 
 INK: Final = "#24211d"
 MUTED: Final = "#6f6a62"
@@ -180,6 +182,63 @@ def strip_columns(story: pl.DataFrame, columns: int = STRIP_COLUMNS) -> pl.DataF
         .group_by("column", maintain_order=True)
         .agg(pl.col("surprisal").max(), pl.col("odd").get(pl.col("surprisal").arg_max()))
     )
+
+
+def purchase_strip(cents: int, network: pl.DataFrame, *, width: int = 640, height: int = 96) -> alt.LayerChart:
+    """A purchase beside the last ones of the buyer's network, on a scale where equal factors are equal steps.
+
+    Drawn are the network's purchases, darker where a friend bought, their mean, and mean + 3 sd, from which on the rule
+    flags. Amounts below a cent stand at a cent.
+
+    Parameters
+    ----------
+    cents
+        The amount that is judged.
+    network : (n, 2) columns `cents`, `distance`
+        The purchases it is judged by, and how many friendships away their buyers are.
+    width, height
+        Size of the plot in pixels.
+
+    Examples
+    --------
+    >>> network = pl.DataFrame({"cents": [1683, 5928, 1120], "distance": [1, 1, 2]})
+    >>> purchase_strip(160183, network).to_dict()["layer"][0]["mark"]["type"]
+    'tick'
+    """
+    spread = Spread.of(network["cents"])
+    lines = [(spread.mean, "mean"), (spread.mean + 3 * spread.deviation, "mean + 3 sd")] if spread.count else []
+    amounts = [max(1, amount) / 100 for amount in (cents, *network["cents"], *(line for line, _ in lines))]
+    scale = alt.Scale(type="log", domain=[min(amounts) / 1.3, max(amounts) * 1.3], nice=False)
+    x = alt.X("amount:Q", title=None, scale=scale, axis=alt.Axis(format=",~r", grid=False, values=_marks(amounts)))
+    near = network.select(amount=pl.col("cents").clip(lower_bound=1) / 100, is_friend=pl.col("distance") <= 1)
+    ticks = alt.Chart(near).mark_tick(thickness=2, size=34, opacity=0.75)
+    colour = alt.condition("datum.is_friend", alt.value(SERIES[1]), alt.value(QUIET))
+    told = [alt.Chart(_told([(max(1, line), text)])) for line, text in lines]
+    rules = [each.mark_rule(strokeDash=[5, 4], strokeWidth=1.2, color=INK).encode(x=x) for each in told]
+    sides: tuple[dict[str, Any], ...] = ({"align": "right", "dx": -5}, {"align": "left", "dx": 5})
+    said = [
+        each.mark_text(**side, fontSize=11, color=INK, dy=-36).encode(x=x, text="text:N")
+        for each, side in zip(told, sides, strict=False)
+    ]
+    judged = alt.Chart(_told([(max(1, cents), f"{cents / 100:,.2f}")]))
+    point = judged.mark_point(filled=True, size=130, color=ACCENT, opacity=1).encode(x=x)
+    name = judged.mark_text(fontSize=12, fontWeight=600, color=ACCENT, dy=26).encode(x=x, text="text:N")
+    layers = (ticks.encode(x=x, color=colour), *rules, *said, point, name)
+    chart: alt.LayerChart = alt.layer(*layers).properties(width=width, height=height).configure(**STYLE)
+    return chart
+
+
+def _told(rows: Sequence[tuple[int, str]]) -> pl.DataFrame:
+    """Amounts with what is written at them."""
+    return pl.DataFrame({"amount": [cents / 100 for cents, _ in rows], "text": [text for _, text in rows]})
+
+
+def _marks(amounts: Sequence[float]) -> list[float]:
+    """Round amounts to write at an axis: 1, 2 and 5 of each power of ten, or powers alone where there are many."""
+    low, high = min(amounts) / 1.3, max(amounts) * 1.3
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) < 6 else (1,)
+    return [mark for power in powers for step in steps if low <= (mark := step * 10.0**power) <= high]
 
 
 def surprisal_heat_map(

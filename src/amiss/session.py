@@ -241,6 +241,7 @@ class Session:
         bits = live.bits(before, user) if before is not None else 0.0
         self._position += 1
         row = (self._position, when, *codes)
+        context = live.witnesses.filled_one(when, context)
         taken = live.take_one(row, context)
         self._batch.add(row, context, taken)
         day = live.open_day(when)

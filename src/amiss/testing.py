@@ -120,6 +120,7 @@ def check_detector(
     events: SearchStrategy[pl.DataFrame] | None = None,
     *,
     draw: Draw[Baseline] | None = None,
+    past: pl.DataFrame | None = None,
     examples: int = 30,
 ) -> None:
     """Check a detector against the laws at the head of this module.
@@ -132,6 +133,8 @@ def check_detector(
         A strategy of coded frames of less than a week, in order of time; :func:`coded_events` unless given.
     draw
         Draws users from what a baseline holds for normal, for the calibration; :func:`draw_chains` unless given.
+    past
+        The coded frame whose baseline is drawn from; invented when left out.
     examples
         How many random logs each law is tried on.
 
@@ -160,7 +163,7 @@ def check_detector(
     always(_check_counts, coded, coded, coded)
     always(_check_scores, coded, coded, _cuts())
     always(_check_no_look_ahead, coded, coded, coded)
-    check_calibration(detector, draw or draw_chains)
+    check_calibration(detector, draw or draw_chains, past=past)
 
 
 def check_calibration(

@@ -170,7 +170,7 @@ def _recalled(store: Store, settings: Settings) -> Live:
     live.remind([stored.alert for stored in store.alerts() if stored.seq <= seq])
     judge = known.get("mode") != "learn"
     for _, delta in store.deltas():
-        live.take(delta.events, judge=judge)
+        live.take(live.witnesses.filled(delta.events), judge=judge)
     return live
 
 
@@ -385,6 +385,7 @@ class Watch:
         if not len(given.events) and not rejected and not skipped and not self._store.unapplied():
             self._told(given._replace(rejected={}, skipped={}), Taken(), 0.0)
             return
+        given = given._replace(events=self.live.witnesses.filled(given.events))
         taken = self.live.take(given.events, judge=self._judge)
         self.keep(given, taken)
         self.live.written(taken)

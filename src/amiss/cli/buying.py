@@ -57,6 +57,51 @@ def purchases(
     _tell(logs, verbose)
 
 
+def simulated(
+    *,
+    users: Annotated[int, typer.Option(min=1, metavar="N", help="Users in all.")] = 1000,
+    days: Annotated[int, typer.Option(min=1, metavar="N", help="Days to simulate.")] = 30,
+    seed: Annotated[int, typer.Option(metavar="N", help="Where the random numbers begin.")] = 42,
+    odd_users: Annotated[
+        float, typer.Option(min=0, max=1, metavar="R", help="The share of users who buy oddly, once each.")
+    ] = 0.01,
+    odd_after: Annotated[int, typer.Option(min=0, metavar="N", help="Days without them at first.")] = 0,
+    currencies: Annotated[str, typer.Option(metavar="LIST", help="Currencies: USD, EUR, GBP, JPY, INR.")] = "USD",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The log, an object a line; - is stdout.")
+    ] = Path("-"),
+    batch: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the first days there, as BATCH of amiss purchases.")
+    ] = None,
+    batch_days: Annotated[int, typer.Option(min=1, metavar="N", help="With --batch: how many days.")] = 20,
+    degrees: Annotated[int, typer.Option(min=0, metavar="D", help="With --batch: how far a network reaches.")] = 2,
+    last: Annotated[int, typer.Option(min=0, metavar="T", help="With --batch: how many purchases count.")] = 50,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write which purchases are odd there, as CSV.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No messages.")] = False,
+) -> None:
+    """Simulate purchases of friends who live in communities, and of a few who spend far above theirs."""
+    from amiss.simulate.purchases import write_purchases
+
+    report = write_purchases(
+        "-" if str(output) == "-" else output,
+        batch=batch,
+        batch_days=batch_days,
+        degrees=degrees,
+        last=last,
+        truth=truth,
+        users=users,
+        days=days,
+        seed=seed,
+        odd_users=odd_users,
+        odd_after=odd_after,
+        currencies=_fields(currencies),
+    )
+    if not quiet:
+        say(f"{report.events:,} events of {report.users:,} users, {report.events_per_second:,.0f} events/s")
+
+
 def _fields(by: str | None) -> tuple[str, ...]:
     """The names in a list."""
     return tuple(name.strip() for name in (by or "").split(",") if name.strip())
@@ -144,7 +189,8 @@ def _tell(logs: Logs, verbose: int) -> None:
     totals, quarantine = logs.totals, logs.quarantine
     if quarantine.total:
         reasons = ", ".join(f"{reason} ({count:,})" for reason, count in quarantine.reasons.items())
-        say(f"{quarantine.total:,} lines are no events: {reasons}")
+        lines = "1 line is no event" if quarantine.total == 1 else f"{quarantine.total:,} lines are no events"
+        say(f"{lines}: {reasons}")
         for sample in quarantine.samples if verbose else quarantine.samples[:1]:
             say(f"  {sample.file}:{sample.position}: {sample.reason}: {sample.text}")
     if verbose:

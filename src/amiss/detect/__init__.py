@@ -13,14 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
-from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA
+from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OPTIONAL_SCHEMA
 from amiss.fields import Fields
 from amiss.sessions import Events, action_of
 from amiss.vocabulary import Coding, Vocabulary
@@ -29,6 +30,7 @@ BUILT_IN: Final = {
     "sequence": "amiss.detect.sequence:Sequence",
     "habit": "amiss.detect.habit:Habit",
     "login": "amiss.detect.login:Login",
+    "purchase": "amiss.detect.purchase:Purchase",
 }
 
 Baseline = TypeVar("Baseline")
@@ -191,6 +193,71 @@ class Detector(Protocol[Baseline]):
         ...
 
 
+class Witness(Protocol):
+    """What sees all events in the order in which they come, and so can say what others did before each."""
+
+    def follow(self, time: npt.NDArray[np.int64], context: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, Any]:
+        """Columns of the context to fill in for events with these times (microseconds) and columns; it moves on."""
+        ...
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All that it knows, so that another goes on from there; users stand in it by the codes of texts."""
+        ...
+
+
+@runtime_checkable
+class Attended(Protocol):
+    """A detector that judges users by what others did: who did it, its witness sees before users are told apart."""
+
+    name: ClassVar[str]
+
+    def witness(self, tables: Mapping[str, pl.DataFrame] | None = None) -> Witness:
+        """A witness of nothing, or one that goes on from what another knew."""
+        ...
+
+
+class Witnesses:
+    """The witnesses of some detectors; they must see each event once, in the order in which events come.
+
+    Examples
+    --------
+    >>> bool(Witnesses([detector("sequence")]))
+    False
+    """
+
+    def __init__(self, detectors: Sequence[Detector[Any]]) -> None:
+        self._attended = [each for each in detectors if isinstance(each, Attended)]
+        self._each = {each.name: each.witness() for each in self._attended}
+
+    def __bool__(self) -> bool:
+        return bool(self._each)
+
+    def filled(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """A coded frame with the columns that witnesses fill in."""
+        for each in self._each.values():
+            context = {name: frame[name].to_numpy() for name in frame.columns if name not in CODED_SCHEMA}
+            frame = frame.with_columns(**each.follow(frame["time"].to_physical().to_numpy(), context))
+        return frame
+
+    def filled_one(self, time: int, context: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
+        """The same for one event, given as columns of one value."""
+        for each in self._each.values():
+            context = {**context, **each.follow(np.array([time]), context)}
+        return context
+
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """All that they know."""
+        each = ((f"witness/{name}", witness.tables()) for name, witness in self._each.items())
+        return {f"{name}/{part}": table for name, tables in each for part, table in tables.items()}
+
+    def restore(self, tables: Mapping[str, pl.DataFrame]) -> None:
+        """Go on from what :meth:`tables` gave."""
+        for each in self._attended:
+            begin = f"witness/{each.name}/"
+            theirs = {name.removeprefix(begin): table for name, table in tables.items() if name.startswith(begin)}
+            self._each[each.name] = each.witness(theirs)
+
+
 class Plain:
     """What a detector is that needs no more of events than every coded frame holds."""
 
@@ -242,7 +309,7 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['habit', 'login', 'sequence']
+    ['habit', 'login', 'purchase', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}

@@ -1,0 +1,250 @@
+"""The purchase detector: its slow twin, its laws, and the way of what others bought through scans and streams."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests import naive_purchases as naive
+from tests import watching
+
+from amiss.baseline import Past
+from amiss.detect import Names, detector, fitting
+from amiss.detect.purchase import NEAR, NO_AMOUNT, OTHER, Neighbours, Purchase, PurchaseBaseline
+from amiss.engine import Scan
+from amiss.events import CODED_SCHEMA
+from amiss.fields import Fields, RoleGuess
+from amiss.network import PURCHASE, Spread
+from amiss.session import Session
+from amiss.sessions import Events, boundaries, group
+from amiss.simulate.purchases import simulate, write_purchases
+from amiss.sources import open_live_source, open_source
+from amiss.store import Store
+from amiss.testing import check_calibration, check_detector
+from amiss.vocabulary import Coding
+from amiss.watch import Settings, Watch, recall
+
+DAY = 86_400_000_000
+SCHEMA = CODED_SCHEMA | Purchase.context_schema
+
+
+def coded(rows: list[tuple[int, ...]]) -> pl.DataFrame:
+    """A coded frame of (gap in minutes, user, kind, other user, cents), with what networks bought filled in."""
+    time = np.cumsum([row[0] * 60_000_000 for row in rows]) if rows else np.zeros(0, np.int64)
+    columns = {
+        "position": np.arange(1, len(rows) + 1),
+        "time": time,
+        "user": [row[1] for row in rows],
+        "action": [row[2] for row in rows],
+        "outcome": [0] * len(rows),
+        "kind": [row[2] for row in rows],
+        "buyer": [row[1] + 1 for row in rows],
+        "other_user": [row[3] + 1 for row in rows],
+        "amount_cents": [row[4] if row[2] == PURCHASE else NO_AMOUNT for row in rows],
+        **{name: [0] * len(rows) for name in NEAR},
+    }
+    frame = pl.DataFrame(columns, strict=False).with_columns(
+        pl.col("time").cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
+    )
+    typed = frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+    context = {name: typed[name].to_numpy() for name in Purchase.context_schema}
+    return typed.with_columns(**Neighbours(2, 4).follow(typed["time"].to_physical().to_numpy(), context))
+
+
+row = st.tuples(
+    st.integers(0, 40),
+    st.integers(0, 4),
+    st.sampled_from([0, 1, 2, 2, 2, OTHER]),
+    st.integers(0, 4),
+    st.integers(-5, 9999),
+)
+logs = st.lists(row, max_size=40)
+frames = logs.map(coded)
+
+
+def drawn(baseline: PurchaseBaseline, random: np.random.Generator, users: int) -> Events:
+    """Purchases of users whose networks bought ten times between 8 and 16 dollars, as the detector finds normal."""
+    each, logs_of = 10, np.round(65536 * np.log2(np.linspace(800, 1600, 10)))
+    middle, freedom = logs_of.mean() / 65536, 8.0
+    spread = (((logs_of / 65536 - middle) ** 2).sum() + 0.5) / 12
+    whim = math.sqrt(2 * spread) * random.standard_t(freedom, users * each)
+    octaves = middle + np.where(random.random(users * each) < 1e-3, 4 * random.standard_t(3, users * each), whim)
+    user = np.repeat(np.arange(users, dtype=np.uint32) + 1000, each)
+    near = {name: np.zeros(len(user), np.int64) for name in NEAR}
+    near["near_count"][:] = 10
+    near["near_logs"][:], near["near_squares"][:] = logs_of.sum(), (logs_of**2).sum()
+    cents = np.round(2 ** np.clip(octaves, 0, 50)).astype(np.int64)
+    context = {"kind": np.full(len(user), PURCHASE), "amount_cents": np.maximum(cents, 1), **near}
+    number = np.arange(len(user))
+    columns: Any = (number, number * 10**6, user, *(np.zeros(len(user), np.int32) for _ in range(2)), number)
+    assert not baseline.of(user).any()
+    return Events(*columns, first=boundaries(user), context=context)
+
+
+@pytest.mark.parametrize("examples", [10])
+def test_it_keeps_the_laws_of_detectors(examples: int):
+    """Counts merge, chunks and users' neighbours do not matter, normal users reach b bits once in 2 to the b."""
+    past = coded([(1, 0, PURCHASE, 0, 500)] * 9)
+    check_detector(Purchase(), frames, draw=drawn, past=past, examples=examples)
+    check_calibration(Purchase(), drawn, past=past, seed=5)
+
+
+@given(rows=logs)
+@settings(max_examples=40)
+def test_bits_are_those_of_a_twin_with_plain_formulas(rows: list[tuple[int, ...]]):
+    """The network by search and sorting, Student's t by its textbook density, the own purchases of a day before."""
+    detector = Purchase(degrees=2, last=4)
+    before = coded([(1, user, PURCHASE, 0, 300 * (user + 1) + 10 * at) for user in range(3) for at in range(5)])
+    baseline = detector.baseline(Past([detector.summarise(group(before))]))
+    events = group(coded(rows), by_time=False)
+    bits = dict(zip(events.position.tolist(), detector.score(events, baseline).bits.tolist(), strict=True))
+    acts = [(kind, user, other, at, cents, 0) for at, (_, user, kind, other, cents) in enumerate(rows)]
+    last = dict(naive.windows([act if act[0] != OTHER else (1, 99, 98, 0, 0, 0) for act in acts], 2, 4))
+    for at, (_, user, kind, _, cents) in enumerate(rows):
+        network = [each.cents for each in last.get(at, [])]
+        own = [math.floor(4 * math.log2(300 * (user + 1) + 10 * at)) / 4 + 1 / 8 for at in range(5)] if user < 3 else []
+        wanted = 0.0
+        if kind == PURCHASE and cents > 0 and len(network) > 1:
+            wanted = naive.bits(cents, network, own)
+        assert bits[at + 1] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_what_a_purchase_came_after_is_exact():
+    """Mean, deviation and the rule are those of integers, also for amounts with huge squares."""
+    random = np.random.default_rng(3)
+    for size in (10**3, 10**7, 10**9):
+        amounts = random.integers(-size, size, 12).tolist()
+        rows = [(1, 0, 0, 1, 0), *[(1, 1, PURCHASE, 0, cents) for cents in amounts], (1, 0, PURCHASE, 0, 4 * size)]
+        told = coded(rows).row(-1, named=True)
+        spread = Spread.of(amounts[-4:])
+        exact = size < 10**9
+        assert told["near_mean"] == spread.mean
+        assert told["near_sd"] == (spread.deviation if exact else pytest.approx(spread.deviation, rel=1e-12))
+        assert told["near_above"] == spread.is_above(4 * size)
+
+
+def test_the_reason_names_the_evidence():
+    """Mean, deviation, how many purchases of how many people, the largest, and what the closest bought."""
+    rows = [
+        (1, 0, 0, 1, 0),
+        (1, 1, 0, 2, 0),
+        (1, 1, PURCHASE, 0, 1000),
+        (1, 2, PURCHASE, 0, 3000),
+        (1, 0, PURCHASE, 0, 90000),
+    ]
+    events = group(coded(rows))
+    detector = Purchase()
+    coding = Coding(contexts=[detector])
+    coding.actions.encode(pl.Series(["befriend", "unfriend", "purchase"]))
+    (reason,) = detector.explain(events, detector.baseline(Past()), Names(coding))[0]
+    assert reason.text == (
+        "bought for 900.00; the last 2 purchases near, of 2 people, have mean 20.00 and sd 10.00 (above mean + 3 sd), "
+        "the largest 30.00; a friend bought for 10.00"
+    )
+    assert (reason.action, reason.count, reason.of, reason.others_of) == ("purchase", 1, 1, 2)
+    assert 2 not in detector.explain(events, detector.baseline(Past()), Names(coding))
+
+
+def test_who_has_nobody_near_is_not_judged():
+    """No friends, one purchase near, no amount, a refund: no bits."""
+    rows = [(1, 0, PURCHASE, 0, 99999), (1, 0, 0, 1, 0), (1, 1, PURCHASE, 0, 99999), (1, 0, OTHER, 1, 0)]
+    rows += [(1, 0, PURCHASE, 0, 500), (1, 1, PURCHASE, 0, -500)]
+    scores = Purchase().score(group(coded(rows)), Purchase().baseline(Past()))
+    assert not scores.bits.any()
+
+
+def test_what_speaks_against_a_user_teaches_less():
+    """The weights of events, in sixteenths, are what is counted."""
+    events = group(coded([(1, 0, PURCHASE, 0, 500), (1, 0, PURCHASE, 0, 510)]))
+    gated = replace(events, weight=np.array([16, 1], np.uint8))
+    assert Purchase().summarise(events)["count"].to_list() == [32]
+    assert Purchase().summarise(gated)["count"].to_list() == [17]
+
+
+def test_logs_of_purchases_among_friends_are_looked_at():
+    """Those with an amount and another user."""
+    roles = {name: RoleGuess(name, 1.0) for name in ("amount_cents", "other_user")}
+    assert fitting([Fields("", roles)]) == ["sequence", "habit", "purchase"]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three days of two hundred users."""
+    path = tmp_path_factory.mktemp("purchases") / "log.jsonl"
+    write_purchases(path, users=200, days=3, seed=3, odd_users=0.05, odd_after=1)
+    return path
+
+
+def test_a_scan_finds_who_spends_oddly(tmp_path: Path):
+    """Sixteen or more of the first twenty users of a day are odd."""
+    path, truth = tmp_path / "log.jsonl", tmp_path / "truth.csv"
+    write_purchases(path, truth=truth, users=1000, days=14, seed=2, odd_users=0.03, odd_after=7)
+    scan = Scan([detector("purchase", degrees=3)])
+    scan.run([open_source(str(path))], [], lambda _: None)
+    odd = set(pl.read_csv(truth)["user"])
+    last = pl.concat(day.standings for day in scan.days[7:])
+    first = scan.coding.users.decode(last.sort("peak", descending=True).head(20)["user"])
+    assert sum(user in odd for user in first) >= 16
+
+
+def watched(path: Path, state: Path, batch: int) -> dict[str, Any]:
+    """All that a state holds after a watch over a log in batches, and what is recalled of it."""
+    wish = Settings([Purchase(degrees=1)])
+    with Store.open(state) as store:
+        watch = Watch(open_live_source(str(path)), store, wish, batch=batch, until_eof=True)
+        watch.run(threading.Event())
+        live = recall(store, wish)
+        assert store.verify() == []
+        watching.same_tables(live.tables(), watch.live.tables())
+        assert live.tables()["witness/purchase/friends"].height > 300
+        return watching.kept(store) | {"counts": {day: counts.rows() for day, _, counts in store.counts()}}
+
+
+def test_batches_and_restarts_change_nothing(log: Path, tmp_path: Path):
+    """What a state keeps of a stream does not depend on how it was cut, friendships and purchases included."""
+    whole, cut = (watched(log, tmp_path / f"{batch}.db", batch) for batch in (10_000, 97))
+    assert whole == cut
+    counts = Scan([Purchase(degrees=1)])
+    counts.run([open_source(str(log))], [], lambda _: None)
+    for day, rows in whole["counts"].items():
+        assert sorted(counts.history.judged[day]["purchase"].rows()) == sorted(rows)
+
+
+def test_a_session_knows_what_others_bought(log: Path, tmp_path: Path):
+    """Single events move networks on, over a restart too; the same counts come out as of a watch."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for part in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+        with Session(tmp_path / "one.db", detectors=[Purchase(degrees=1)], flush_every=timedelta(seconds=9)) as session:
+            for line in part:
+                given = {
+                    "time": f"{line['timestamp']}Z",
+                    "user": line.get("id") or line["id1"],
+                    "action": line["event_type"],
+                }
+                cents = round(100 * float(line["amount"])) if "amount" in line else None
+                more = {"amount_cents": cents, "other_user": line.get("id2")}
+                session.score(given | {name: value for name, value in more.items() if value is not None})
+    with Store.open(tmp_path / "one.db", write=False) as store:
+        tables = recall(store, Settings([Purchase(degrees=1)])).tables()
+    watched(log, tmp_path / "all.db", 500)
+    with Store.open(tmp_path / "all.db", write=False) as store:
+        watching.same_tables(tables, recall(store, Settings([Purchase(degrees=1)])).tables())
+
+
+def test_simulated_logs_are_the_same_for_the_same_seed():
+    """And the truth counts the events of the log."""
+    first, again = (simulate(users=300, days=5, seed=7, odd_users=0.1) for _ in range(2))
+    assert first.events.equals(again.events)
+    told = first.events[(first.truth["position"] - 1).to_list()]
+    assert told["id"].to_list() == first.truth["user"].to_list()
+    assert set(told["event_type"]) == {"purchase"}
