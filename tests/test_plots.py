@@ -115,3 +115,12 @@ def test_the_heat_map_leaves_out_what_never_came():
 def test_the_axis_of_evidence_has_a_few_ticks(top):
     """Neither an empty nor a crowded axis."""
     assert 3 <= len(plots._evidence_axis(top)["axis"]["values"]) <= 9
+
+
+@pytest.mark.parametrize(("cents", "network"), [(42000, [900, 1500, 2600]), (-5, [0]), (10**15, [1, 1]), (7, [])])
+def test_a_purchase_is_drawn_beside_those_of_its_network(cents: int, network: list[int]):
+    """The amount is written at its point, mean and limit at their lines; no amounts are too small, large or few."""
+    near = pl.DataFrame({"cents": network, "distance": [1] * len(network)}, schema_overrides={"cents": pl.Int64})
+    drawn = svg(plots.purchase_strip(cents, near))
+    assert f">{cents / 100:,.2f}<" in drawn
+    assert (">mean + 3 sd<" in drawn) == bool(network)

@@ -199,6 +199,8 @@ class Scan:
     learned_from: str = ""
     top: int | None = 20
     told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
+    witnessed: dict[str, pl.DataFrame] = field(default_factory=dict)
+    """What witnesses knew before the first judged event."""
     _judging: tuple[date, Panel] | None = None
 
     def __post_init__(self) -> None:
@@ -210,6 +212,7 @@ class Scan:
         """Read, learn, judge."""
         past, counted, witnesses = Spool(self.rows_in_memory, schema=self.coding.schema), 0, Witnesses(self.detectors)
         for spool, given in ((past, learn), (self.spool, sources)):
+            self.witnessed = witnesses.tables()
             for frame in self._read(given):
                 spool.add(witnesses.filled(frame))
                 counted += len(frame)
@@ -223,6 +226,12 @@ class Scan:
         if judged:
             profile = surprisal.priced(taken, self.transitions, by=["user"])
             self.standings = _with_surprisal([each.standings for each in self.days], profile)
+
+    def in_order(self, which: pl.Expr) -> pl.DataFrame:
+        """The judged coded events for which an expression holds, in the order of the log."""
+        return pl.concat([self.coding.empty(), *(self.spool.select(day, which) for day in self.spool.days())]).sort(
+            "position"
+        )
 
     def events(self, day: date, users: Sequence[int]) -> Events:
         """The grouped events of some users on a day."""
@@ -245,6 +254,12 @@ class Scan:
             "evidence": together,
         }
         return events.frame().hstack(pl.DataFrame(told))
+
+    def judged(self, day: date, user: int, detector: Detector[Any]) -> tuple[Events, Scores]:
+        """The grouped events of a user on a day, with what one detector says of them."""
+        events = self.events(day, [user])
+        panel = self._panel(day)
+        return events, panel.score(events)[list(panel.detectors).index(detector)]
 
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
         """What speaks against some users on a day, most first."""

@@ -56,6 +56,12 @@ class Acts(NamedTuple):
     cents: Ints
     label: Codes
 
+    def part(self, low: int, high: int) -> Acts:
+        """Those from one number to before another."""
+        kind, user, other, time, cents, label = self
+        part = slice(low, high)
+        return Acts(kind[part], user[part], other[part], time[part], cents[part], label[part])
+
     @classmethod
     def of(cls, rows: Sequence[tuple[int, int, int, int, int, int]]) -> Acts:
         """The acts in rows.
@@ -153,6 +159,10 @@ class Window:
     def spread(self) -> Spread:
         """How the amounts spread."""
         return Spread.of(self.cents)
+
+    def frame(self) -> pl.DataFrame:
+        """The columns `cents` and `distance`."""
+        return pl.DataFrame({"cents": self.cents, "distance": self.distances})
 
     @property
     def robust(self) -> tuple[int, int]:
@@ -294,7 +304,8 @@ class Network:
 
         state = self._state
         kept = np.flatnonzero(kernel.kept(state, max(self.last, 0)))
-        kept = kept[np.argsort(state.time[kept], kind="stable")]
+        if state.figures[kernel.LATE]:
+            kept = kept[np.argsort(state.time[kept], kind="stable")]
         for column in (state.time, state.cents, state.label, state.owner):
             column[: len(kept)] = column[kept]
         np.copyto(state.depth, 0)

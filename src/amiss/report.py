@@ -123,7 +123,7 @@ def _page(result: Result, top: int) -> dict[str, object]:
         "limit": f"alerts start at {summary.threshold_bits:.1f} bits",
         "more": _more(result, users),
         "pair": _pair(result, told, common),
-        "stories": [_story(result, rank, row, told[row["user"]]) for rank, row in _ranked(users)],
+        "stories": _stories(result, users, told),
         "key": _key(),
         "facts": _facts(summary),
         "fields": _guesses(summary.fields),
@@ -242,6 +242,17 @@ def _met(result: Result, user: str, events: pl.DataFrame) -> dict[str, object]:
 def _shares(profile: pl.DataFrame, most: float) -> list[dict[str, object]]:
     """The actions with most surprisal, and how long their bars are."""
     return profile.head(PROFILE_ROWS).with_columns((pl.col("surprisal") / most).alias("share")).to_dicts()
+
+
+def _stories(result: Result, users: pl.DataFrame, told: Mapping[str, pl.DataFrame]) -> list[dict[str, object]]:
+    """What is told of each user, with a picture where a purchase speaks against them."""
+    networks = result.networks(users["user"].to_list())
+    drawn = {
+        user: _svg(plots.purchase_strip(*judged), "The purchase beside the last ones of people near the user")
+        for user, judged in networks.items()
+    }
+    stories = ((row["user"], _story(result, rank, row, told[row["user"]])) for rank, row in _ranked(users))
+    return [{**said, "purchase": drawn.get(user, "")} for user, said in stories]
 
 
 def _story(result: Result, rank: int, row: Mapping[str, Any], told: pl.DataFrame) -> dict[str, object]:

@@ -150,6 +150,30 @@ class Result:
         told = self._scan.usual(row["period"], row["code"])
         return {detector: card for detector, card in told.items() if card}
 
+    def networks(self, users: Sequence[str]) -> dict[str, tuple[int, pl.DataFrame]]:
+        """By user whose purchases speak against them: the amount in cents that does most, and what it is judged by.
+
+        That are the last purchases of the user's network, newest first: columns `cents`, `distance` (friendships away).
+        """
+        from amiss.detect.purchase import Neighbours, Purchase
+        from amiss.network import PURCHASE
+
+        used = next((each for each in self._scan.detectors if isinstance(each, Purchase)), None)
+        odd = {user: found for user in users if used and (found := self._purchase(used, user)) is not None}
+        if used is None or not odd:
+            return {}
+        near = Neighbours.restored(used.degrees, used.last, self._scan.witnessed)
+        ordered = self._scan.in_order(pl.col("kind") <= PURCHASE)
+        windows = near.windows(ordered, [position for position, _ in odd.values()])
+        return {user: (cents, windows[position].frame()) for user, (position, cents) in odd.items()}
+
+    def _purchase(self, used: Detector[Any], user: str) -> tuple[int, int] | None:
+        """The position and the amount of the purchase that speaks most against a user, if one does."""
+        row = self._row(user)
+        events, scores = self._scan.judged(row["period"], row["code"], used)
+        at = int(scores.bits.argmax())
+        return (int(events.position[at]), int(events.context["amount_cents"][at])) if scores.bits[at] > 0 else None
+
     def report(self, path: str | Path, *, top: int = 20) -> None:
         """Write one self-contained HTML page that opens offline."""
         from amiss.report import write_report

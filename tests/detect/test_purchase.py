@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests import naive_purchases as naive
 from tests import watching
 
+import amiss
 from amiss.baseline import Past
 from amiss.detect import Names, detector, fitting
-from amiss.detect.purchase import NEAR, NO_AMOUNT, OTHER, Neighbours, Purchase, PurchaseBaseline
+from amiss.detect.purchase import NEAR, NO_AMOUNT, OTHER, Neighbours, Purchase, PurchaseBaseline, in_words
 from amiss.engine import Scan
 from amiss.events import CODED_SCHEMA
 from amiss.fields import Fields, RoleGuess
@@ -248,3 +249,20 @@ def test_simulated_logs_are_the_same_for_the_same_seed():
     told = first.events[(first.truth["position"] - 1).to_list()]
     assert told["id"].to_list() == first.truth["user"].to_list()
     assert set(told["event_type"]) == {"purchase"}
+
+
+def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path):
+    """The amounts of the network are those that the reason counts; the report draws them, after learning too."""
+    later = tmp_path / "later.jsonl"
+    write_purchases(later, users=200, days=3, seed=4, odd_users=0.1, date=date(2026, 3, 2))
+    for learn in (None, str(log)):
+        result = amiss.scan(str(later), learn=learn, detectors=["purchase"], top=5)
+        users = result.users.filter(pl.col("bits") > 1)["user"].head(5).to_list()
+        for user, (cents, network) in result.networks(users).items():
+            (reason, *_) = result.users.row(by_predicate=pl.col("user") == user, named=True)["reasons"]
+            spread = Spread.of(network["cents"])
+            assert reason["others_of"] == network.height
+            assert f"bought for {in_words(cents)}; the last {network.height} purchases near" in reason["text"]
+            assert f"mean {in_words(spread.mean)} and sd {in_words(spread.deviation)}" in reason["text"]
+        result.report(tmp_path / "report.html")
+        assert (tmp_path / "report.html").read_text().count("The purchase that says most") >= len(users) > 0

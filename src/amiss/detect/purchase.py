@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
@@ -14,7 +14,7 @@ from amiss.baseline import COUNT_SCHEMA, Floats, Past, no_counts
 from amiss.detect import Forgetful, Names, Plain, Reason, Scores
 from amiss.evidence import FULL_WEIGHT
 from amiss.fields import Fields
-from amiss.network import BEFRIEND, PURCHASE, UNFRIEND, Acts, Network
+from amiss.network import BEFRIEND, PURCHASE, UNFRIEND, Acts, Network, Window
 from amiss.sessions import Events
 
 NO_AMOUNT: Final = -(1 << 63)
@@ -36,6 +36,8 @@ NEAR: Final = (
     "near_above",
 )
 """What a purchase came after, as :func:`amiss.network_kernel.survey` says it."""
+
+_NEEDED: Final = ("kind", "buyer", "other_user", "amount_cents")
 
 STEPS: Final = 4
 """Steps of an octave in which the user's own amounts are counted."""
@@ -60,12 +62,28 @@ class Neighbours:
         if tables:
             self._network = Network.recalled(degrees, last, tables["friends"], tables["purchases"])
 
+    @classmethod
+    def restored(cls, degrees: int, last: int, tables: Mapping[str, pl.DataFrame]) -> Neighbours:
+        """One that goes on from the tables of :meth:`amiss.detect.Witnesses.tables`."""
+        begin = f"witness/{Purchase.name}/"
+        return cls(degrees, last, {name.removeprefix(begin): table for name, table in tables.items()})
+
+    def windows(self, events: pl.DataFrame, positions: Sequence[int]) -> dict[int, Window]:
+        """What the purchases at some positions were judged by, after all of these coded events that came before."""
+        acts = _acts(events["time"].to_physical().to_numpy(), {name: events[name].to_numpy() for name in _NEEDED})
+        found: dict[int, Window] = {}
+        done = 0
+        for position in sorted(positions):
+            at = int(events["position"].search_sorted(position))
+            self._network.learn(acts.part(done, at))
+            for window in self._network.judge(acts.part(at, at + 1), every=True):
+                found[position] = window
+            done = at + 1
+        return found
+
     def follow(self, time: npt.NDArray[np.int64], context: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """The columns `NEAR` of events with these times (microseconds) and columns; it moves on."""
-        kind = context["kind"].astype(np.uint8)
-        user, other = (context[name].astype(np.int32) for name in ("buyer", "other_user"))
-        cents, label = context["amount_cents"].astype(np.int64), np.zeros(len(kind), np.int32)
-        told = self._network.survey(Acts(kind, user, other, time.astype(np.int64), cents, label))
+        told = self._network.survey(_acts(time, context))
         return {name: np.ascontiguousarray(told[:, number]) for number, name in enumerate(NEAR)}
 
     def tables(self) -> dict[str, pl.DataFrame]:
@@ -244,6 +262,14 @@ class Purchase(Plain):
             f"{deviation} ({rule} mean + 3 sd), the largest {largest}; {whose} bought for {closest}"
         )
         return Reason(self.name, 0.0, text, 0, 0, above, count, names.state(int(events.state[at])))
+
+
+def _acts(time: npt.NDArray[np.int64], context: Mapping[str, npt.NDArray[Any]]) -> Acts:
+    """Events as networks take them."""
+    kind = context["kind"].astype(np.uint8)
+    user, other = (context[name].astype(np.int32) for name in ("buyer", "other_user"))
+    cents, label = context["amount_cents"].astype(np.int64), np.zeros(len(kind), np.int32)
+    return Acts(kind, user, other, time.astype(np.int64), cents, label)
 
 
 def _column(events: pl.DataFrame, name: str) -> pl.Series:
