@@ -177,7 +177,7 @@ def grow(users: int, events: int) -> None:
         ties, whole = friendships(users, degree, rng), stream(events, users, rng)
         took = []
         for degrees in range(1, 6):
-            few = part(whole, 0, events if degrees < 3 else events // 10)
+            few = part(whole, 0, events if degrees < 3 else events // 20)
             took.append(f"{1e6 / compiled_rates(degrees, last, ties, few, len(few.kind) // 2)[0]:.1f}")
         print(f"| {degree} | {last} | {' | '.join(took)} |", flush=True)
 

@@ -83,7 +83,7 @@ def test_an_amount_at_the_limit_does_not_stand_out():
     assert spread.is_above(3001)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3])
+@pytest.mark.parametrize("degrees", [1, 2, 3, 5])
 @pytest.mark.parametrize("hub", [False, True])
 def test_wide_networks_are_searched_from_the_end_of_the_log_alike(degrees, hub):
     """Both ways to search find the same, also with one user who is everyone's friend."""

@@ -34,11 +34,11 @@ ROUNDING: Final = 2.0**-48
 
 LAST_TICK: Final = (1 << 31) - 1
 
-FIGURES: Final = 9
-PURCHASES, TICK, LATE, NEWEST, USED, SHELVED, FRIENDSHIPS, ACTIVE, LABELS = range(FIGURES)
+FIGURES: Final = 10
+PURCHASES, TICK, LATE, NEWEST, USED, SHELVED, FRIENDSHIPS, ACTIVE, LABELS, PATIENCE = range(FIGURES)
 """What `State.figures` holds: purchases in the log, which search this is, whether the log is out of order, its latest
-time, how much of the pool and of the shelves is used, how many friendships there are, how many users bought, and the
-highest label."""
+time, how much of the pool and of the shelves is used, how many friendships there are, how many users bought, the
+highest label, and how many friends may still be asked."""
 
 
 class State(NamedTuple):
@@ -207,20 +207,6 @@ def _circle(state, tick, start, end):
 
 
 @njit(cache=True, nogil=True)
-def _inner(state, tick, user, degrees):
-    """Mark everyone within fewer than `degrees` of the user, who is the first; bounds of the last circle."""
-    state.stamp[user] = tick
-    state.members[0] = user
-    start, end = 0, 1
-    for _ in range(degrees - 1):
-        last = _circle(state, tick, start, end)
-        start, end = end, last
-        if start == end:
-            break
-    return start, end
-
-
-@njit(cache=True, nogil=True)
 def _pull(state, late, end, label, floor, most):
     """Find purchases of members from `floor` on in the log (NONE: all), of each the newest; how many there are."""
     found, shelves, newest, labels = state.found, state.shelves, state.newest, state.figures[LABELS] > 0
@@ -268,33 +254,49 @@ def _keep_newest(state, late, count, most):
 
 
 @njit(cache=True, nogil=True)
-def _is_near(state, tick, buyer):
-    """Whether someone is marked, or has a friend who is."""
-    if state.stamp[buyer] == tick:
+def _is_near(figures, begin, size, pool, stamp, tick, buyer, reach):
+    """Whether someone is marked, or at most `reach` friendships away from who is; false, too, when patience is over."""
+    if stamp[buyer] == tick:
         return True
-    first = state.begin[buyer]
-    for at in range(first, first + state.size[buyer]):
-        if state.stamp[state.pool[at]] == tick:
+    if reach == 0:
+        return False
+    first = begin[buyer]
+    figures[PATIENCE] -= size[buyer]
+    for at in range(first, first + size[buyer]):
+        if stamp[pool[at]] == tick:
             return True
+    if reach > 1:
+        for at in range(first, first + size[buyer]):
+            if figures[PATIENCE] < 0:
+                return False
+            if _is_near(figures, begin, size, pool, stamp, tick, pool[at], reach - 1):
+                return True
     return False
 
 
 @njit(cache=True, nogil=True)
-def _walk(state, tick, user, label, most, patience):
+def _finds(state, tick, buyer, reach):
+    """The same, of a state."""
+    return _is_near(state.figures, state.begin, state.size, state.pool, state.stamp, tick, buyer, reach)
+
+
+@njit(cache=True, nogil=True)
+def _walk(state, tick, user, label, most, reach, patience):
     """Find the `most` newest purchases of buyers who are near, from the end of the log; how many there are.
 
-    NONE when they do not come within `patience` places.
+    NONE when that takes more than `patience`.
     """
     count, at = 0, state.figures[PURCHASES] - 1
+    state.figures[PATIENCE] = patience
     while at >= 0 and count < most:
         buyer = state.owner[at]
-        if patience == 0:
-            return NONE
-        if buyer != user and state.label[at] == label and _is_near(state, tick, buyer):
+        if buyer != user and state.label[at] == label and _finds(state, tick, buyer, reach):
             state.found[count] = at
             count += 1
         at -= 1
-        patience -= 1
+        state.figures[PATIENCE] -= 1
+        if state.figures[PATIENCE] < 0:
+            return NONE
     return count
 
 
@@ -304,7 +306,7 @@ def _depth(state, user, end, most):
     purchases, known = state.figures[PURCHASES], np.int64(state.depth[user])
     if known > 0:
         return min(purchases, known + (known >> 2) + 16)
-    return min(purchases, 2 * most * (1 + state.figures[ACTIVE] // max(1, end)) + 16)
+    return min(purchases, 2 * most * (1 + np.int64(state.figures[ACTIVE] / max(1.0, end))) + 16)
 
 
 @njit(cache=True, nogil=True)
@@ -318,25 +320,49 @@ def _tick(state):
 
 
 @njit(cache=True, nogil=True)
+def _edges(state, start, end):
+    """How many friends members start..end have."""
+    edges = 0
+    for at in range(start, end):
+        edges += state.size[state.members[at]]
+    return edges
+
+
+@njit(cache=True, nogil=True)
+def _search(state, tick, user, label, degrees, most):
+    """Widen the circle about a user until it is whole or the log is nearer; count or NONE, members, their radius."""
+    figures = state.figures
+    asked = 2.0 + 2.0 * figures[FRIENDSHIPS] / len(state.size)
+    state.stamp[user] = tick
+    state.members[0] = user
+    start, end = 0, 1
+    for radius in range(degrees):
+        edges, reach = _edges(state, start, end), degrees - radius
+        if edges == 0:
+            break
+        whole = min(edges * asked ** (reach - 1), 2.0 * figures[FRIENDSHIPS])
+        depth = _depth(state, user, end + min(whole, np.float64(len(state.size))), most)
+        if figures[LATE] == 0 and depth * asked**reach < whole:
+            count = _walk(state, tick, user, label, most, reach, np.int64(2.0 * whole))
+            if count != NONE:
+                return count, end, radius
+        start, end = end, _circle(state, tick, start, end)
+    return NONE, end, degrees
+
+
+@njit(cache=True, nogil=True)
 def last_of_network(state, user, label, degrees, most):
     """Find the last `most` purchases of a network: they stand first in `found`.
 
-    How many they are, and how many of the network stand in `members`, after the user.
+    How many they are, how many of the network stand in `members`, after the user, and how far away these are at most.
     """
     figures = state.figures
     if degrees < 1 or most < 1 or state.size[user] == 0:
-        return 0, 0
+        return 0, 0, 0
     tick, late, purchases = _tick(state), figures[LATE] != 0, figures[PURCHASES]
-    start, end = _inner(state, tick, user, degrees)
-    edges = np.int64(0)
-    for at in range(start, end):
-        edges += state.size[state.members[at]]
-    depth, count = _depth(state, user, end + edges, most), NONE
-    asked = 2 + 2 * figures[FRIENDSHIPS] // len(state.size)
-    if not late and depth * asked < edges:
-        count = _walk(state, tick, user, label, most, 2 * edges // asked)
+    count, end, radius = _search(state, tick, user, label, degrees, most)
     if count == NONE:
-        end = _circle(state, tick, start, end)
+        depth = _depth(state, user, np.float64(end), most)
         count = _pull(state, late, end, label, purchases - depth if depth < purchases else NONE, most)
         while count < most and depth < purchases:
             depth = min(purchases, 4 * depth)
@@ -348,7 +374,7 @@ def last_of_network(state, user, label, degrees, most):
     for at in range(count):
         oldest = min(oldest, np.int64(state.found[at]))
     state.depth[user] = purchases - oldest if count == most else purchases
-    return count, end
+    return count, end, radius
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -372,13 +398,13 @@ def _may_stand_out(state, count, cents):
 
 
 @njit(cache=True, nogil=True)
-def _levels(state, user, degrees, end):
-    """Write into `stamp`, as negative numbers, how many friendships lead to each member; others are `degrees` away."""
+def _levels(state, user, radius, end):
+    """Write into `stamp`, as negative numbers, how many friendships lead to each member, the farthest `radius` away."""
     for at in range(end):
-        state.stamp[state.members[at]] = -1 - degrees
+        state.stamp[state.members[at]] = -1 - radius
     state.stamp[user] = -1
     start, last = 0, 1
-    for level in range(1, degrees):
+    for level in range(1, radius):
         reached = last
         while reached < end and _touches(state, state.members[reached], -level):
             state.stamp[state.members[reached]] = -1 - level
@@ -386,6 +412,25 @@ def _levels(state, user, degrees, end):
         start, last = last, reached
         if start == last:
             break
+
+
+@njit(cache=True, nogil=True)
+def _distances(state, user, degrees, places, radius, end):
+    """How many friendships lead to the buyers at some places of the log."""
+    tick, levels = np.int32(state.figures[TICK]), np.zeros(len(places), np.int32)
+    state.figures[PATIENCE] = 1 << 62
+    for number in range(len(places)):
+        buyer, reach = state.owner[places[number]], 0
+        while radius + reach < degrees and not _finds(state, tick, buyer, reach):
+            reach += 1
+        levels[number] = radius + reach
+    _levels(state, user, radius, end)
+    for number in range(len(places)):
+        mark = state.stamp[state.owner[places[number]]]
+        levels[number] = -1 - mark if mark < 0 else levels[number]
+    for at in range(end):
+        state.stamp[state.members[at]] = 0
+    return levels
 
 
 @njit(cache=True, nogil=True)
@@ -408,23 +453,18 @@ def _ordered(state, count):
 
 
 @njit(cache=True, nogil=True)
-def _write(state, windows, event, user, degrees, count, end):
+def _write(state, windows, event, user, degrees, count, radius, end):
     """Write down what a purchase was judged by; false if there is no room."""
     number = windows.sizes[0]
     first = windows.bounds[number]
     if number + 1 >= len(windows.bounds) or first + count > len(windows.owner):
         return False
-    _levels(state, user, degrees, end)
     places = _ordered(state, count)
+    levels = _distances(state, user, degrees, places, radius, end)
     for at in range(count):
         place = places[at]
-        owner = state.owner[place]
-        mark = state.stamp[owner]
-        windows.owner[first + at], windows.time[first + at] = owner, state.time[place]
-        windows.cents[first + at] = state.cents[place]
-        windows.level[first + at] = -1 - mark if mark < 0 else degrees
-    for at in range(end):
-        state.stamp[state.members[at]] = 0
+        windows.owner[first + at], windows.time[first + at] = state.owner[place], state.time[place]
+        windows.cents[first + at], windows.level[first + at] = state.cents[place], levels[at]
     windows.event[number] = event
     windows.bounds[number + 1] = first + count
     windows.sizes[0] = number + 1
@@ -448,9 +488,9 @@ def follow(state, windows, acts, begin, degrees, most, judge, every):
             if not _can_buy(state, user[event]):
                 return event
             if judge:
-                count, end = last_of_network(state, user[event], label[event], degrees, most)
+                count, end, radius = last_of_network(state, user[event], label[event], degrees, most)
                 wanted = (every and count >= 2) or _may_stand_out(state, count, cents[event])
-                if wanted and not _write(state, windows, event, user[event], degrees, count, end):
+                if wanted and not _write(state, windows, event, user[event], degrees, count, radius, end):
                     return event
             _record(state, user[event], time[event], cents[event], label[event])
     return len(kind)
@@ -541,23 +581,20 @@ def _spread(state, count, cents, row):
 
 
 @njit(cache=True, nogil=True)
-def _describe(state, user, degrees, count, end, cents, row):
+def _describe(state, user, degrees, count, radius, end, cents, row):
     """Write all that is said of a network's last purchases."""
     places = _ordered(state, count)
     _spread(state, count, cents, row)
-    _levels(state, user, degrees, end)
+    levels = _distances(state, user, degrees, places, radius, end)
     largest, closest, distance = state.cents[places[0]], state.cents[places[0]], degrees + 1
-    for place in places:
-        mark, amount = state.stamp[state.owner[place]], state.cents[place]
-        level = -1 - mark if mark < 0 else degrees
+    for number in range(count):
+        amount, level = state.cents[places[number]], levels[number]
         if level < distance:
             closest, distance = amount, level
         largest = max(largest, amount)
         steps = log_steps(amount)
         row[LOGS] += steps
         row[SQUARES] += steps * steps
-    for at in range(end):
-        state.stamp[state.members[at]] = 0
     row[COUNT], row[PEOPLE] = count, len(np.unique(state.owner[places]))
     row[LARGEST], row[CLOSEST], row[DISTANCE] = largest, closest, distance
 
@@ -575,8 +612,8 @@ def survey(state, acts, begin, degrees, most, told):
         elif kind[event] == PURCHASE:
             if not _can_buy(state, user[event]):
                 return event
-            count, end = last_of_network(state, user[event], label[event], degrees, most)
+            count, end, radius = last_of_network(state, user[event], label[event], degrees, most)
             if count >= 2:
-                _describe(state, user[event], degrees, count, end, cents[event], told[event])
+                _describe(state, user[event], degrees, count, radius, end, cents[event], told[event])
             _record(state, user[event], time[event], cents[event], label[event])
     return len(kind)
