@@ -342,8 +342,8 @@ def _search(state, tick, user, label, degrees, most):
             break
         whole = min(edges * asked ** (reach - 1), 2.0 * figures[FRIENDSHIPS])
         depth = _depth(state, user, end + min(whole, np.float64(len(state.size))), most)
-        if figures[LATE] == 0 and depth * asked**reach < whole:
-            count = _walk(state, tick, user, label, most, reach, np.int64(2.0 * whole))
+        if figures[LATE] == 0 and 2.0 * depth * asked**reach < whole:
+            count = _walk(state, tick, user, label, most, reach, np.int64(whole / 2.0))
             if count != NONE:
                 return count, end, radius
         start, end = end, _circle(state, tick, start, end)
