@@ -189,7 +189,7 @@ class Reader:
 class _Pages:
     """Pages of what a database gives, with limits that suit its documents, and another try after what may pass."""
 
-    def __init__(self, database: Database, closing: threading.Event, *, place: Any, final: bool) -> None:  # noqa: ANN401
+    def __init__(self, database: Database, closing: threading.Event, *, place: Any, final: bool) -> None:  # noqa: ANN401 - JSON of the server
         self.trouble = ""
         self.place = place
         self._database = database
@@ -446,7 +446,7 @@ class View(_Pages):
     A place is a key, and how many rows of that key were read: not all servers find documents within a key.
     """
 
-    def __init__(self, database: Database, closing: threading.Event, *, view: str, place: Any) -> None:  # noqa: ANN401
+    def __init__(self, database: Database, closing: threading.Event, *, view: str, place: Any) -> None:  # noqa: ANN401 - JSON of the server
         super().__init__(database, closing, place=place, final=True)
         design, _, name = view.partition("/")
         self._path = f"_design/{design}/_view/{name}"
