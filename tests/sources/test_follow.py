@@ -765,3 +765,19 @@ def test_nothing_is_told_of_files_that_are_read_as_a_whole(tmp_path: Path) -> No
     assert source.settle(stop, until_eof=True) is None
     frames = source.follow(Coding(), batch=9, every=timedelta(seconds=9), stop=stop, until_eof=True)
     assert sum(len(frame) for frame, _ in frames) == 1
+
+
+def test_a_reading_that_was_begun_is_let_go_where_another_place_is_asked_for(tmp_path: Path) -> None:
+    """What had looked at the first lines keeps no file open, and rows come from behind the cursor."""
+    path = tmp_path / "log.ndjson"
+    path.write_text(text(range(6)))
+    frames = rest(path, batch=2)
+    source = open_live_source(str(path))
+    source.settle(threading.Event(), until_eof=True)
+    begun = source._begun.feed  # type: ignore[attr-defined, union-attr]  # a source that follows files
+    closed: list[bool] = []
+    begun.close = lambda: closed.append(True)
+    settings = {"batch": 9, "every": timedelta(seconds=9), "stop": threading.Event(), "until_eof": True}
+    left = list(source.follow(Coding(), frames[0][1], **settings))  # type: ignore[arg-type]  # typed above
+    assert positions(left) == positions(frames[1:])
+    assert closed == [True]

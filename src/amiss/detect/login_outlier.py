@@ -578,12 +578,6 @@ class Outlier:
             if mine
         }
 
-    def details(self, events: Events, baseline: OutlierBaseline, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
-        """Country and device of the last login."""
-        logins = np.flatnonzero(events.context.get("login", np.zeros(0)))
-        told = {name: names.value(int(events.context[name][logins[-1]])) for name in SAID} if len(logins) else {}
-        return {name: text for name, text in told.items() if text}
-
     def readiness(self, baseline: OutlierBaseline, users: npt.NDArray[np.uint32]) -> list[str]:
         """For each user what is missing until there is a model, or nothing."""
         counts = baseline.logins(users).tolist()

@@ -234,6 +234,8 @@ class FollowSource:
             If the lines lack what events need; with `strict`, at the first one that cannot be read.
         """
         run, self._begun = self._begun, None
+        if run is not None and after is not None:
+            run.feed.close()
         if run is None or after is not None:
             run = self._run(self._token(after), min(every.total_seconds(), LOOK_SECONDS))
         run.coding = coding
