@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
+from datetime import datetime
+from decimal import ROUND_DOWN, Decimal, localcontext
+from fractions import Fraction
+from typing import Any
 
 from amiss.network import BEFRIEND, PURCHASE, Bought
 
@@ -62,3 +67,40 @@ def _student(x: float, scale: float, freedom: float) -> float:
     """The density of Student's t."""
     top = math.gamma((freedom + 1) / 2) / math.gamma(freedom / 2) / math.sqrt(freedom * math.pi)
     return top * (1 + (x / scale) ** 2 / freedom) ** (-(freedom + 1) / 2) / scale
+
+
+def flagged(batch: list[dict[str, Any]], stream: list[dict[str, Any]], degrees: int, last: int) -> list[str]:
+    """The lines that the challenge asks for: what is flagged of the stream, in fractions and roots of 99 digits."""
+    friends: dict[int, set[int]] = defaultdict(set)
+    log: list[tuple[datetime, int, int, Fraction]] = []
+    found = []
+    for number, event in enumerate(batch + stream):
+        if event["event_type"] == "purchase":
+            user, amount = int(event["id"]), Fraction(str(event["amount"]))
+            near = distances(friends, user, degrees)
+            last_of = sorted(each for each in log if each[2] in near)[max(0, sum(e[2] in near for e in log) - last) :]
+            if number >= len(batch) and len(last_of) > 1:
+                amounts = [each[3] for each in last_of]
+                mean = sum(amounts) / len(amounts)
+                variance = sum((each - mean) ** 2 for each in amounts) / len(amounts)
+                if amount > mean and (amount - mean) ** 2 > 9 * variance:
+                    found.append(json.dumps(event | {"mean": _cut(mean), "sd": _cut(variance, root=True)}))
+            log.append((datetime.fromisoformat(event["timestamp"]), number, user, amount))
+            continue
+        one, other = int(event["id1"]), int(event["id2"])
+        if event["event_type"] == "befriend" and one != other:
+            friends[one].add(other)
+            friends[other].add(one)
+        else:
+            friends[one].discard(other)
+            friends[other].discard(one)
+    return found
+
+
+def _cut(number: Fraction, *, root: bool = False) -> str:
+    """A number, or its root, with two decimals, the rest cut off."""
+    with localcontext() as context:
+        context.prec = 99
+        value = Decimal(number.numerator) / Decimal(number.denominator)
+        cut = (value.sqrt() if root else value).quantize(Decimal("0.01"), rounding=ROUND_DOWN)
+    return str(cut or abs(cut))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests import naive_purchases as naive
 from typer.testing import CliRunner, Result
 
 from amiss.cli import app
@@ -292,3 +296,92 @@ def test_what_is_no_amount_is_refused(text: str):
     """Neither guessed nor rounded."""
     with pytest.raises(Unreadable):
         in_cents(text)
+
+
+moments = st.sampled_from(["2017-06-13 11:33:01", "2017-06-13 11:33:02", "2016-01-01 00:00:00"])
+amounts = st.integers(-300, 99999).map(lambda cents: str(Decimal(cents) / 100)) | st.sampled_from(
+    [
+        "10.00",
+        "10.0",
+        "1e3",
+        "90071992547409.93",
+        "1000000000000000.01",
+        "46116860184273879.04",
+        "99999999999999999999999",
+        7,
+    ]
+)
+people = st.integers(1, 6).map(str) | st.integers(1, 6)
+bought = st.fixed_dictionaries(
+    {"event_type": st.just("purchase"), "timestamp": moments, "id": people, "amount": amounts},
+    optional={"note": st.sampled_from([None, {"a": [1, "}{"]}, "\u00fc\n", True])},
+)
+tied = st.fixed_dictionaries(
+    {"event_type": st.sampled_from(["befriend", "befriend", "unfriend"]), "id1": people, "id2": people}
+)
+no_events = st.sampled_from(
+    [
+        "{",
+        "[]",
+        "null",
+        "x",
+        '{"event_type":"purchase"}',
+        '{"event_type": "purch',
+        "\x00",
+        '{"D":"1", "T":"3"}',
+        '"\ud800"',
+    ]
+)
+ends = st.sampled_from(["\n", "\r\n", "\n\n \n", "", " ", "\r", "\t"])
+
+
+@st.composite
+def written(draw, least: int = 0):
+    """Events, and a log in which they stand among blank lines, other line ends and what is no event."""
+    events, text = draw(st.lists(bought | tied, min_size=least, max_size=25)), ""
+    for event in events:
+        bad = draw(st.none() | no_events) if draw(st.integers(0, 4)) == 0 else None
+        text += f"\n{bad}\n" if bad else ""
+        text += json.dumps(event, separators=draw(st.sampled_from([(",", ":"), (", ", ": ")]))) + draw(ends)
+    return events, text.encode("utf-8", "surrogatepass")
+
+
+@given(
+    batch=written(), stream=written(least=3), degrees=st.integers(1, 5), last=st.integers(0, 6), quoted=st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_logs_hold_what_is_flagged_is_what_fractions_flag(
+    tmp_path_factory: pytest.TempPathFactory, batch, stream, rule
+):
+    """A slow reading of the rule, with sets, sorting, fractions and roots of 99 digits, writes the same bytes."""
+    (degrees, last, quoted), place = rule, tmp_path_factory.mktemp("logs")
+    first = json.dumps({"D": str(degrees), "T": str(last)} if quoted else {"D": degrees, "T": last})
+    assert run(place, first.encode() + b"\n" + batch[1], stream[1]).exit_code == 0
+    wanted = naive.flagged(batch[0], stream[0], degrees, last)
+    assert (place / "flagged").read_text().splitlines() == wanted
+
+
+@pytest.mark.parametrize("more", [f'"note": {"[" * 700}{"]" * 700}', f'"note": {"1" * 5000}', '"note": "\xff"'])
+def test_what_is_beside_a_purchase_may_be_anything(tmp_path: Path, more: str):
+    """A thousand brackets, numbers without end and bytes that are no text do not hide that it is large."""
+    stream = LARGE.replace("{", f"{{{more}, ").encode("latin-1")
+    assert run(tmp_path, BATCH, stream, "-vv").exit_code == 0
+    assert (tmp_path / "flagged").read_text().endswith('"mean": "29.10", "sd": "21.46"}\n')
+
+
+def test_an_amount_without_end_is_told_and_not_taken(tmp_path: Path):
+    """Five thousand digits are no amount."""
+    result = run(tmp_path, BATCH, f"{purchase('2', '1' * 5000)}\n{LARGE}")
+    assert "1 line is no event: amount is longer than 1,000 characters (1)" in result.output
+    assert flagged(tmp_path) == [FLAGGED]
+
+
+def test_a_network_may_reach_and_remember_without_end(tmp_path: Path):
+    """D and T beyond all bounds mean everybody and everything."""
+    assert found(tmp_path, BATCH.replace('"D":"2", "T":"50"', f'"D":"{10**30}", "T":"{10**30}"'), LARGE) == [FLAGGED]
+
+
+def test_what_stands_behind_an_object_costs_only_itself(tmp_path: Path):
+    """The purchase counts, and what follows it on the line is told."""
+    assert "stream:1: not JSON: , oops" in run(tmp_path, BATCH, f"{LARGE}, oops").output
+    assert flagged(tmp_path) == [FLAGGED]

@@ -31,6 +31,9 @@ PURCHASE: Final = 2
 DEVIATIONS: Final = 3
 """Standard deviations above the mean from which on an amount stands out."""
 
+FARTHEST: Final = 1 << 30
+"""Degrees and purchases beyond which more change nothing."""
+
 HELD: Final = 1 << 62
 """Amounts as large as this are held aside."""
 
@@ -206,8 +209,8 @@ class Network:
     """
 
     def __init__(self, degrees: int, last: int) -> None:
-        self.degrees = degrees
-        self.last = last
+        self.degrees = min(degrees, FARTHEST)
+        self.last = min(last, FARTHEST)
         self._state = _nothing()
         self._windows = _no_windows(64, 4096)
         self._huge: list[int] = []

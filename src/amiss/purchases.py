@@ -35,6 +35,9 @@ _TIES: Final = {"befriend": BEFRIEND, "unfriend": UNFRIEND}
 
 _JSON: Final = json.JSONDecoder()
 
+LONGEST_AMOUNT: Final = 1000
+"""Characters beyond which no amount is meant."""
+
 FURTHEST_SECOND: Final = 1 << 42
 """Numbers of seconds beyond which no time is meant."""
 
@@ -129,6 +132,8 @@ def in_cents(amount: str) -> int:
     """
     if _PLAIN.fullmatch(amount):
         return int(amount[:-3] + amount[-2:])
+    if len(amount) > LONGEST_AMOUNT:
+        raise Unreadable(f"amount is longer than {LONGEST_AMOUNT:,} characters")
     if not _NUMBER.fullmatch(amount):
         raise Unreadable("amount is not a number")
     sign, digits, exponent = Decimal(amount).as_tuple()
@@ -175,10 +180,16 @@ class Found(NamedTuple):
 
     @property
     def record(self) -> str:
-        """The object as it came in, with `mean` and `sd` behind."""
+        """The object as it came in, with `mean` and `sd` behind.
+
+        What Python cannot take apart, such as a thousand lists in one another, stays as it was written.
+        """
         said = {"mean": in_dollars(self.decision.middle), "sd": in_dollars(self.decision.deviation)}
-        record = _record(self.line.text.decode(errors="replace"))
-        return _json({name: value for name, value in record.items() if name not in said} | said)
+        text = self.line.text.decode(errors="replace")
+        try:
+            return _json({name: value for name, value in _record(text).items() if name not in said} | said)
+        except (Unreadable, RecursionError):
+            return f"{text.removesuffix('}')}, {_json(said)[1:]}".replace("\r", " ")
 
 
 @dataclass
@@ -371,18 +382,22 @@ def _microseconds(timestamp: str | int | None) -> int:
 
 
 def _objects(line: str) -> list[str]:
-    """The texts of the objects that a line holds one behind the other; the last may be cut off."""
+    """The texts of the objects that a line holds one behind the other; the last may be cut off, or be none."""
     found: list[str] = []
     at = 0
     while at < len(line):
         if line[at] != "{":
-            raise Unreadable("not JSON" if found or not _is_json(line) else "not an object")
+            if not found:
+                raise Unreadable("not an object" if _is_json(line) else "not JSON")
+            return [*found, line[at:]]
         try:
             end = _JSON.raw_decode(line, at)[1]
         except (ValueError, RecursionError):
             end = len(line)
         found.append(line[at:end])
-        at = end + len(line[end:]) - len(line[end:].lstrip())
+        at = end
+        while at < len(line) and line[at].isspace():
+            at += 1
     return found
 
 
