@@ -14,16 +14,17 @@ from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from amiss import surprisal
 from amiss.baseline import Floats, Past, merge
 from amiss.blocks import by_block
 from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Names, Reason, Scores, Witnesses, coding
+from amiss.detect import Absences, Detector, Memory, Names, Reason, Scores, Witnesses, coding
 from amiss.events import OUTCOMES
 from amiss.evidence import Standing, weights
-from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, group
+from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, Users, group
 from amiss.sources import CodedSource, Source
 from amiss.spool import EPOCH, ROWS_IN_MEMORY, Spool
 from amiss.tally import Weights, summaries
@@ -146,11 +147,30 @@ class Panel:
 
     def reasons(self, events: Events, names: Names) -> dict[int, list[Reason]]:
         """What speaks against the users of these events, all of a period, most first."""
-        found: defaultdict[int, list[Reason]] = defaultdict(list)
-        for detector, baseline in zip(self.detectors, self.baselines, strict=True):
-            for user, reasons in detector.explain(events, baseline, names).items():
-                found[user] += reasons
-        return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
+        told = zip(self.detectors, self.baselines, strict=True)
+        return _most_first(detector.explain(events, baseline, names) for detector, baseline in told)
+
+    def absent(self, day: date, present: Users) -> tuple[Users, list[Floats]]:
+        """Users whose silence on a day speaks against them, in order: (u,), and the bits of each detector: (u,)."""
+        told = {
+            at: each.absent(baseline, day, present)
+            for at, (each, baseline) in enumerate(zip(self.detectors, self.baselines, strict=True))
+            if isinstance(each, Absences)
+        }
+        users = np.unique(np.concatenate([np.zeros(0, np.uint32), *(each for each, _ in told.values())]))
+        bits = [np.zeros(len(users)) for _ in self.detectors]
+        for at, (each, found) in told.items():
+            bits[at][np.searchsorted(users, each)] = found
+        return users, bits
+
+    def reasons_absent(self, day: date, users: Users, names: Names) -> dict[int, list[Reason]]:
+        """What is said of users who did nothing on a day, most first."""
+        told = zip(self.detectors, self.baselines, strict=True)
+        return _most_first(
+            detector.explain_absent(baseline, day, users, names)
+            for detector, baseline in told
+            if isinstance(detector, Absences)
+        )
 
     def usual(self, user: int, names: Names) -> dict[str, dict[str, str]]:
         """By detector that can tell, what is usual for a user, in words by kind."""
@@ -164,6 +184,21 @@ class Panel:
             for detector, baseline in zip(self.detectors, self.baselines, strict=True)
         )
         return {name: text for part in parts for name, text in part.items()}
+
+
+def _most_first(told: Iterable[Mapping[int, list[Reason]]]) -> dict[int, list[Reason]]:
+    """The reasons of several detectors by user, those with most bits first."""
+    found: defaultdict[int, list[Reason]] = defaultdict(list)
+    for each in told:
+        for user, reasons in each.items():
+            found[user] += reasons
+    return {user: sorted(reasons, key=lambda reason: -reason.bits) for user, reasons in found.items()}
+
+
+def facts(events: Events, scores: Sequence[Scores]) -> npt.NDArray[np.bool_] | None:
+    """Which events (n,) alert by rule, where any detector says so of any."""
+    said = [each.facts for each in scores if each.facts is not None]
+    return np.logical_or.reduce(said) if said and len(events) else None
 
 
 class Day(NamedTuple):
@@ -262,8 +297,11 @@ class Scan:
         return events, panel.score(events)[list(panel.detectors).index(detector)]
 
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
-        """What speaks against some users on a day, most first."""
-        return self._panel(day).reasons(self.events(day, users), self.names)
+        """What speaks against some users on a day, most first; of those who did nothing, why that is odd."""
+        panel, events = self._panel(day), self.events(day, users)
+        absent = np.setdiff1d(np.array(users, dtype=np.uint32), events.users)
+        silent = panel.reasons_absent(day, absent, self.names) if len(absent) else {}
+        return panel.reasons(events, self.names) | silent
 
     def usual(self, day: date, user: int) -> dict[str, dict[str, str]]:
         """By detector that can tell, what was usual for a user before a day, in words by kind."""
@@ -318,20 +356,32 @@ class Scan:
         if count:
             self.history.add(day, _merged([part.counts for part in judged]))
         standings = pl.concat(part.standings for part in judged)
+        standings = pl.concat([standings, *self._absent(day, panel, standings["user"])])
         self._tell(standings, day)
         self.days.append(self._decided(day, standings, alone=ahead))
         return judged
 
+    def _absent(self, day: date, panel: Panel, present: pl.Series) -> list[pl.DataFrame]:
+        """Where those stand whose silence on a day is odd; nobody on the last day, which may not be over yet."""
+        if day == self.spool.days()[-1]:
+            return []
+        users, bits = panel.absent(day, present.to_numpy())
+        standing, each = Standing(len(bits)), np.arange(len(users) + 1)
+        standing.follow(each[:-1].astype(np.uint32), each, bits)
+        table = self._standings(users, standing, fact=np.zeros(len(users), np.bool_))
+        return [table.with_columns(events=pl.lit(0, pl.Int64), period=pl.lit(day))]
+
     def _decided(self, day: date, standings: pl.DataFrame, *, alone: bool) -> Day:
         """How a day ended: what an alert took, and where its users stand.
 
-        One that was judged by itself teaches nothing about alarms: a stream would have learned from it.
+        One that was judged by itself teaches nothing about alarms: a stream would have learned from it. Nor do users
+        with facts against them, who are no false alarms.
         """
         past = self.history.figures_before(day)
-        limit = threshold(self.budget, past, None if past else len(standings))
-        peaks = standings["peak"].to_numpy()
+        limit = threshold(self.budget, past, None if past else int((standings["events"] > 0).sum()))
+        peaks = standings.filter(~pl.col("fact"))["peak"].to_numpy()
         self.history.figures[day] = Figures(len(peaks)) if alone else Figures.of(peaks)
-        alert = pl.col("peak") >= max(limit.bits, LEAST_BITS)
+        alert = (pl.col("peak") >= max(limit.bits, LEAST_BITS)) | pl.col("fact")
         return Day(day, limit, standings.with_columns(alert=alert, among=pl.lit(float(limit.users))))
 
     def _counted(self, part: pl.DataFrame, last: Last) -> list[Judged]:
@@ -380,19 +430,31 @@ class Scan:
         users = np.arange(len(events.first) - 1, dtype=np.uint32)
         standing = Standing(len(scores))
         running = standing.follow(users, events.first, [each.bits for each in scores]).running
+        said = facts(events, scores)
+        fact = np.zeros(len(users), np.bool_) if said is None else np.logical_or.reduceat(said, events.first[:-1])
         time = pl.Series(events.time).cast(pl.Datetime("us", "UTC"))
+        ends = {"first_time": time.gather(events.first[:-1]), "last_time": time.gather(events.first[1:] - 1)}
+        return self._standings(events.users, standing, fact, **ends), running
+
+    def _standings(
+        self, codes: Users, standing: Standing, fact: npt.NDArray[np.bool_], **ends: pl.Series
+    ) -> pl.DataFrame:
+        """A table of where users stand, who are numbered in their order, and of when their events begin and end."""
+        users = np.arange(len(codes), dtype=np.uint32)
         by_detector = standing.by_detector(users)
         named = {detector.name: by_detector[:, number] for number, detector in enumerate(self.detectors)}
         columns = {
-            "user": events.users,
-            "events": np.diff(events.first),
-            "first_time": time.gather(events.first[:-1]),
-            "last_time": time.gather(events.first[1:] - 1),
+            "user": codes,
+            "events": standing.of(users, "events"),
+            "first_time": ends.get("first_time"),
+            "last_time": ends.get("last_time"),
             "bits": standing.of(users, "now"),
             "peak": standing.of(users, "peak"),
+            "fact": fact,
             "detectors": pl.DataFrame(named).to_struct(),
         }
-        return pl.DataFrame(columns, schema_overrides={"user": pl.UInt32}), running
+        times = dict.fromkeys(("first_time", "last_time"), pl.Datetime("us", "UTC"))
+        return pl.DataFrame(columns, schema_overrides={"user": pl.UInt32(), **times})
 
 
 _NO_EVENTS: Final = Events.of(pl.DataFrame(schema=GROUPED_SCHEMA))

@@ -31,10 +31,10 @@ from amiss import evidence
 from amiss.alerts import Alert
 from amiss.baseline import Floats, merge
 from amiss.decide import Budget, Figures, Threshold, threshold
-from amiss.detect import Detector, Memory, Names, Witnesses
-from amiss.engine import Counts, History, Panel
+from amiss.detect import Detector, Memory, Names, Scores, Witnesses
+from amiss.engine import Counts, History, Panel, facts
 from amiss.events import CODED_SCHEMA
-from amiss.evidence import Standing
+from amiss.evidence import Followed, Standing
 from amiss.recent import Recent
 from amiss.seats import Seats
 from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP, Events, Groups, Last, following, group, state_of
@@ -62,6 +62,7 @@ _PERIOD_SCHEMA: Final = {
 }
 _ALWAYS: Final = date.max.toordinal()
 _FIRST: Final = np.zeros(1, dtype=np.uint32)
+_FACTS_SCHEMA: Final = {"user": pl.UInt32()}
 _DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
 
@@ -97,6 +98,8 @@ class Period:
     events: int = 0
     alarms: dict[int, Alert] = field(default_factory=dict)
     """The latest notice of each user told of."""
+    facts: set[int] = field(default_factory=set)
+    """Users of whom an event alerts by rule: what it takes to be told of owes nothing to them."""
     disowned: dict[int, int] = field(default_factory=dict)
     """Users of whom nothing of the day is to be learned, each with the verdict that says so."""
 
@@ -302,19 +305,33 @@ class Live:
     ) -> Floats:
         """Follow the evidence about users, and give it behind each event; tell of those who reach a level."""
         users = events.users
-        bits = [scores.bits for scores in panel.score(events, period.memories)]
-        followed = period.standing.follow(users, events.first, bits, period.levels)
-        order = np.argsort(arrived[followed.events], kind="stable").tolist() if len(followed.events) else []
-        for number in order:
-            event, level = int(followed.events[number]), int(followed.levels[number])
-            rows = _until(period, events, event)
-            alert = self._alert(period, panel, rows, level)
-            period.alarms[int(events.user[event])] = alert
-            taken.alerts.append(alert)
-            taken.told[alert.alert_id] = Told(self.coded(rows), period.threshold.bits)
+        scores = panel.score(events, period.memories)
+        followed = period.standing.follow(users, events.first, [each.bits for each in scores], period.levels)
+        for event, level in _in_order(followed, self._facts(period, events, scores), arrived):
+            if level or int(events.user[event]) not in period.alarms:
+                rows = _until(period, events, event)
+                self._tell(period, self._alert(period, panel, rows, level), taken, self.coded(rows))
         if period.alarms:
             self._touch(period, events, taken)
         return followed.running
+
+    def _tell(self, period: Period, alert: Alert, taken: Taken, rows: pl.DataFrame) -> None:
+        """Give a notice, made of these events."""
+        code = self.coding.users.find(alert.user)
+        assert code is not None, "who is told of has a code"
+        period.alarms[self.seat(code)] = alert
+        taken.alerts.append(alert)
+        taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
+
+    def _facts(self, period: Period, events: Events, scores: Sequence[Scores]) -> npt.NDArray[np.int64]:
+        """The first event of each user that alerts by rule, where users are told of at all."""
+        said = facts(events, scores)
+        if said is None or not said.any():
+            return np.zeros(0, np.int64)
+        at = np.flatnonzero(said)
+        users, first = np.unique(events.user[at], return_index=True)
+        period.facts.update(users.tolist())
+        return at[first] if period.levels else at[:0]
 
     def _touch(self, period: Period, events: Events, taken: Taken) -> None:
         """Say where the users stand now who were told of."""
@@ -331,11 +348,22 @@ class Live:
     def _alert(self, period: Period, panel: Panel, rows: pl.DataFrame, level: int) -> Alert:
         """The notice that the last of a user's events on a day gives, for the evidence behind it."""
         told = group(rows, Last(period.before), session_gap=self.session_gap, by_time=False)
-        user, now = int(told.user[-1]), int(told.time[-1])
         standing = Standing(len(self.detectors))
         standing.follow(told.users, told.first, [scores.bits for scores in panel.score(told)])
-        by_detector = zip((each.name for each in self.detectors), standing.by_detector(told.users)[0], strict=True)
-        bits, users = float(standing.of(told.users, "now")[0]), period.threshold.users
+        user = int(told.user[-1])
+        return replace(
+            self._notice(period, standing, user, int(told.time[-1]), level),
+            reasons=[asdict(reason) for reason in panel.reasons(told, self.names).get(user, [])],
+            events=len(told),
+            details=panel.details(told, self.names),
+        )
+
+    def _notice(self, period: Period, standing: Standing, user: int, now: int, level: int) -> Alert:
+        """A notice of where a user stands at a time in microseconds; of no events, for no reasons yet."""
+        by_detector = zip(
+            (each.name for each in self.detectors), standing.by_detector(np.array([user]))[0].tolist(), strict=True
+        )
+        bits, users = standing.now(user), period.threshold.users
         code, before = self.code(user), period.alarms.get(user)
         name = self.coding.users.text(code)
         story = story_id(period.day, name)
@@ -346,15 +374,25 @@ class Live:
             user=name,
             bits=bits,
             severity=evidence.severity(bits, users),
-            detectors={detector: float(value) for detector, value in by_detector},
-            reasons=[asdict(reason) for reason in panel.reasons(told, self.names).get(user, [])],
+            detectors=dict(by_detector),
+            reasons=[],
             period=period.day,
-            events=len(told),
+            events=0,
             chance=evidence.once_in(bits, users),
             risk=self.risk(code, now, bits),
             escalated_from=before.severity if before is not None else None,
-            details=panel.details(told, self.names),
         )
+
+    def _miss(self, period: Period, panel: Panel, present: npt.NDArray[np.uint32], taken: Taken) -> None:
+        """Judge those who did nothing on a day that ends; tell of those who reach a level."""
+        users, bits = panel.absent(period.day, present)
+        followed = period.standing.follow(users, np.arange(len(users) + 1), bits, period.levels)
+        reasons = panel.reasons_absent(period.day, users[followed.events], self.names)
+        for at, level in zip(followed.events.tolist(), followed.levels.tolist(), strict=True):
+            user = int(users[at])
+            alert = self._notice(period, period.standing, user, period.end, level)
+            said = [asdict(reason) for reason in reasons.get(user, [])]
+            self._tell(period, replace(alert, reasons=said), taken, self.coding.empty())
 
     def risk(self, user: int, now: int, bits: float = 0.0) -> int:
         """0 to 100: how much speaks against a user at a time in microseconds, what is past counting less and less."""
@@ -498,8 +536,11 @@ class Live:
         counts = {day: self.history.add(day, more) for day, more in self._late().items() if _users(more)}
         is_changed |= bool(counts)
         total = period.tally.total()
-        peaks = period.standing.frame()["peak"].to_numpy()
-        figures = Figures.of(peaks) if len(peaks) else Figures(_users(total))
+        if period.panel is not None and self._judging:
+            self._miss(period, period.panel, _present(total), taken)
+        stands = period.standing.frame()
+        peaks = stands.filter(~pl.col("user").is_in(sorted(period.facts)))["peak"].to_numpy()
+        figures = Figures.of(peaks) if len(stands) else Figures(_users(total))
         counts[period.day] = self.history.add(period.day, self._owned(period, total), figures)
         for user, alert in period.alarms.items():
             bits = float(period.standing.of(np.array([user]), "now")[0])
@@ -562,6 +603,7 @@ class Live:
         period.standing = Standing(len(self.detectors), moved(period.standing.frame()))
         period.recent.keep(kept)
         period.alarms = {new[seat]: alert for seat, alert in period.alarms.items() if seat in new}
+        period.facts = {new[seat] for seat in period.facts if seat in new}
         period.disowned = {new[seat]: verdict for seat, verdict in period.disowned.items()}
 
     def _bring_back(self, due: Collection[int]) -> bool:
@@ -777,6 +819,7 @@ class Live:
         yield "before", period.before
         yield "last", period.last.frame()
         yield "standing", period.standing.frame()
+        yield "facts", pl.DataFrame({"user": sorted(period.facts)}, schema=_FACTS_SCHEMA)
         yield "disowned", pl.DataFrame(sorted(period.disowned.items()), schema=_DISOWNED_SCHEMA, orient="row")
         for detector, memory in zip(self.detectors, period.memories, strict=True):
             yield f"memory/{detector.name}", memory.frame()
@@ -798,6 +841,7 @@ class Live:
             standing=Standing(len(self.detectors), tables[f"{day}/standing"]),
             tally=Tally(self.detectors, begun),
             events=row["events"],
+            facts=set(tables.get(f"{day}/facts", pl.DataFrame(schema=_FACTS_SCHEMA))["user"]),
             disowned=dict(tables[f"{day}/disowned"].iter_rows()),
         )
 
@@ -812,6 +856,23 @@ def story_id(day: date, user: str) -> str:
     """
     digest = hashlib.blake2s(user.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{day:%Y%m%d}-{digest}"
+
+
+def _in_order(
+    followed: Followed, said: npt.NDArray[np.int64], arrived: npt.NDArray[np.uint32]
+) -> list[tuple[int, int]]:
+    """The events that give notices as they came in, each with the level it reaches; 0 is by rule alone."""
+    if not len(followed.events) and not len(said):
+        return []
+    events = np.concatenate([followed.events, said])
+    levels = np.concatenate([followed.levels, np.zeros(len(said), np.int64)])
+    order = np.lexsort((-levels, arrived[events]))
+    return list(zip(events[order].tolist(), levels[order].tolist(), strict=True))
+
+
+def _present(counts: Mapping[str, pl.DataFrame]) -> npt.NDArray[np.uint32]:
+    """The users in counts, in order: (u,)."""
+    return np.unique(np.concatenate([_codes(table) for table in counts.values()]))
 
 
 def _time(microseconds: int) -> datetime:

@@ -109,6 +109,7 @@ def _page(result: Result, top: int) -> dict[str, object]:
     """Everything the page says."""
     summary, users = result.summary, result.users.head(top)
     told = {user: result.story(user) for user in users["user"]}
+    active = {user: events for user, events in told.items() if not events.is_empty()}
     middle = story.ordinary(result.users)
     common = (middle, result.story(middle)) if middle is not None else None
     return {
@@ -117,12 +118,12 @@ def _page(result: Result, top: int) -> dict[str, object]:
         "sources": ", ".join(escape.label(source, 60) for source in summary.sources[:3]),
         "period": story.span(summary.first_time, summary.last_time),
         "figures": _figures(summary),
-        "timeline": _timeline(told, common, summary.threshold_bits),
+        "timeline": _timeline(active, common, summary.threshold_bits),
         "ranking": _ranking(users, summary),
         "alerts": summary.alerts,
         "limit": f"alerts start at {summary.threshold_bits:.1f} bits",
         "more": _more(result, users),
-        "pair": _pair(result, told, common),
+        "pair": _pair(result, active, common),
         "stories": _stories(result, users, told),
         "key": _key(),
         "facts": _facts(summary),
@@ -260,7 +261,7 @@ def _story(result: Result, rank: int, row: Mapping[str, Any], told: pl.DataFrame
     alert = story.crossing(told, result.summary.threshold_bits) if row["alert"] else None
     highest = max(1.0, *told["surprisal"]), max(1.0, *told["evidence"])
     strip = plots.strip_columns(told)
-    when = story.span(told["time"][0], told["time"][-1])
+    when = "none on that day" if told.is_empty() else story.span(told["time"][0], told["time"][-1])
     return {
         **_named(rank, row),
         "sentence": escape.visible(result.explain(row["user"])),

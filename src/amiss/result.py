@@ -117,7 +117,10 @@ class Result:
         return told.sort("position")
 
     def story(self, user: str) -> pl.DataFrame:
-        """The events of a user on the day with most evidence, in order: the columns of `events` without `user`."""
+        """The events of a user on the day with most evidence, in order: the columns of `events` without `user`.
+
+        None where it is that they did nothing on that day which is odd.
+        """
         row = self._row(user)
         return self._told(self._scan.scored(row["period"], [row["code"]])).drop("user")
 
@@ -240,7 +243,7 @@ def scan(
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
-    users_per_day = len(scanned.standings) / len(scanned.days)
+    users_per_day = int((scanned.standings["events"] > 0).sum()) / len(scanned.days)
     thresholds = [day.threshold for day in scanned.days]
     ranked = _ranked(scanned, top)
     times = scanned.standings.select(pl.min("first_time"), pl.max("last_time")).row(0, named=True)
@@ -330,7 +333,12 @@ def _skipped(sources: Sequence[Source]) -> dict[str, int]:
 def _record(row: dict[str, Any]) -> dict[str, Any]:
     """A row of users with plain values."""
     return row | {
-        "first_time": row["first_time"].isoformat().replace("+00:00", "Z"),
-        "last_time": row["last_time"].isoformat().replace("+00:00", "Z"),
+        "first_time": _iso(row["first_time"]),
+        "last_time": _iso(row["last_time"]),
         "detectors": {part["detector"]: part["bits"] for part in row["detectors"]},
     }
+
+
+def _iso(time: datetime | None) -> str | None:
+    """A time in ISO 8601; nothing for a user of whom the log has no event."""
+    return None if time is None else time.isoformat().replace("+00:00", "Z")

@@ -142,6 +142,9 @@ def print_story(result: Result, user: str, console: Console) -> None:
     print_wrapped(Text(escape.visible(result.explain(user))), console)
     for card in result.usual(user).values():
         _print_card(card, console)
+    if told.is_empty():
+        print_line(console, Text("no event on that day", style="dim"))
+        return
     when = story.span(told["time"][0], told["time"][-1])
     print_line(console, Text(f"{story.plural(told.height, 'event')}, {when}", style="dim"))
     print_line(console)

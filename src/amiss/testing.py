@@ -437,7 +437,7 @@ def _scored(detector: Detector[Any], events: Events, baseline: object, memory: o
     given = events.frame()
     scores = detector.score(events, baseline, memory)
     assert events.frame().equals(given), "pure: the events handed in have changed"
-    shapes = {np.shape(each) for each in scores}
+    shapes = {np.shape(each) for each in scores if each is not None}
     assert shapes == {(len(events),)}, f"declared: not a score for each of {len(events)} events: {shapes}"
     return given.select("position", "user").with_columns(bits=scores.bits, surprisal=scores.surprisal)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -23,7 +24,7 @@ from amiss.baseline import Floats, Past
 from amiss.errors import UsageError, nearest
 from amiss.events import CODED_SCHEMA, EVENT_SCHEMA, OPTIONAL_SCHEMA
 from amiss.fields import Fields
-from amiss.sessions import Events, action_of
+from amiss.sessions import Events, Users, action_of
 from amiss.vocabulary import Coding, Vocabulary
 
 BUILT_IN: Final = {
@@ -55,10 +56,14 @@ class Reason:
 
 
 class Scores(NamedTuple):
-    """What a detector says of events, in their order: bits of evidence (n,) and surprisal in bits (n,)."""
+    """What a detector says of events, in their order: bits of evidence (n,) and surprisal in bits (n,).
+
+    `facts` (n,), where there are any, are the events that alert by rule, however little evidence they are.
+    """
 
     bits: Floats
     surprisal: Floats
+    facts: npt.NDArray[np.bool_] | None = None
 
     @classmethod
     def nothing(cls, events: int) -> Scores:
@@ -73,7 +78,7 @@ class Scores(NamedTuple):
         >>> scores = Scores.nothing(1)
         >>> scores.add(Scores(np.array([0.5]), np.array([3.0])))
         >>> scores
-        Scores(bits=array([0.5]), surprisal=array([3.]))
+        Scores(bits=array([0.5]), surprisal=array([3.]), facts=None)
         """
         np.add(self.bits, more.bits, out=self.bits)
         np.add(self.surprisal, more.surprisal, out=self.surprisal)
@@ -190,6 +195,23 @@ class Detector(Protocol[Baseline]):
 
     def details(self, events: Events, baseline: Baseline, names: Names) -> dict[str, str]:
         """What people should know of the last of a user's events, such as its `country`; see `Alert.details`."""
+        ...
+
+
+@runtime_checkable
+class Absences(Protocol):
+    """A detector that also judges those who did nothing on a day."""
+
+    def absent(self, baseline: Any, day: date, present: npt.NDArray[np.uint32]) -> tuple[Users, Floats]:
+        """Users other than those `present` whose silence on a whole day speaks against them, in order, with bits.
+
+        Normal users reach b bits with a chance of at most 2^-b. A silence that was told before is not told again, and
+        where too few are present it is the source that is silent, not the users.
+        """
+        ...
+
+    def explain_absent(self, baseline: Any, day: date, users: Users, names: Names) -> dict[int, list[Reason]]:
+        """By user, what is said of the silence."""
         ...
 
 

@@ -117,10 +117,10 @@ class Own:
     def score(self, feature: Feature, chain: Chain, scores: Scores) -> None:
         """Add what a feature's events say; their users are remembered with them."""
         self._grow(highest(feature.users) + 1)
-        used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores)
+        used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores[:2])
         if used > len(self._pairs.counts):
             self._compact(used - self._used)
-            used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores)
+            used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores[:2])
         self._used = used
 
     def frame(self) -> pl.DataFrame:
@@ -176,13 +176,13 @@ def score_alone(feature: Feature, chain: Chain, scores: Scores) -> None:
     users = np.arange(len(feature.users), dtype=np.uint32)
     held = _nothing_held(len(users))
     held.room.fill(kernel.MOST_PAIRS)
-    kernel.score_users(*feature._replace(users=users), chain.normal, _most(feature), 0, held, *scores)
+    kernel.score_users(*feature._replace(users=users), chain.normal, _most(feature), 0, held, *scores[:2])
 
 
 def score_left_out(feature: Feature, own: Counted, chain: Chain, cap: int, scores: Scores) -> None:
     """The same where the chain was learned from these very events, with each user's `own` counts taken out of it."""
     weights = _nothing_held(len(feature.users)).weights
-    kernel.score_left_out(*feature, chain.normal, own.owned, cap, _most(feature), weights, *scores)
+    kernel.score_left_out(*feature, chain.normal, own.owned, cap, _most(feature), weights, *scores[:2])
 
 
 def compare(feature: Feature, past: Counted, chain: Chain, least: int, scores: Scores) -> None:
@@ -190,7 +190,7 @@ def compare(feature: Feature, past: Counted, chain: Chain, least: int, scores: S
 
     Users with fewer than `least` events in it give no evidence.
     """
-    kernel.compare_users(*feature, chain.normal, past.owned, least, *scores)
+    kernel.compare_users(*feature, chain.normal, past.owned, least, *scores[:2])
 
 
 def excuse(said: Scores, feature: Feature, taught: Counted) -> Scores:

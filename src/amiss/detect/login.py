@@ -333,7 +333,8 @@ class LoginMemory:
         self._reserve(events.first, logins.login, known)
         scores, room = Scores.nothing(len(events)), _NO_DETAIL if detail is None else detail
         pairs = kernel.Pairs(*self._pairs.values())
-        kernel.score_users(frozen(events.first), frozen(users), logins, baseline.normal, known, pairs, *scores, room)
+        first, codes = frozen(events.first), frozen(users)
+        kernel.score_users(first, codes, logins, baseline.normal, known, pairs, *scores[:2], room)
         for name, column in self._known.items():
             column[at] = part[name]
         return scores
