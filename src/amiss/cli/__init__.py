@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TextIO
 
 import typer
 
-from amiss.cli import answers, buying, checking, looking, serving, watching
+from amiss.cli import answers, banding, buying, checking, looking, serving, studying, watching
 from amiss.cli.given import reader, settings_of
 from amiss.cli.output import close_stdout, console, flush, say, stream_to, write_text
 from amiss.errors import AmissError, UsageError, nearest
@@ -223,8 +223,10 @@ app.command()(watching.watch)
 app.command()(watching.learn)
 app.command()(answers.feedback)
 app.command()(serving.serve)
+app.command()(banding.bands)
 app.command()(buying.purchases)
 simulate.command("purchases")(buying.simulated)
+simulate.command("curriculum")(studying.simulated)
 app.command()(looking.alerts)
 app.command()(looking.users)
 app.add_typer(answers.suppress, name="suppress")
