@@ -378,9 +378,10 @@ class Scan:
         with facts against them, who are no false alarms.
         """
         past = self.history.figures_before(day)
-        limit = threshold(self.budget, past, None if past else int((standings["events"] > 0).sum()))
+        active = int((standings["events"] > 0).sum())
+        limit = threshold(self.budget, past, None if past else active)
         peaks = standings.filter(~pl.col("fact"))["peak"].to_numpy()
-        self.history.figures[day] = Figures(len(peaks)) if alone else Figures.of(peaks)
+        self.history.figures[day] = Figures(active) if alone else Figures.of(peaks)
         alert = (pl.col("peak") >= max(limit.bits, LEAST_BITS)) | pl.col("fact")
         return Day(day, limit, standings.with_columns(alert=alert, among=pl.lit(float(limit.users))))
 

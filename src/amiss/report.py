@@ -259,7 +259,7 @@ def _stories(result: Result, users: pl.DataFrame, told: Mapping[str, pl.DataFram
 def _story(result: Result, rank: int, row: Mapping[str, Any], told: pl.DataFrame) -> dict[str, object]:
     """What is told of one user."""
     alert = story.crossing(told, result.summary.threshold_bits) if row["alert"] else None
-    highest = max(1.0, *told["surprisal"]), max(1.0, *told["evidence"])
+    highest = max([1.0, *told["surprisal"]]), max([1.0, *told["evidence"]])
     strip = plots.strip_columns(told)
     when = "none on that day" if told.is_empty() else story.span(told["time"][0], told["time"][-1])
     return {
