@@ -17,6 +17,7 @@ from rich.console import Console
 from tests import watching
 
 from amiss.baseline import COUNT_SCHEMA, Past
+from amiss.cli import main
 from amiss.decide import Budget
 from amiss.detect import Forgetful, Names, Plain, Reason, Scores
 from amiss.engine import Scan
@@ -189,3 +190,26 @@ def test_who_never_came_in_the_judged_log_has_no_times():
     shifted = now.with_columns(pl.col("time") + watching.timedelta(days=2))
     result = scan([source(shifted)], learn=[source(past)], detectors=[Rota()])
     assert [(row["user"], row["first_time"]) for row in result.records(1)] == [("1", None)]
+
+
+def test_days_without_anybody_are_told_of_the_log_and_of_no_user(tmp_path: Path):
+    """Where the whole source is silent nobody is missed; the gap stands among the figures."""
+    frame = log(BOTH, BOTH, BOTH)
+    late = frame.with_columns(
+        time=pl.when(pl.col("position") > 4).then(pl.col("time").dt.offset_by("4d")).otherwise("time")
+    )
+    result = scan([source(late)], detectors=[Rota()])
+    assert result.summary.gaps == ((date(2026, 1, 7), date(2026, 1, 10)),)
+    assert result.summary.alerts == 0
+    result.report(tmp_path / "report.html")
+    assert "no event of anybody on 4 days: 2026-01-07 to 2026-01-10" in (tmp_path / "report.html").read_text()
+
+
+def test_a_watch_says_when_its_source_was_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    """A warning names the days around the gap."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f'{{"time": "2026-01-{day:02}T09:00:00Z", "user": "ann", "action": "login"}}\n' for day in (5, 6, 9)]
+    Path("log.jsonl").write_text("".join(rows))
+    with pytest.raises(SystemExit):
+        main(["watch", "log.jsonl", "--state", "s.db", "--until-eof"])
+    assert "the source gave no event on 2 days; nobody is judged by that" in capsys.readouterr().err

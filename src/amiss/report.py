@@ -331,6 +331,7 @@ def _facts(summary: Summary) -> list[dict[str, str]]:
             "Period",
             f"{story.span(summary.first_time, summary.last_time)}, {story.plural(summary.periods, 'day')} judged",
         ),
+        *([("Silent", story.gaps_said(summary.gaps))] if summary.gaps else []),
         ("Learned from", summary.learned_from),
         *((f"Detector {name}", reason) for name, reason in summary.detectors.items()),
         ("Budget", story.budget_said(summary)),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,8 @@ class Summary:
 
     `users` and `alerts` are over all days; `threshold_bits` is that of the last, `expected_alarms_per_day` what chance
     gives at most above each day's, `actual_alarms_per_day` how often a user crossed it. `skipped` counts by reason the
-    lines that are no events of a user: with events and quarantine they make up all that was read.
+    lines that are no events of a user: with events and quarantine they make up all that was read. `gaps` are runs of
+    days, the first and the last of each, on which the log has nothing of anybody.
     """
 
     sources: tuple[str, ...]
@@ -60,6 +62,7 @@ class Summary:
     last_time: datetime
     periods: int
     learned_from: str
+    gaps: tuple[tuple[date, date], ...]
     quarantine: Quarantine
     skipped: dict[str, int]
     fields: tuple[Fields, ...]
@@ -256,6 +259,7 @@ def scan(
         last_time=times["last_time"],
         periods=len(scanned.days),
         learned_from=scanned.learned_from,
+        gaps=tuple(_gaps([day.day for day in scanned.days])),
         quarantine=_quarantine([*learn, *sources]),
         skipped=_skipped([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
@@ -312,6 +316,12 @@ def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
         pl.DataFrame({"user": codes, "reasons": plain}, schema=schema), on="user", how="left", maintain_order="left"
     )
     return joined["reasons"].fill_null(pl.Series([[]], dtype=schema["reasons"]))
+
+
+def _gaps(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """The runs of days between those given, which are in order."""
+    one = timedelta(days=1)
+    yield from ((before + one, after - one) for before, after in pairwise(days) if after - before > one)
 
 
 def _quarantine(sources: Sequence[Source]) -> Quarantine:

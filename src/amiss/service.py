@@ -6,11 +6,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,13 +88,13 @@ def _detectors(
     return config.detectors(names or fitting(), parameters, cap=wanted.cap)
 
 
-def _fitting(source: LiveSource, *, until_eof: bool) -> Sequence[str]:
+def _fitting(source: LiveSource, configured: Container[str], *, until_eof: bool) -> Sequence[str]:
     """The detectors that find something in what comes in, once something has."""
     said = threading.Timer(PATIENCE, _LOG.info, ["%s: waiting for events, to find out what is in them", source.url])
     said.daemon = True
     said.start()
     try:
-        return fitting([source.settle(threading.Event(), until_eof=until_eof)])
+        return fitting([source.settle(threading.Event(), until_eof=until_eof)], configured)
     finally:
         said.cancel()
 
@@ -231,11 +232,21 @@ class Service:
             )
             self.cards.closed(self.live, closed)
             _LOG.info("a day has closed; alerts: %s", _expected(self.live), extra=facts)
+        self._silences(taken)
         if self.metrics is not None:
             self._measure(self.metrics, given, taken, seconds)
         if taken.closed or self.figures.events == len(given.events):
             self._period()
         self._outbox(always=bool(taken.alerts))
+
+    def _silences(self, taken: Taken) -> None:
+        """Warn of days between those that closed and those that opened: the source gave nothing then."""
+        current = [self.live.current.day] if self.live.current is not None else []
+        days = [*(closed.period.day for closed in taken.closed), *current]
+        for before, after in pairwise(days):
+            if (silent := (after - before).days - 1) > 0:
+                known = fields(after=before.isoformat(), before=after.isoformat(), days=silent)
+                _LOG.warning("the source gave no event on %d days; nobody is judged by that", silent, extra=known)
 
     def _measure(self, metrics: Metrics, given: Given, taken: Taken, seconds: float) -> None:
         """Give a batch's figures to who asks."""
@@ -303,7 +314,9 @@ def opened(
         service = Service(
             source,
             store,
-            judging(store, wanted, settings.detector, partial(_fitting, source, until_eof=until_eof)),
+            judging(
+                store, wanted, settings.detector, partial(_fitting, source, settings.detector, until_eof=until_eof)
+            ),
             wanted=wanted,
             sinks=sinks,
             metrics=metrics,

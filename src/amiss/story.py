@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypedDict
 
 import polars as pl
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 EDGE: Final = 6
 """Events at each end of a long story that are always told."""
+
+MOST_GAPS: Final = 3
+"""The gaps of a log that are named."""
 
 ENOUGH: Final = 8
 """Events from which a user is worth comparing with."""
@@ -104,6 +107,21 @@ def crossing(story: pl.DataFrame, threshold_bits: float) -> int | None:
     """
     reached = story["evidence"] >= threshold_bits
     return reached.arg_max() + 1 if reached.any() else None  # type: ignore[operator] # not empty when any
+
+
+def gaps_said(gaps: Sequence[tuple[date, date]]) -> str:
+    """The days on which a log has nothing of anybody: the three longest runs, and how many days in all.
+
+    Examples
+    --------
+    >>> gaps_said([(date(2026, 1, 3), date(2026, 1, 4)), (date(2026, 1, 10), date(2026, 1, 10))])
+    'no event of anybody on 3 days: 2026-01-03 to 2026-01-04, 2026-01-10'
+    """
+    days = sum((last - first).days + 1 for first, last in gaps)
+    longest = sorted(sorted(gaps, key=lambda gap: gap[0] - gap[1])[:MOST_GAPS])
+    runs = ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in longest)
+    more = f" and {plural(len(gaps) - MOST_GAPS, 'gap')} more" if len(gaps) > MOST_GAPS else ""
+    return f"no event of anybody on {plural(days, 'day')}: {runs}{more}"
 
 
 def duration(seconds: float | None) -> str:

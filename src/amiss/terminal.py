@@ -103,6 +103,8 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str]]:
     yield "sources", _sources(summary.sources)
     yield "events", f"{summary.events:,} of {story.plural(summary.users, 'user')}"
     yield "period", f"{story.span(summary.first_time, summary.last_time)}{days}"
+    if summary.gaps:
+        yield "silent", story.gaps_said(summary.gaps)
     yield "learned", f"from {escape.label(summary.learned_from, 120)}"
     for name, reason in summary.detectors.items():
         yield "detector", f"{escape.label(name)}: {escape.label(reason, 120)}"
