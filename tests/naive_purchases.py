@@ -46,17 +46,25 @@ def windows(rows: list[Row], degrees: int, last: int) -> list[tuple[int, list[Bo
     return found
 
 
-def bits(cents: int, network: list[int], own: list[float]) -> float:
-    """What speaks against a purchase: `network` in cents, the user's own earlier ones in octaves."""
-    octaves = [math.log2(max(1, amount)) for amount in network]
-    near = sum(octaves) / len(octaves)
-    variance = (sum((x - near) ** 2 for x in octaves) + 0.5) / (len(octaves) + 2)
-    worth = min(len(octaves) + 1, 8)
+def bits(cents: int, network: list[tuple[int, int]], own: list[float], everybody: float) -> float:
+    """What speaks against a purchase: `network` in users and cents, the user's own earlier ones in octaves."""
+    count, people = len(network), {user for user, _ in network}
+    octaves = {one: [math.log2(max(1, amount)) for user, amount in network if user == one] for one in people}
+    near = sum(map(sum, octaves.values())) / count
+    means = {one: sum(each) / len(each) for one, each in octaves.items()}
+    same = sum((x - means[one]) ** 2 for one, each in octaves.items() for x in each)
+    spread = sum((x - near) ** 2 for each in octaves.values() for x in each) - same
+    one = (same + 10 * everybody) / (count - len(people) + 10)
+    between = 0.25
+    if len(people) > 1:
+        others = len(people) - 1
+        between = (others * max(0, (spread / others - one) * len(people) / count) + 5 / 4) / (others + 5)
+    worth, freedom = one / (between * (1 + 1 / len(people))), min(count + 1, 30)
     mean = sum(own) / len(own) if own else near
-    squares = sum((x - mean) ** 2 for x in own)
-    weight, freedom = 1 + len(own), worth + len(own)
-    middle = (near + sum(own)) / weight
-    sums = worth * variance + squares + len(own) / weight * (mean - near) ** 2
+    weight = worth + len(own)
+    middle = (worth * near + sum(own)) / weight
+    sums = freedom * one + sum((x - mean) ** 2 for x in own) + worth * len(own) / weight * (mean - near) ** 2
+    freedom += len(own)
     scale = math.sqrt(sums / freedom * (1 + 1 / weight))
     away = math.log2(cents) - middle
     p = 0.999 * _student(away, scale, freedom) + 0.001 * _student(away, 4, 3)

@@ -273,14 +273,14 @@ class Network:
             self._make_room(filled)
 
     def survey(self, acts: Acts) -> Ints:
-        """What each purchase came after, in the columns of :func:`amiss.network_kernel.survey`: (n, 10).
+        """What each purchase came after, in the columns of :func:`amiss.network_kernel.survey`: (n, 11).
 
         Other acts, and purchases with fewer than two to go by, have zeros. Amounts must be below 10**16 cents.
         """
         from amiss import network_kernel as kernel
 
         self._admit(1 + max((int(column.max(initial=-1)) for column in (acts.user, acts.other)), default=0))
-        told, at = np.zeros((len(acts.kind), 10), np.int64), 0
+        told, at = np.zeros((len(acts.kind), 11), np.int64), 0
         while (at := kernel.survey(self._state, acts, at, self.degrees, self.last, told)) < len(acts.kind):
             self._make_room(0)
         return told

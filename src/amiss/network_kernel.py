@@ -533,10 +533,11 @@ def shelve(state):
         state.newest[user] = at
 
 
-COUNT, PEOPLE, MEAN, DEVIATION, LARGEST, CLOSEST, DISTANCE, LOGS, SQUARES, ABOVE = range(10)
+COUNT, PEOPLE, MEAN, DEVIATION, LARGEST, CLOSEST, DISTANCE, LOGS, SQUARES, ABOVE, WITHIN = range(11)
 """What :func:`survey` says of a network's last purchases: how many they are, of how many people, mean, deviation and
 largest in cents, the newest purchase of who is closest and how many friendships lead there, the sum of logarithms and
-of their squares, and whether the purchase lies above mean + 3 deviations."""
+of their squares, whether the purchase lies above mean + 3 deviations, and the sum of squares of logarithms about the
+mean of those by the same user."""
 
 LOG_STEPS: Final = 65536.0
 """Steps of an octave in which logarithms are summed, so that sums are those of integers."""
@@ -581,6 +582,21 @@ def _spread(state, count, cents, row):
 
 
 @njit(cache=True, nogil=True)
+def _within(state, places, middle):
+    """The sum of squares of logarithms about the mean of those by the same user, in steps; near `middle` they lie."""
+    order = np.argsort(state.owner[places], kind="mergesort")
+    total, squares, number, within = np.int64(0), np.int64(0), 0, 0.0
+    for rank in range(len(places)):
+        place = places[order[rank]]
+        apart = log_steps(state.cents[place]) - middle
+        total, squares, number = total + apart, squares + apart * apart, number + 1
+        if rank + 1 == len(places) or state.owner[places[order[rank + 1]]] != state.owner[place]:
+            within += np.float64(squares) - np.float64(total) * np.float64(total) / number
+            total, squares, number = np.int64(0), np.int64(0), 0
+    return np.int64(np.round(max(0.0, within)))
+
+
+@njit(cache=True, nogil=True)
 def _describe(state, user, degrees, count, radius, end, cents, row):
     """Write all that is said of a network's last purchases."""
     places = _ordered(state, count)
@@ -596,6 +612,7 @@ def _describe(state, user, degrees, count, radius, end, cents, row):
         row[LOGS] += steps
         row[SQUARES] += steps * steps
     row[COUNT], row[PEOPLE] = count, len(np.unique(state.owner[places]))
+    row[WITHIN] = _within(state, places, row[LOGS] // count)
     row[LARGEST], row[CLOSEST], row[DISTANCE] = largest, closest, distance
 
 

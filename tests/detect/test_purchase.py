@@ -39,7 +39,7 @@ DAY = 86_400_000_000
 SCHEMA = CODED_SCHEMA | Purchase.context_schema
 
 
-def coded(rows: list[tuple[int, ...]]) -> pl.DataFrame:
+def coded(rows: list[tuple[int, ...]], last: int = 4) -> pl.DataFrame:
     """A coded frame of (gap in minutes, user, kind, other user, cents), with what networks bought filled in."""
     time = np.cumsum([row[0] * 60_000_000 for row in rows]) if rows else np.zeros(0, np.int64)
     columns = {
@@ -59,7 +59,7 @@ def coded(rows: list[tuple[int, ...]]) -> pl.DataFrame:
     )
     typed = frame.select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
     context = {name: typed[name].to_numpy() for name in Purchase.context_schema}
-    return typed.with_columns(**Neighbours(2, 4).follow(typed["time"].to_physical().to_numpy(), context))
+    return typed.with_columns(**Neighbours(2, last).follow(typed["time"].to_physical().to_numpy(), context))
 
 
 row = st.tuples(
@@ -76,13 +76,13 @@ frames = logs.map(coded)
 def drawn(baseline: PurchaseBaseline, random: np.random.Generator, users: int) -> Events:
     """Purchases of users whose networks bought ten times between 8 and 16 dollars, as the detector finds normal."""
     each, logs_of = 10, np.round(65536 * np.log2(np.linspace(800, 1600, 10)))
-    middle, freedom = logs_of.mean() / 65536, 8.0
-    spread = (((logs_of / 65536 - middle) ** 2).sum() + 0.5) / 12
-    whim = math.sqrt(2 * spread) * random.standard_t(freedom, users * each)
+    middle, same = logs_of.mean() / 65536, ((logs_of - logs_of.mean()) ** 2).sum()
+    one = (same / 65536**2 + 10 * baseline.within) / 19
+    whim = math.sqrt(one * (1 + 0.5 / one)) * random.standard_t(11, users * each)
     octaves = middle + np.where(random.random(users * each) < 1e-3, 4 * random.standard_t(3, users * each), whim)
     user = np.repeat(np.arange(users, dtype=np.uint32) + 1000, each)
     near = {name: np.zeros(len(user), np.int64) for name in NEAR}
-    near["near_count"][:] = 10
+    near["near_count"][:], near["near_people"][:], near["near_within"][:] = 10, 1, same
     near["near_logs"][:], near["near_squares"][:] = logs_of.sum(), (logs_of**2).sum()
     cents = np.round(2 ** np.clip(octaves, 0, 50)).astype(np.int64)
     context = {"kind": np.full(len(user), PURCHASE), "amount_cents": np.maximum(cents, 1), **near}
@@ -107,16 +107,20 @@ def test_bits_are_those_of_a_twin_with_plain_formulas(rows: list[tuple[int, ...]
     detector = Purchase(degrees=2, last=4)
     before = coded([(1, user, PURCHASE, 0, 300 * (user + 1) + 10 * at) for user in range(3) for at in range(5)])
     baseline = detector.baseline(Past([detector.summarise(group(before))]))
-    events = group(coded(rows), by_time=False)
+    octaves = [
+        [math.floor(4 * math.log2(300 * (user + 1) + 10 * at)) / 4 + 1 / 8 for at in range(5)] for user in range(3)
+    ]
+    squares = sum((x - sum(each) / 5) ** 2 for each in octaves for x in each)
+    events, everybody = group(coded(rows), by_time=False), (squares + 5) / (12 + 10)
     bits = dict(zip(events.position.tolist(), detector.score(events, baseline).bits.tolist(), strict=True))
     acts = [(kind, user, other, at, cents, 0) for at, (_, user, kind, other, cents) in enumerate(rows)]
     last = dict(naive.windows([act if act[0] != OTHER else (1, 99, 98, 0, 0, 0) for act in acts], 2, 4))
     for at, (_, user, kind, _, cents) in enumerate(rows):
-        network = [each.cents for each in last.get(at, [])]
-        own = [math.floor(4 * math.log2(300 * (user + 1) + 10 * at)) / 4 + 1 / 8 for at in range(5)] if user < 3 else []
+        network = [(each.user, each.cents) for each in last.get(at, [])]
+        own = octaves[user] if user < 3 else []
         wanted = 0.0
         if kind == PURCHASE and cents > 0 and len(network) > 1:
-            wanted = naive.bits(cents, network, own)
+            wanted = naive.bits(cents, network, own, everybody)
         assert bits[at + 1] == pytest.approx(wanted, abs=1e-3)
 
 
@@ -132,6 +136,22 @@ def test_what_a_purchase_came_after_is_exact():
         assert told["near_mean"] == spread.mean
         assert told["near_sd"] == (spread.deviation if exact else pytest.approx(spread.deviation, rel=1e-12))
         assert told["near_above"] == spread.is_above(4 * size)
+
+
+@pytest.mark.parametrize(("whose", "is_odd"), [("each friend has a price", True), ("friends buy both", False)])
+def test_a_dear_purchase_of_a_thrifty_user_is_odd_where_friends_keep_to_a_price(whose: str, is_odd: bool):
+    """The same 24 amounts near, half of them dear: if each friend buys both, the user is to be expected to, too."""
+    detector, buyers = Purchase(degrees=2, last=24), list(range(1, 13))
+    thrifty = coded([(1, 0, PURCHASE, 0, 500)] * 4)
+    baseline = replace(detector.baseline(Past([detector.summarise(group(thrifty))])), within=0.5)
+    second = buyers if whose == "each friend has a price" else buyers[::-1]
+    bought = [
+        (1, user, PURCHASE, 0, 500 if at < 6 else 4000) for each in (buyers, second) for at, user in enumerate(each)
+    ]
+    rows = [*[(1, 0, 0, user, 0) for user in buyers], *bought, (1, 0, PURCHASE, 0, 4000)]
+    events = group(coded(rows, last=24))
+    bits = detector.score(events, baseline).bits[events.position == len(rows)].item()
+    assert (bits > 1) == is_odd
 
 
 def test_the_reason_names_the_evidence():

@@ -34,6 +34,7 @@ NEAR: Final = (
     "near_logs",
     "near_squares",
     "near_above",
+    "near_within",
 )
 """What a purchase came after, as :func:`amiss.network_kernel.survey` says it."""
 
@@ -41,6 +42,14 @@ _NEEDED: Final = ("kind", "buyer", "other_user", "amount_cents")
 
 STEPS: Final = 4
 """Steps of an octave in which the user's own amounts are counted."""
+
+WITHIN: Final = 0.5
+"""The variance of purchases of the same user, in octaves squared, before any are known."""
+
+WITHIN_WORTH: Final = 10.0
+"""How many purchases that counts for."""
+
+_NETWORK: Final = ("near_count", "near_people", "near_logs", "near_squares", "near_within")
 
 
 class Neighbours:
@@ -93,10 +102,14 @@ class Neighbours:
 
 @dataclass(frozen=True, eq=False)
 class PurchaseBaseline:
-    """What users bought on earlier days: how many purchases, the sums of their octaves and of the squares of these."""
+    """What users bought on earlier days: how many purchases, the sums of their octaves and of the squares of these.
+
+    `within` is the variance of purchases of the same user, over all users.
+    """
 
     user: npt.NDArray[np.uint32]
     sums: Floats
+    within: float = WITHIN
 
     def of(self, users: npt.NDArray[np.uint32]) -> Floats:
         """The three sums of users: (3, n); zeros of those who bought nothing."""
@@ -111,12 +124,15 @@ class Purchase(Plain):
     """Is this large against the purchases of people near the user?
 
     The **network** of a user are all within `degrees` friendships, without the user; what counts are its `last`
-    purchases, by time. Amounts are taken in octaves, ``x = log2(cents)``. The network's have mean `m0` and, with two
-    more that lie half an octave off, variance `s0`; they are worth ``w = min(count + 1, 8)``. The user's own `n`
-    purchases of earlier days have mean `m` and squares `S` about it. `p` is Student's t with ``v = w + n`` degrees of
-    freedom about ``(m0 + n m) / (1 + n)``, of variance ``(w s0 + S + n/(1+n) (m - m0)²) / v · (1 + 1/(1+n))``; once in
-    a thousand, a purchase of any price. `q` is the same in half of all cases; in the other half it lies two octaves
-    higher, and is wider by one. ``bits = log2(q/p)``.
+    purchases, by time. Amounts are taken in octaves, ``x = log2(cents)``. The network's have mean `m0`. How much they
+    differ is taken apart: `s`, the variance of purchases of the same user, and `b`, the variance of what users spend on
+    average (one-way analysis of variance; `s` drawn to that of all users as by 10 purchases, `b` to a quarter of an
+    octave squared as by 5 users). So the network says as much of the user's level as ``k = s / (b (1 + 1/people))``
+    purchases would: much where all near spend alike, little where each spends otherwise. The user's own `n` purchases
+    of earlier days have mean `m` and squares `S` about it. `p` is Student's t with ``v = w + n`` degrees of freedom,
+    ``w = min(count + 1, 30)``, about ``(k m0 + n m) / (k + n)``, of variance
+    ``(w s + S + kn/(k+n) (m - m0)²) / v · (1 + 1/(k+n))``; once in a thousand, a purchase of any price. `q` is the same
+    in half of all cases; in the other half it lies two octaves higher, and is wider by one. ``bits = log2(q/p)``.
 
     Beside it stands the rule of the challenge that this comes from: is the amount above mean + 3 sd of the network's
     last purchases, with the deviation of the population?
@@ -139,7 +155,8 @@ class Purchase(Plain):
 
     Source
     ------
-    Gelman et al. 2013, "Bayesian Data Analysis", §3.3 (the predictive of a normal with conjugate prior).
+    Gelman et al. 2013, "Bayesian Data Analysis", §3.3 (the predictive of a normal with conjugate prior), §5.4 (normal
+    levels that differ by user).
 
     Examples
     --------
@@ -147,7 +164,9 @@ class Purchase(Plain):
 
     >>> near = {name: np.zeros(2, np.int64) for name in NEAR}
     >>> logs = np.round(65536 * np.log2(np.linspace(800, 1600, 10))).astype(np.int64)
-    >>> sums = {"near_count": 10, "near_logs": logs.sum(), "near_squares": (logs**2).sum()}
+    >>> squares = (logs**2).sum()
+    >>> sums = {"near_count": 10, "near_people": 2, "near_logs": logs.sum(), "near_squares": squares}
+    >>> sums["near_within"] = squares - logs.sum() ** 2 // 10
     >>> near |= {name: np.full(2, number) for name, number in sums.items()}
     >>> from amiss.sessions import GROUPED_SCHEMA
     >>> rows = pl.DataFrame([(1, 0, 7, 0, -1, -1), (2, 9, 7, 0, 0, 9)], schema=GROUPED_SCHEMA, orient="row")
@@ -155,7 +174,7 @@ class Purchase(Plain):
     >>> events = Events.of(rows.with_columns(**columns))
     >>> detector = Purchase()
     >>> detector.score(events, detector.baseline(Past())).bits.round(1)
-    array([-0.9,  8.7])
+    array([-0.7,  6.4])
     """
 
     degrees: int = 2
@@ -218,7 +237,8 @@ class Purchase(Plain):
             weight.sum().alias("n"), (weight * octaves).sum().alias("x"), (weight * octaves**2).sum().alias("xx")
         )
         ordered = sums.sort("user")
-        return PurchaseBaseline(ordered["user"].to_numpy(), ordered.select("n", "x", "xx").to_numpy().T.copy())
+        columns = ordered.select("n", "x", "xx").to_numpy().T.copy()
+        return PurchaseBaseline(ordered["user"].to_numpy(), columns, _within(columns))
 
     def memory(self, state: pl.DataFrame | None = None) -> Forgetful:  # noqa: ARG002 - there is nothing to recall
         """Nothing is remembered of users while a period runs; friendships and purchases are the witness's."""
@@ -229,10 +249,11 @@ class Purchase(Plain):
         from amiss.detect import purchase_kernel as kernel
 
         scores, context = Scores.nothing(len(events)), events.context
-        near = np.array([context[name] for name in ("near_count", "near_logs", "near_squares")], dtype=np.float64)
+        near = np.array([context[name] for name in _NETWORK], dtype=np.float64)
         steps = 65536.0 * np.log2(np.maximum(context["amount_cents"], 1))
         silent = ~_bought(events) | (context["near_count"] < 2)
-        kernel.judge(near, baseline.of(events.user), steps, silent, scores.bits, scores.surprisal)
+        own = baseline.of(events.user)
+        kernel.judge(near, own, baseline.within, steps, silent, scores.bits, scores.surprisal)
         return scores
 
     def explain(self, events: Events, baseline: PurchaseBaseline, names: Names) -> dict[int, list[Reason]]:
@@ -262,6 +283,13 @@ class Purchase(Plain):
             f"{deviation} ({rule} mean + 3 sd), the largest {largest}; {whose} bought for {closest}"
         )
         return Reason(self.name, 0.0, text, 0, 0, above, count, names.state(int(events.state[at])))
+
+
+def _within(sums: Floats) -> float:
+    """The variance of purchases of the same user, from each user's number, sum and sum of squares (3, n)."""
+    number, total, squares = sums
+    apart = np.maximum(squares - total**2 / np.maximum(number, 1e-9), 0.0)[number > 1]
+    return float((apart.sum() + WITHIN_WORTH * WITHIN) / ((number[number > 1] - 1).sum() + WITHIN_WORTH))
 
 
 def _acts(time: npt.NDArray[np.int64], context: Mapping[str, npt.NDArray[Any]]) -> Acts:
