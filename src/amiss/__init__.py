@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from amiss.app import scan
+    from amiss.app import bands, scan
     from amiss.errors import (
         AmissError,
         ConfigError,
@@ -43,13 +43,14 @@ __all__ = [
     "Summary",
     "UsageError",
     "__version__",
+    "bands",
     "open_sink",
     "open_source",
     "scan",
 ]
 
 _HOMES: Final = {
-    "amiss.app": ("scan",),
+    "amiss.app": ("bands", "scan"),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.result": ("Result", "Summary"),
     "amiss.session": ("Evidence", "Session"),

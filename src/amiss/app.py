@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import polars as pl
 
@@ -132,6 +132,85 @@ def scan(
 
 def _silent(_events: int) -> None:
     pass
+
+
+def bands(
+    data: Data,
+    *,
+    span: float = 30.0,
+    k: float = 2.0,
+    by: Literal["day", "hour"] = "day",
+    per: Literal["user", "group", "everyone"] = "user",
+    only: str | None = None,
+    flagged: bool = False,
+    time: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_format: str | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> pl.DataFrame:
+    """How many events there were in each day or hour, with Bollinger bands around them.
+
+    The current period is part of its own band: from k = (span - 1) / sqrt(2 span) on nothing is flagged.
+
+    Parameters
+    ----------
+    data
+        As for :func:`scan`.
+    span
+        Over about how many periods back mean and deviation reach; `ewm(span=...)` of pandas.
+    k
+        How many deviations the band is wide, above and below the mean.
+    by
+        Count by day or by hour.
+    per
+        Whose events are counted together: those of each user, of each group (the role `group`), or all.
+    only
+        The one user or group to give.
+    flagged
+        Whether to give only periods above their band.
+    time, user, action, columns, time_format, year, strict
+        As for :func:`scan`; ``columns={"group": ...}`` names the column of groups.
+    timezone
+        Zone of days and hours, and of times that name none.
+
+    Returns
+    -------
+    bands : (n, 8)
+        `user` or `group` (neither where all are counted together), `period`, `count`, `mid`, `upper`, `lower`, `pct_b`,
+        `flagged`: a row for each period from the first event to the last. `upper`, `lower` and `pct_b` are null in the
+        first, `pct_b` also while counts never varied.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood, or nobody is called `only`.
+    SourceError, EventError
+        As for :func:`scan`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> days = ["2026-01-05"] * 2 + ["2026-01-06"] * 2 + ["2026-01-08"] * 40
+    >>> log = pl.DataFrame({"time": [f"{day}T09:00:00Z" for day in days], "user": "ann", "action": "view"})
+    >>> bands(log, k=1.4).select("period", "count", "mid", "flagged").rows()[2:]
+    [(datetime.date(2026, 1, 7), 0, 1.28..., False), (datetime.date(2026, 1, 8), 40, 11.95..., True)]
+    """
+    from amiss import activity
+    from amiss.bollinger import Calendar, Width
+    from amiss.times import check_timezone
+
+    width = Width(span, k)
+    check_timezone(timezone)
+    named = {"time": time, "user": user, "action": action}
+    pinned = {role: column for role, column in named.items() if column is not None}
+    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
+    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    counts = activity.read(sources, Calendar(by, timezone), per=per)
+    return (counts if only is None else counts.only(only)).bands(width, flagged=flagged)
 
 
 @dataclasses.dataclass(frozen=True)
