@@ -44,6 +44,7 @@ bench: $(STAMP)  ## Measure scans against merely parsing, streams, and networks 
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/purchases.py
+	$(BIN)/python bench/bands.py
 
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py

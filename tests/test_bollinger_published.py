@@ -187,11 +187,11 @@ def continued(
     middle = np.average(past, weights=weights)
     spread = np.sqrt(np.average((past - middle) ** 2, weights=weights))
     series = np.concatenate([mean + (past - middle) / spread * np.sqrt(variance), counts])
-    filled, mid, deviation = np.empty((3, len(series)))
-    first, start = np.array([0, len(series)]), np.array([0])
-    follow(np.arange(len(series)), series, first, start, Width(span, k).factor, filled, mid, deviation)
-    upper, lower = mid[-1] + k * deviation[-1], mid[-1] - k * deviation[-1]
-    return mid[-1], upper, lower, (counts[-1] - lower) / (upper - lower)
+    bands = (*np.empty((3, len(series)), np.int64), *np.empty((4, len(series))), np.empty(len(series), np.bool_))
+    places = np.array([0, len(series)]), np.array([0])
+    follow(places[1], np.arange(len(series)), series, *places, Width(span, k).factor, k, bands)
+    mid, upper, lower, share = (column[-1] for column in bands[3:7])
+    return mid, upper, lower, share
 
 
 def after_another(rows: list[Row]) -> list[Row]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import polars as pl
 
 from amiss import bollinger
-from amiss.bollinger import COUNT_SCHEMA, Calendar, Width
+from amiss.bollinger import Calendar, Width
 from amiss.engine import coded_frames
 from amiss.errors import EventError, UsageError, nearest
 from amiss.sources import Source
@@ -68,7 +68,8 @@ class Activity:
 
     def together(self) -> Activity:
         """All series as one."""
-        one = bollinger.summed([self.counts.with_columns(series=pl.lit(0, pl.UInt32))])
+        sums = self.counts.group_by("period").agg(pl.sum("count")).sort("period")
+        one = sums.select(pl.lit(0, pl.UInt32).alias("series"), "period", "count")
         return Activity(one, Vocabulary([""]), "everyone", self.calendar)
 
     def bands(self, width: Width, *, flagged: bool = False) -> pl.DataFrame:
@@ -150,7 +151,7 @@ def read(sources: Sequence[Source], calendar: Calendar, *, per: Per = "user") ->
     """
     coding = Coding(contexts=[_Grouped()] if per == "group" else [])
     frames = (frame for source in sources for frame in coded_frames(source, coding))
-    counts = bollinger.counted(_counts(frame, calendar, per) for frame in frames)
+    counts = bollinger.counted(_rows(frame, calendar, per) for frame in frames)
     names = {"user": coding.users, "group": coding.values, "everyone": Vocabulary([""])}
     return Activity(counts, names[per], per, calendar)
 
@@ -168,7 +169,7 @@ def of_group(sources: Sequence[Source], calendar: Calendar, name: str) -> Activi
     coding = Coding(contexts=[_Grouped()])
     frames = (frame for source in sources for frame in coded_frames(source, coding))
     parts = (
-        _counts(frame.filter(pl.lit(coding.values.texts()).gather(pl.col("group")) == name), calendar, "user")
+        _rows(frame.filter(pl.lit(coding.values.texts()).gather(pl.col("group")) == name), calendar, "user")
         for frame in frames
     )
     counts = bollinger.counted(parts)
@@ -177,9 +178,7 @@ def of_group(sources: Sequence[Source], calendar: Calendar, name: str) -> Activi
     return Activity(counts, coding.users, "user", calendar)
 
 
-def _counts(frame: pl.DataFrame, calendar: Calendar, per: Per) -> pl.DataFrame:
-    """The counts of a coded frame."""
+def _rows(frame: pl.DataFrame, calendar: Calendar, per: Per) -> pl.DataFrame:
+    """Series and period of each event of a coded frame."""
     series = pl.lit(0, pl.UInt32) if per == "everyone" else pl.col(per)
-    rows = frame.select(series.alias("series"), calendar.numbers(frame["time"]).alias("period"))
-    sums = rows.group_by("series", "period").agg(pl.len().cast(pl.UInt32).alias("count"))
-    return sums.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
+    return frame.select(series.alias("series"), calendar.numbers(frame["time"]).alias("period"))

@@ -8,7 +8,7 @@ which on nothing can be flagged: :func:`most_deviations`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -43,6 +43,9 @@ LONGEST: Final = 10_000_000
 """Periods of one series at most."""
 
 _HOUR: Final = 3_600_000_000
+_LEAST: Final = -(1 << 31)
+_LOW: Final = np.uint64((1 << 32) - 1)
+_DTYPES: Final = {"series": np.uint32, "period": np.int32, "count": np.uint32}
 
 
 @dataclass(frozen=True)
@@ -173,39 +176,51 @@ class Calendar:
         return offset.dt.total_microseconds() % _HOUR
 
 
-def summed(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """The sums of counts, sorted by series and period.
-
-    Examples
-    --------
-    >>> part = pl.DataFrame({"series": [1, 0, 1], "period": [7, 7, 7], "count": [1, 1, 1]}, schema=COUNT_SCHEMA)
-    >>> summed([part, part]).rows()
-    [(0, 7, 2), (1, 7, 4)]
-    """
-    together = pl.concat([pl.DataFrame(schema=COUNT_SCHEMA), *parts])
-    sums = together.group_by("series", "period").agg(pl.sum("count"))
-    return sums.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items()).sort("series", "period")
-
-
 def counted(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """The sums of counts that come one after the other, never more in memory than twice what they add up to.
+    """How many rows there are of each series and period, never more in memory than about twice what that takes.
 
     Parameters
     ----------
-    parts : (n, 3) each, columns of `COUNT_SCHEMA`
+    parts : (n, 2) each, columns `series`, `period`
+        A row for each event.
 
     Returns
     -------
-    counts : (m, 3)
+    counts : (m, 3) columns of `COUNT_SCHEMA`
         Sorted by series and period.
+
+    Examples
+    --------
+    >>> part = pl.DataFrame({"series": [1, 0, 1], "period": [7, 7, 7]})
+    >>> counted([part, part]).rows()
+    [(0, 7, 2), (1, 7, 4)]
     """
-    sums, rest, waiting = summed([]), [], 0
+    from amiss.bollinger_kernel import merged
+
+    sums, rest, waiting = (np.zeros(0, np.uint64), np.zeros(0, np.uint32)), [], 0
     for part in parts:
-        rest.append(part)
+        rest.append(_packed(part))
         waiting += len(part)
-        if waiting > max(ROWS_AT_ONCE, len(sums)):
-            sums, rest, waiting = summed([sums, *rest]), [], 0
-    return summed([sums, *rest])
+        if waiting > max(ROWS_AT_ONCE, len(sums[0])):
+            sums, rest, waiting = merged(*sums, *_runs(rest)), [], 0
+    keys, count = merged(*sums, *_runs(rest)) if rest else sums
+    period = (keys & _LOW).astype(np.int64) + _LEAST
+    columns = {"series": keys >> np.uint64(32), "period": period, "count": count}
+    return pl.DataFrame({name: columns[name].astype(dtype) for name, dtype in _DTYPES.items()}, schema=COUNT_SCHEMA)
+
+
+def _packed(rows: pl.DataFrame) -> npt.NDArray[np.uint64]:
+    """Series and period as one number that sorts as they do."""
+    series = rows["series"].to_numpy().astype(np.uint64)
+    packed: npt.NDArray[np.uint64] = series << np.uint64(32)
+    return packed | (rows["period"].to_numpy().astype(np.int64) - _LEAST).astype(np.uint64)
+
+
+def _runs(parts: Sequence[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    """The different numbers in order, and how often each is there."""
+    keys = np.sort(np.concatenate(parts))
+    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
+    return keys[first], np.diff(first, append=len(keys)).astype(np.uint32)
 
 
 def bands(counts: pl.DataFrame, width: Width | None = None) -> pl.DataFrame:
@@ -265,18 +280,11 @@ def _block(counts: pl.DataFrame, first: _Places, lengths: _Places, width: Width)
     from amiss.bollinger_kernel import follow
 
     series, period, count = (counts[name].to_numpy() for name in COUNT_SCHEMA)
-    start = np.cumsum(lengths) - lengths
-    filled = np.empty(int(lengths.sum()), np.uint32)
-    mid, deviation = np.empty(len(filled)), np.empty(len(filled))
-    follow(period, count, first, start, width.factor, filled, mid, deviation)
-    when = np.arange(len(filled)) + np.repeat(period[first[:-1]] - start, lengths)
-    upper, lower = mid + deviation * width.k, mid - deviation * width.k
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = (filled - lower) / (upper - lower)
-    columns = {"series": np.repeat(series[first[:-1]], lengths), "period": when.astype(np.int32), "count": filled}
-    columns |= {"mid": mid, "upper": upper, "lower": lower, "pct_b": share, "flagged": share > 1.0}
-    return pl.DataFrame(columns, schema=BAND_SCHEMA).with_columns(
-        pl.col("upper", "lower").fill_nan(None),
-        pl.when(pl.col("pct_b").is_finite()).then("pct_b"),
-        pl.col("flagged") & pl.col("pct_b").is_finite(),
-    )
+    start, rows = np.cumsum(lengths) - lengths, int(lengths.sum())
+    whole = {name: np.empty(rows, dtype) for name, dtype in _DTYPES.items()}
+    figures = {name: np.empty(rows) for name in ("mid", "upper", "lower", "pct_b")}
+    flagged = np.empty(rows, np.bool_)
+    given = (series, period, count, first, start)
+    follow(*given, width.factor, width.k, (*whole.values(), *figures.values(), flagged))
+    columns = {name: pl.Series(values, nan_to_null=True) for name, values in figures.items()}
+    return pl.DataFrame({**whole, **columns, "flagged": flagged}, schema=BAND_SCHEMA)
