@@ -27,7 +27,7 @@ demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a 
 	@echo "Open demo/report.html in a browser. Who was really odd: demo/truth.csv"
 
 test: $(STAMP)  ## Run all tests and the examples in the docstrings
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist worksteal
 
 check: $(STAMP)  ## Check format, lint, types, layers, and that the docs are current
 	$(BIN)/ruff format --check --quiet .
@@ -40,7 +40,7 @@ fix: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Measure scans against merely parsing, streams, and networks (minutes, gigabytes in bench/out)
+bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, and bands (minutes, gigabytes in bench/out)
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/purchases.py

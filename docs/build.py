@@ -12,6 +12,7 @@ import doctest
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -22,11 +23,15 @@ from typing import Any, Final
 import typer.main
 
 from amiss.cli import app
+from amiss.cli import main as amiss
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CLI: Final = ROOT / "docs" / "cli.md"
 BLOCK: Final = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES: Final = re.compile(r"(?:\b[\d,.]+ m?s, )?\b[\d,.]+ events/s")
+PLAIN: Final = {"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "TZ": "UTC"}
+SHELL: Final = re.compile(r"[|&;<>()$`*?~{}\[\]]")
+"""What has a meaning to a shell."""
 PRINTS: Final = "\n# Prints:\n"
 INTRODUCTION: Final = """# Commands
 
@@ -111,20 +116,38 @@ def _examples(block: str, names: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _answered(command: str, folder: Path) -> str:
+    line = command.removeprefix("$ ")
+    alone = line.startswith("amiss ") and not SHELL.search(line)
+    printed, status = _called(shlex.split(line)[1:], folder) if alone else _in_a_shell(line, folder)
+    output = "".join(f"{each.rstrip()}\n" for each in printed.splitlines())
+    return f"{command}{output}" if status in (0, 3) else f"{command}{output}(exit status {status})\n"
+
+
+def _called(words: list[str], folder: Path) -> tuple[str, int]:
+    """What a command of amiss alone prints, and its exit status; it runs in this process, which has it loaded."""
+    printed = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed), contextlib.chdir(folder):
+        try:
+            amiss(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return printed.buffer.getvalue().decode("utf-8"), status  # type: ignore[attr-defined]  # the BytesIO from above
+
+
+def _in_a_shell(line: str, folder: Path) -> tuple[str, int]:
+    """What a line of shell prints, and its exit status."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    plain = {"PATH": path, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", "TZ": "UTC"}
     run = subprocess.run(
-        ["bash", "-c", command.removeprefix("$ ")],
+        ["bash", "-c", line],
         cwd=folder,
-        env=os.environ | plain,
+        env=os.environ | PLAIN | {"PATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=300,
     )
-    output = "".join(f"{line.rstrip()}\n" for line in run.stdout.splitlines())
-    return f"{command}{output}" if run.returncode in (0, 3) else f"{command}{output}(exit status {run.returncode})\n"
+    return run.stdout, run.returncode
 
 
 def reprinted(example: Path, folder: Path) -> str:
@@ -148,6 +171,7 @@ def steady(text: str) -> str:
 
 def main(check: bool) -> int:  # noqa: FBT001 - a script with one switch
     """Write the generated text, or list the pages where it is not current."""
+    os.environ.update(PLAIN)
     stale = []
     for page in (CLI, *([] if check else [*pages(), *sorted((ROOT / "examples").glob("*.py"))])):
         old = page.read_text(encoding="utf-8") if page.exists() else ""

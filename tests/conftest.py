@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.commands import Ran, Run, ended
+
+PARTS = (("logins",), ("marketplace", "purchases"))
+"""What compiles about half of all kernels each."""
 
 QUIET = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80", "TZ": "UTC"}
 
@@ -14,6 +19,7 @@ settings.register_profile("default", max_examples=30, deadline=None)
 settings.register_profile(
     "ci", max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
+settings.register_profile("thorough", max_examples=300, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
@@ -22,6 +28,20 @@ def pytest_configure() -> None:
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS"):
         os.environ.pop(name, None)
     os.environ.update(QUIET)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Kernels on disk before the first test: on a fresh machine each worker compiles a part, instead of all of them."""
+    worker = getattr(request.config, "workerinput", {"workerid": "gw0", "workercount": 1})
+    if any(repository.glob("src/amiss/detect/__pycache__/*.nbc")):
+        return
+    folder = tmp_path_factory.mktemp("compiled")
+    for simulated in chain(*PARTS[int(worker["workerid"][2:]) :: worker["workercount"]]):
+        log, state = str(folder / f"{simulated}.jsonl"), str(folder / f"{simulated}.db")
+        assert ended("simulate", simulated, "--users", "20", "--quiet", "-o", log) == 0
+        assert ended("scan", log, "--output", str(folder / "found")) == 0
+        assert ended("learn", log, "--state", state, "--quiet") == 0
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +57,25 @@ def shared_data(repository: Path) -> Path:
     if not place.is_dir():
         pytest.skip(f"no shared test data at {place}; set AMISS_DATA to its directory")
     return place
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str) -> Ran:
+        status = ended(*words)
+        return Ran(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with two small days of a simulated marketplace."""
+    folder = tmp_path_factory.mktemp("days")
+    market = ["simulate", "marketplace", "--users", "300", "--seed", "3", "--quiet"]
+    for name, date in (("monday", "2026-01-05"), ("tuesday", "2026-01-06")):
+        assert ended(*market, "--date", date, "-o", str(folder / f"{name}.jsonl")) == 0
+    return folder

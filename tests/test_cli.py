@@ -9,47 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.commands import Ran, ended
 
 import amiss
-from amiss.cli import main
-
-
-@dataclass
-class Ran:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run a command in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> Ran:
-        with pytest.raises(SystemExit) as left:
-            main(list(words))
-        captured = capsys.readouterr()
-        return Ran(int(left.value.code or 0), captured.out, captured.err)
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with two small days of a simulated marketplace."""
-    folder = tmp_path_factory.mktemp("days")
-    for name, date in (("monday", "2026-01-05"), ("tuesday", "2026-01-06")):
-        words = ["simulate", "marketplace", "--users", "300", "--seed", "3", "--date", date, "--quiet"]
-        with pytest.raises(SystemExit):
-            main([*words, "-o", str(folder / f"{name}.jsonl")])
-    return folder
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -80,8 +45,12 @@ from amiss.cli import main
 atexit.register(lambda: print(time.process_time()))
 main(["{option}"])
 """
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
-    assert min(float(run.stdout.splitlines()[-1]) for run in runs) < 0.5
+
+    def seconds() -> float:
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return float(ran.stdout.splitlines()[-1])
+
+    assert any(seconds() < 0.5 for _ in range(5))
 
 
 @pytest.mark.parametrize("words", [["scan"], ["scam", "x"], ["scan", "x", "--tap", "3"], ["scan", "x", "--top", "0"]])
@@ -358,11 +327,27 @@ def test_a_closed_stdin_is_a_clear_message(days: Path):
     )
 
 
+NOT_ASCII = "time,user,action\n2026-01-05T09:00:00Z,Zoë,login\n"
+
+
 @pytest.mark.parametrize("shape", ["json", "jsonl", "csv"])
-def test_what_programs_read_is_utf8_on_any_terminal(tmp_path: Path, shape: str):
+def test_what_programs_read_is_utf8_on_any_terminal(
+    tmp_path: Path, shape: str, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+):
     """A terminal that knows ASCII only does not break the output for programs."""
-    (tmp_path / "log.csv").write_text("time,user,action\n2026-01-05T09:00:00Z,Zoë,login\n", encoding="utf-8")
-    ran = shell(f"PYTHONIOENCODING=ascii amiss scan log.csv --format {shape}", tmp_path)
+    log = tmp_path / "log.csv"
+    log.write_text(NOT_ASCII, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sys.stdout.buffer, "ascii", write_through=True))
+    assert ended("scan", str(log), "--format", shape) == 0
+    printed = capsysbinary.readouterr()
+    assert printed.err == b""
+    assert "Zoë" in printed.out.decode("utf-8")
+
+
+def test_a_process_that_begins_in_ascii_prints_utf8(tmp_path: Path):
+    """The same, where the interpreter was told so."""
+    (tmp_path / "log.csv").write_text(NOT_ASCII, encoding="utf-8")
+    ran = shell("PYTHONIOENCODING=ascii amiss scan log.csv --format csv", tmp_path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "Zoë" in ran.stdout
 
@@ -397,7 +382,7 @@ def test_a_year_that_no_log_can_name_is_refused(shared_data: Path):
         amiss.scan(shared_data / "logs" / "OpenSSH_2k.log", year=9999)
 
 
-def test_a_terminal_that_claims_no_width_still_gets_the_ranking(days: Path):
+def test_a_terminal_that_claims_no_width_still_gets_the_ranking(run, days: Path, monkeypatch: pytest.MonkeyPatch):
     """COLUMNS=0, as some schedulers set it, loses nothing."""
-    ran = shell("COLUMNS=0 amiss scan monday.jsonl --top 1", days)
-    assert "severity" in ran.stdout
+    monkeypatch.setenv("COLUMNS", "0")
+    assert "severity" in run("scan", str(days / "monday.jsonl"), "--top", "1").out

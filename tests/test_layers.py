@@ -17,13 +17,9 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def seconds(code: str) -> float:
-    """The processor time that a fresh interpreter takes for the code, the least of five: other work does not count."""
-    return min(_seconds(code) for _ in range(5))
-
-
-def _seconds(code: str) -> float:
-    clock = "import time; print(time.process_time())"
-    return float(python(f"{code}\n{clock}").stdout)
+    """The processor time that the code takes in a fresh interpreter."""
+    clock = "time.process_time()"
+    return float(python(f"import time; began = {clock}\n{code}\nprint({clock} - began)").stdout)
 
 
 def test_modules_import_only_from_lower_levels(repository: Path):
@@ -49,8 +45,8 @@ def test_touching_every_public_name_loads_nothing_heavy():
 
 @pytest.mark.parametrize("code", ["import amiss", "import amiss; amiss.scan", "import amiss.cli"])
 def test_importing_takes_less_than_half_a_second(code: str):
-    """Importing costs under 0.5 s beyond the start of the interpreter."""
-    assert seconds(code) - seconds("pass") < 0.5
+    """Importing costs under 0.5 s in one of five fresh interpreters: what other work takes from the rest counts not."""
+    assert any(seconds(code) < 0.5 for _ in range(5))
 
 
 def test_help_loads_no_data_frames():

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests import watching
 from tests.watching import (
@@ -53,7 +53,6 @@ def cut(frame: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
     return [frame[low:high] for low, high in pairwise(edges)]
 
 
-@settings(max_examples=60)
 @given(
     rows,
     st.lists(st.integers(0, 80), max_size=12),
@@ -70,7 +69,6 @@ def test_any_events_give_the_same_in_any_batches_and_restarts(events, places, re
     same(whole, pieces)
 
 
-@settings(max_examples=40)
 @given(rows, st.integers(1, 8))
 def test_nobody_is_lost_and_no_more_are_in_memory_than_allowed(events, most):
     """Of each closed day the store has every user's events; behind a close there are `most` users, but for the new."""

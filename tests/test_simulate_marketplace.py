@@ -437,12 +437,13 @@ def test_live_events_come_as_fast_as_those_of_a_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", ["50", "1000000"])
 def test_a_live_log_ends_quietly_when_its_reader_goes(rate: str) -> None:
     """A broken pipe is no error."""
-    with subprocess.Popen([*LIVE, rate], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [*LIVE, rate, "--users", "300"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stderr
         assert json.loads(process.stdout.readline())["user"]
         process.stdout.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read() == b""
 
 
@@ -452,7 +453,7 @@ def test_a_live_log_ends_quietly_on_control_c() -> None:
         assert process.stdout
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, b"")
         assert all(json.loads(line) for line in output.splitlines())
 

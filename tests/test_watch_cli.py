@@ -22,8 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.commands import Run, ended
+from tests.waiting import until
 
-from amiss.cli import main
 from amiss.cli.watching import stopped_by_signals
 from amiss.store import Store
 
@@ -34,46 +35,12 @@ HOSTILE = "=1\x1b[2J\r\nBcc: eve@example.com\u202e<script>@everyone"
 WATCH = ["watch", "log.jsonl", "--state", "s.db", "--alert", "a.jsonl", "--until-eof", "-q"]
 
 
-@dataclass
-class Ran:
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        """Its output in one line, however it was wrapped."""
-        return " ".join(self.out.split())
-
-
-Run = Callable[..., Ran]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> Ran:
-        with pytest.raises(SystemExit) as left:
-            main(list(words))
-        captured = capsys.readouterr()
-        return Ran(int(left.value.code or 0), captured.out, captured.err)
-
-    return call
-
-
 @pytest.fixture(scope="session")
-def monday(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def monday(days: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A state that learned a small simulated Monday."""
-    folder = tmp_path_factory.mktemp("monday")
-    market = ["simulate", "marketplace", "--users", "300", "--seed", "3", "--date", "2026-01-05", "--quiet"]
-    for words in ([*market, "-o", "past.jsonl"], ["learn", "past.jsonl", "--state", "state.db", "--quiet"]):
-        ran = subprocess.run([sys.executable, "-m", "amiss", *words], cwd=folder, capture_output=True, check=False)
-        assert (ran.returncode, ran.stderr) == (0, b"")
-    return folder / "state.db"
+    state = tmp_path_factory.mktemp("monday") / "state.db"
+    assert ended("learn", str(days / "monday.jsonl"), "--state", str(state), "--quiet") == 0
+    return state
 
 
 @pytest.fixture
@@ -438,17 +405,16 @@ def test_a_signal_ends_a_watch_cleanly_with_figures_on_the_way(
     assert watch.told("watching")["alerts"] == "none before 6 Jan 2026: learning until then"
     watch.told("a day has closed")
     more(tmp_path, attack("oscar", hour=10))
-    for _ in range(100):
-        figures = urllib.request.urlopen(url, timeout=5).read().decode()
-        if "amiss_events_total 32.0" in figures:
-            break
-        time.sleep(0.05)
-    assert "amiss_events_total 32.0" in figures
-    assert 'amiss_outbox_alerts{sink="console:",state="dead"} 0.0' in figures
+
+    def figures() -> str:
+        return urllib.request.urlopen(url, timeout=60).read().decode()
+
+    until(lambda: "amiss_events_total 32.0" in figures())
+    assert 'amiss_outbox_alerts{sink="console:",state="dead"} 0.0' in figures()
     watch.process.send_signal(number)
     ended = watch.told("ended")
     assert ended["events"] == "32 of 302 users"
-    assert watch.process.wait(10) == 0
+    assert watch.process.wait(60) == 0
     with Store.open(state) as store:
         assert store.verify() == []
         assert store.progress().events - 32 > 1_000
@@ -465,20 +431,18 @@ def test_the_second_signal_has_its_usual_effect():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.usefixtures("state")
-def test_a_digest_waits_and_brings_all_at_once(live: Callable[..., Live], web: Web):
-    """Alerts of two users, half a second apart, arrive in one request when the digest is due."""
+def test_a_digest_waits_and_brings_all_at_once(live: Callable[..., Live], web: Web, state: Path):
+    """The alert of a user that comes while another's waits arrives in one request with it, when the digest is due."""
     url = f"http://127.0.0.1:{web.port}/hook"
     watch = live("-", "--state", "s.db", "--alert", url, "--digest", "2s", "--every", "0.1s")
     assert watch.process.stdin is not None
-    for user in ("mallory", "oscar"):
-        watch.process.stdin.write(attack(user))
-        watch.process.stdin.flush()
-        time.sleep(0.5)
-    for _ in range(200):
-        if web.bodies:
-            break
-        time.sleep(0.05)
+    watch.process.stdin.write(attack("mallory"))
+    watch.process.stdin.flush()
+    with Store.open(state, write=False) as store:
+        until(store.outbox)
+    watch.process.stdin.write(attack("oscar"))
+    watch.process.stdin.flush()
+    until(lambda: web.bodies)
     [(_, body)] = web.bodies
     assert {alert["user"] for alert in json.loads(body)["alerts"]} == {"mallory", "oscar"}
 

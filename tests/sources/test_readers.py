@@ -177,7 +177,7 @@ def joined(lines: list[tuple[bytes, bytes]], *, closed: bool) -> bytes:
     return b"".join(line + end for line, end in lines[:-1]) + b"".join(lines[-1] if closed else lines[-1][:1])
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.one_of(json_lines(), json_lines(), broken), ends), min_size=1, max_size=40),
     st.booleans(),
@@ -210,7 +210,7 @@ def csv_records(draw: st.DrawFn) -> bytes:
     ).encode()
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(csv_records(), ends), min_size=1, max_size=40), st.booleans(), sizes)
 def test_any_csv_is_read_as_the_general_reader_reads_it(
     records: list[tuple[bytes, bytes]],
@@ -244,7 +244,7 @@ wrecks = st.lists(
 ).map(b"".join)
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(wrecks)
 @example(
     b'2026-01-01T00:00:03Z,"a,b,c,d\n2026-01-01T00:00:03Z,ann,login,ok,\n\xe9"\n2026-01-01T00:00:04Z,ann,login,ok,\n'
