@@ -118,12 +118,13 @@ def scan(
     choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
     reader = Reader(choice, timezone=timezone, year=year, strict=strict)
     sources = reader.open(data)
-    names = detectors or fitting(fields_of(sources))
+    given = config.in_zone(parameters or {}, timezone)
+    names = detectors or fitting(fields_of(sources), given)
     return judge(
         sources,
         learn=[] if learn is None else reader.open(learn),
         budget=allowed,
-        detectors=config.detectors(names, parameters or {}, cap=cap),
+        detectors=config.detectors(names, given, cap=cap),
         session_gap=gap,
         top=top,
         progress=progress or _silent,

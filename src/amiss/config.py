@@ -1,7 +1,8 @@
 """Settings: what `amiss.toml` may hold, read with all mistakes listed at once.
 
 Flags beat the file, the file beats the defaults. The sections are `[fields]`, `[scan]`, `[watch]`, `[feedback]` and
-one `[detector.NAME]` per detector, whose settings are the fields of the detector's own class.
+one `[detector.NAME]` per detector, whose settings are the fields of the detector's own class; `[entitlement]` is short
+for `[detector.entitlement]`.
 """
 
 from __future__ import annotations
@@ -163,6 +164,12 @@ class _File(_Section):
     watch: WatchSettings = WatchSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     detector: dict[str, dict[str, Any]] = {}
+    entitlement: dict[str, Any] = {}
+
+    @property
+    def detectors(self) -> dict[str, dict[str, Any]]:
+        """The parameters of detectors by name; `[entitlement]` is short for `[detector.entitlement]`."""
+        return self.detector | ({"entitlement": self.entitlement} if self.entitlement else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +233,7 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
     if mistakes:
         raise _error(mistakes, text, file)
     return Settings(
-        ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detector, whole.feedback
+        ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detectors, whole.feedback
     )
 
 
@@ -245,6 +252,24 @@ def detectors(
     if unknown := [name for name in parameters if name not in registry()]:
         raise UsageError("\n".join(map(_unknown, unknown)))
     return [_detector(name, parameters.get(name, {}), cap) for name in dict.fromkeys(names)]
+
+
+def in_zone(parameters: Mapping[str, Mapping[str, Any]], timezone: str) -> dict[str, Mapping[str, Any]]:
+    """Parameters of detectors, where those that count days and are told no zone have that of the log.
+
+    Examples
+    --------
+    >>> in_zone({"entitlement": {"end": "until"}, "sequence": {}}, "Europe/Paris")
+    {'entitlement': {'timezone': 'Europe/Paris', 'end': 'until'}, 'sequence': {}}
+    """
+    return {name: {**_zone_of(name, timezone), **given} for name, given in parameters.items()}
+
+
+def _zone_of(name: str, timezone: str) -> dict[str, str]:
+    """The zone as a parameter of a detector that has one."""
+    kind: type[Any] | None = registry().get(name)
+    takes = kind is not None and "timezone" in {field.name for field in dataclasses.fields(kind)}
+    return {"timezone": timezone} if takes else {}
 
 
 def _detector(name: str, parameters: Mapping[str, Any], cap: int | None) -> Detector[Any]:
@@ -298,8 +323,9 @@ def _names_beside(path: tuple[str, ...], model: type[BaseModel]) -> list[str]:
 
 def _readable(table: Mapping[str, Any]) -> _File:
     """As much of a file with mistakes as can be checked further: its fields and its detectors."""
-    fields, detector = (_table(table.get(name)) for name in ("fields", "detector"))
-    return _File(fields=fields, detector={name: _table(values) for name, values in detector.items()})
+    fields, detector, entitlement = (_table(table.get(name)) for name in ("fields", "detector", "entitlement"))
+    named = {name: _table(values) for name, values in detector.items()}
+    return _File(fields=fields, detector=named, entitlement=entitlement)
 
 
 def _table(value: object) -> dict[str, Any]:
@@ -317,6 +343,10 @@ def _detectors_mistakes(whole: _File) -> Iterator[_Mistake]:
     known = registry()
     for section, names in (("scan", whole.scan.detectors), ("watch", whole.watch.detectors)):
         yield from (_Mistake((section, "detectors"), _unknown(name)) for name in names if name not in known)
+    if whole.entitlement and "entitlement" in whole.detector:
+        yield _Mistake(("entitlement",), "[entitlement] and [detector.entitlement] are the same: leave out either")
+    if whole.entitlement:
+        yield from _parameter_mistakes(known["entitlement"], whole.entitlement, ("entitlement",))
     for name, values in whole.detector.items():
         place = ("detector", name)
         if name in known:

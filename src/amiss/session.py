@@ -198,7 +198,8 @@ class Session:
             context = NO_CONTEXT
             if coding.contexts:
                 event = {"position": 0, "time": _START + when * MICROSECOND, "user": user, "action": action}
-                context = coding.context_of(event | {"outcome": OUTCOMES[outcome]} | _told(given))
+                raw = {name: given[name] for name in coding.raw if name in given}
+                context = coding.context_of(raw | event | {"outcome": OUTCOMES[outcome]} | _told(given))
             codes = coding.users.code(user), coding.actions.code(action), outcome
             return self._judge(when, codes, context, user)
 

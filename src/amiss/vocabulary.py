@@ -7,7 +7,7 @@ its meaning.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -160,6 +160,16 @@ class Context(Protocol):
         ...
 
 
+@runtime_checkable
+class Raw(Protocol):
+    """What needs columns of the log as they are, whatever roles they play or none."""
+
+    @property
+    def raw_columns(self) -> tuple[str, ...]:
+        """Their names; in an event frame `raw.` stands before one that is the name of another column there."""
+        ...
+
+
 class Coding:
     """How event frames become coded frames: the vocabularies, and which columns there are besides those of all.
 
@@ -199,6 +209,9 @@ class Coding:
         self.contexts = tuple(contexts)
         self.context_schema = _context_schema(self.contexts)
         self.schema = CODED_SCHEMA | self.context_schema
+        named = (name for each in self.contexts if isinstance(each, Raw) for name in each.raw_columns)
+        self.raw = tuple(dict.fromkeys(named))
+        """Columns of the log that contexts need as they are; event frames to be coded have these besides roles."""
         self._dtypes = {
             name: pl.Series([], dtype=dtype).to_numpy().dtype for name, dtype in self.context_schema.items()
         }

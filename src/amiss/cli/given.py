@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 def settings_of(file: Path | None, *flags: object) -> Settings:
     """The settings of the file, or of amiss.toml if it is here, under those that flags give."""
-    from amiss.config import Settings, load
+    from amiss.config import Settings, in_zone, load
 
     settings = load(file)
     fields = settings.fields.model_copy(update=override(settings.fields, *flags))
     scan = settings.scan.model_copy(update=override(settings.scan, *flags))
     watch = settings.watch.model_copy(update=override(settings.watch, *flags))
-    return Settings(fields, scan, watch, settings.detector, settings.feedback)
+    return Settings(fields, scan, watch, in_zone(settings.detector, fields.timezone), settings.feedback)
 
 
 def reader(settings: Settings) -> Reader:

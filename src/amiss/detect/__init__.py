@@ -9,7 +9,7 @@ theirs under the entry point `amiss.detectors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -32,6 +32,7 @@ BUILT_IN: Final = {
     "habit": "amiss.detect.habit:Habit",
     "login": "amiss.detect.login:Login",
     "purchase": "amiss.detect.purchase:Purchase",
+    "entitlement": "amiss.detect.entitlement:Entitlement",
 }
 
 Baseline = TypeVar("Baseline")
@@ -285,6 +286,8 @@ class Plain:
 
     context_schema: ClassVar[dict[str, pl.DataType]] = {}
     gated: ClassVar[bool] = False
+    needs_settings: ClassVar[bool] = False
+    """Whether it runs where it has settings of its own, and nowhere else."""
 
     @staticmethod
     def fits(fields: Fields) -> bool:  # noqa: ARG004 - of the protocol
@@ -331,14 +334,16 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['habit', 'login', 'purchase', 'sequence']
+    ['entitlement', 'habit', 'login', 'purchase', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}
 
 
-def fitting(logs: Iterable[Fields | None]) -> list[str]:
+def fitting(logs: Iterable[Fields | None], configured: Container[str] = ()) -> list[str]:
     """The names of the detectors that come with amiss and find something to look at in some logs.
+
+    Some need settings of their own, and look where they are among those `configured`.
 
     Examples
     --------
@@ -346,7 +351,12 @@ def fitting(logs: Iterable[Fields | None]) -> list[str]:
     ['sequence', 'habit']
     """
     known = [fields or UNKNOWN_FIELDS for fields in logs]
-    return [name for name, place in BUILT_IN.items() if any(_load(place).fits(fields) for fields in known)]
+    return [name for name, place in BUILT_IN.items() if _looks(_load(place), known, configured=name in configured)]
+
+
+def _looks(kind: type[Detector[Any]], logs: Iterable[Fields], *, configured: bool) -> bool:
+    """Whether a detector that has settings of its own or not looks at any of these logs."""
+    return configured if getattr(kind, "needs_settings", False) else any(map(kind.fits, logs))
 
 
 UNKNOWN_FIELDS: Final = Fields("", {})

@@ -225,7 +225,7 @@ class FileSource:
         """The source, but reading only what coded frames hold; all that reading changes is shared."""
         narrow = copy.copy(self)
         roles = {name: guess for name, guess in self.fields.roles.items() if coding.contexts or name in readers.ROLES}
-        narrow.fields = replace(self.fields, roles=roles, rest=())
+        narrow.fields = replace(self.fields, roles=roles, rest=coding.raw)
         self._stdin = None
         return narrow
 

@@ -444,7 +444,8 @@ class _Run:
         if self._source.schema is None or not self._held:
             return
         if self._reader is None:
-            self._reader = LineReader(self._source.schema, self._source.year, whole=bool(self.coding.contexts))
+            whole, raw = bool(self.coding.contexts), self.coding.raw
+            self._reader = LineReader(self._source.schema, self._source.year, whole=whole, raw=raw)
         held, self._held, self._held_lines, self._held_bytes = self._held, [], 0, 0
         for came in _joined(held):
             body, found = self._body(came)

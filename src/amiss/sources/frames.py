@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -15,6 +17,7 @@ from amiss.events import Quarantine
 from amiss.sources import Cursor
 from amiss.sources.parquet import flat, texts
 from amiss.sources.streams import LINES_PER_FRAME
+from amiss.vocabulary import Coding
 
 if TYPE_CHECKING:
     import narwhals as nw
@@ -82,6 +85,12 @@ class FrameSource:
         if not seen and after is None:
             reasons = ", ".join(self.quarantine.reasons)
             raise EventError(f"no row of the frame could be read as an event: {reasons}")
+
+    def read_coded(self, coding: Coding, after: Cursor | None = None) -> Iterator[tuple[pl.DataFrame, Cursor]]:
+        """Coded frames of the same rows, each with the cursor behind it."""
+        narrow = copy.copy(self)
+        narrow.fields = replace(self.fields, rest=coding.raw)
+        yield from ((coding.encode(frame), cursor) for frame, cursor in narrow.read(after))
 
     def _events(self, part: pl.DataFrame, start: int) -> pl.DataFrame:
         positions = pl.int_range(start + 1, start + 1 + len(part), dtype=pl.Int64, eager=True).alias("position")

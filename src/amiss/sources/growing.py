@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Final, NamedTuple, Protocol
 
@@ -352,6 +353,7 @@ class WholeFile(OpenFile):
 
         choice, timezone, year = self._settings
         source = FileSource(self.name, fields=choice, timezone=timezone, year=year)
+        source.fields = replace(source.fields, rest=source.fields.columns)
         recorded = _Recorded()
         source.quarantine = recorded
         before = self._token

@@ -262,13 +262,14 @@ class PassedBatch(Batch):
 class LineReader:
     """Reads lines that came in by a schema; remembers what compiled passes learned of texts.
 
-    `whole` reads all roles of an event, not only those that every coded frame holds.
+    `whole` reads all roles of an event, not only those that every coded frame holds; `raw` are columns to read besides.
     """
 
-    def __init__(self, schema: Schema, year: int | None, *, whole: bool = False) -> None:
+    def __init__(self, schema: Schema, year: int | None, *, whole: bool = False, raw: tuple[str, ...] = ()) -> None:
         self.schema = schema
         self._year = year
         self._whole = whole
+        self._raw_columns = raw
         self._free: readers.Free = queue.SimpleQueue()
         self._workers: dict[tuple[str, ...], _Compiled | None] = {}
 
@@ -288,7 +289,7 @@ class LineReader:
         """What is read."""
         fields = self.schema.fields
         if self._whole:
-            return fields
+            return replace(fields, rest=self._raw_columns)
         return replace(fields, roles={role: each for role, each in fields.roles.items() if role in readers.ROLES})
 
     def _compiled(self, found: FileFormat) -> _Compiled | None:

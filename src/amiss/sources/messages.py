@@ -245,7 +245,8 @@ def narrow(found: Fields | None, coding: Coding | None = None) -> Fields | None:
     if found is None:
         return None
     wanted = found.roles if coding is not None and coding.contexts else readers.ROLES
-    return replace(found, roles={role: found.roles[role] for role in wanted if role in found.roles}, rest=())
+    roles = {role: found.roles[role] for role in wanted if role in found.roles}
+    return replace(found, roles=roles, rest=coding.raw if coding is not None else ())
 
 
 def remembered(found: Fields | None) -> Fields | None:
