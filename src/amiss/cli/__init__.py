@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TextIO
 
 import typer
 
-from amiss.cli import answers, banding, buying, checking, looking, serving, studying, watching
+from amiss.cli import answers, banding, buying, checking, evaluating, looking, serving, studying, watching
 from amiss.cli.given import reader, settings_of
 from amiss.cli.output import close_stdout, console, flush, say, stream_to, write_text
 from amiss.errors import AmissError, UsageError, nearest
@@ -232,6 +232,7 @@ app.command()(looking.users)
 app.add_typer(answers.suppress, name="suppress")
 app.add_typer(looking.state, name="state")
 app.command()(checking.check)
+app.command()(evaluating.evaluate)
 
 
 def _first_day(text: str) -> datetime:

@@ -1,0 +1,66 @@
+"""Published data that evaluations read, known by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from amiss.errors import SourceError
+
+
+def files_of(data: Path, archive: str, digest: str, wanted: Sequence[str]) -> dict[str, bytes]:
+    """The contents of published files by name, from an archive or the directory it was unpacked to.
+
+    Parameters
+    ----------
+    data
+        The archive, or a directory that holds it or its contents.
+    archive
+        What the archive is called.
+    digest
+        Of all files that are wanted, as :func:`digest_of` gives it.
+    wanted
+        How names of files begin that are wanted.
+
+    Raises
+    ------
+    SourceError
+        If there are no such files, or others.
+    """
+    found = {name: content for name, content in _contents(Path(data), archive) if name.startswith(tuple(wanted))}
+    if not found:
+        raise SourceError(f"{data} holds neither {archive} nor its contents ({', '.join(wanted)})")
+    if digest_of(found) != digest:
+        raise SourceError(
+            f"{data} does not hold the published files: {len(found)} files have the digest {digest_of(found)}; "
+            f"expected {digest}. Fetch {archive} anew"
+        )
+    return found
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """A digest of names and contents, whatever their order."""
+    whole = hashlib.sha256()
+    for name in sorted(files):
+        whole.update(f"{name}\0{hashlib.sha256(files[name]).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def _contents(data: Path, archive: str) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of all files."""
+    packed = data if data.is_file() else data / archive
+    try:
+        if packed.is_file():
+            with tarfile.open(packed) as opened:
+                for member in opened:
+                    held = opened.extractfile(member) if member.isfile() else None
+                    if held is not None:
+                        yield member.name.removeprefix("./"), held.read()
+        else:
+            for path in sorted(data.rglob("*")):
+                if path.is_file():
+                    yield path.relative_to(data).as_posix(), path.read_bytes()
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise SourceError(f"{packed} cannot be read: {error}") from error
