@@ -347,7 +347,7 @@ def written(draw, least: int = 0):
 
 
 @given(batch=written(), stream=written(least=3), rule=st.tuples(st.integers(1, 5), st.integers(0, 6), st.booleans()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_the_logs_hold_what_is_flagged_is_what_fractions_flag(
     tmp_path_factory: pytest.TempPathFactory, batch, stream, rule
 ):

@@ -28,7 +28,7 @@ from amiss.fields import Fields, RoleGuess
 from amiss.network import PURCHASE, Spread
 from amiss.session import Session
 from amiss.sessions import Events, boundaries, group
-from amiss.simulate.purchases import simulate, write_purchases
+from amiss.simulate.purchases import levels, simulate, write_purchases
 from amiss.sources import open_live_source, open_source
 from amiss.store import Store
 from amiss.testing import check_calibration, check_detector
@@ -269,6 +269,16 @@ def test_simulated_logs_are_the_same_for_the_same_seed():
     told = first.events[(first.truth["position"] - 1).to_list()]
     assert told["id"].to_list() == first.truth["user"].to_list()
     assert set(told["event_type"]) == {"purchase"}
+
+
+def test_levels_are_what_users_spend_on_average():
+    """Purchases of a simulation scatter about the levels that it tells, each as usual."""
+    made, known = simulate(users=300, days=40, seed=7, odd_users=0), levels(users=300, days=40, seed=7)
+    bought = made.events.filter(event_type="purchase").join(known, left_on="id", right_on="user")
+    apart = bought["amount_cents"].log() - bought["level"]
+    assert apart.mean() == pytest.approx(0, abs=0.03)
+    assert apart.std() == pytest.approx(0.5, abs=0.02)
+    assert len(bought) / 40 == pytest.approx(known["rate"].sum(), rel=0.03)
 
 
 def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path):

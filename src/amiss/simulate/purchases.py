@@ -37,6 +37,7 @@ MEDIAN: Final = 30.0
 """Dollars of half of all purchases, over communities."""
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,43 @@ def simulate(
     """
     _check(users=users, days=days, odd_users=odd_users, odd_after=odd_after, currencies=currencies, date=date)
     life = society or Society()
-    random = [np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), part])) for part in range(4)]
-    home = random[0].integers(0, max(1, users // life.community), users)
+    random = _generators(seed)
+    home = _homes(users, life, random[0])
     ties = _friendships(home, life, days, random[1])
     bought = _bought(home, life, days, currencies, random[2])
     odd = _odd(bought, round(odd_users * users), (odd_after * DAY, days * DAY), random[3])
     return _merged(ties, bought, odd, int(datetime(date.year, date.month, date.day, tzinfo=UTC).timestamp()))
+
+
+def levels(*, users: int, days: int = 30, seed: int = 42, society: Society | None = None) -> pl.DataFrame:
+    """What is usual for each user of a simulation: columns user, rate (purchases a day) and level (log of cents).
+
+    Parameters
+    ----------
+    users, days, seed, society
+        As for :func:`simulate`; prices are those of dollars without categories.
+
+    Examples
+    --------
+    >>> levels(users=200, days=10, seed=1).columns
+    ['user', 'rate', 'level']
+    """
+    life = society or Society()
+    random = _generators(seed)
+    home = _homes(users, life, random[0])
+    _, rate, level = _habits(home, life, days, random[2])
+    whole = pl.DataFrame({"one": np.arange(users), "rate": rate, "level": level + np.log(100 * MEDIAN)})
+    return whole.select(_user("one").alias("user"), "rate", "level")
+
+
+def _generators(seed: int) -> list[np.random.Generator]:
+    """Where the random numbers of homes, friendships, purchases and oddities come from."""
+    return [np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), part])) for part in range(4)]
+
+
+def _homes(users: int, life: Society, random: np.random.Generator) -> Ints:
+    """The community of each user."""
+    return random.integers(0, max(1, users // life.community), users)
 
 
 def write_purchases(
@@ -247,14 +279,20 @@ def _pairs(home: Ints, count: int, elsewhere: float, random: np.random.Generator
     return one, np.where(random.random(count) < elsewhere, random.integers(0, users, count), near)
 
 
+def _habits(home: Ints, life: Society, days: int, random: np.random.Generator) -> tuple[Ints, Floats, Floats]:
+    """Whose each purchase is, and of users how many purchases a day and how much above `MEDIAN` are usual."""
+    users = len(home)
+    rate = life.purchases * random.gamma(1.5, 1 / 1.5, users)
+    buyer = np.repeat(np.arange(users), random.poisson(rate * days))
+    level = random.normal(0, life.apart, int(home.max()) + 1)[home] + random.normal(0, life.person, users)
+    return buyer, rate, level
+
+
 def _bought(
     home: Ints, life: Society, days: int, currencies: Sequence[str], random: np.random.Generator
 ) -> pl.DataFrame:
     """Purchases of everybody, as nobody minds."""
-    users = len(home)
-    busy = random.gamma(1.5, 1 / 1.5, users)
-    buyer = np.repeat(np.arange(users), random.poisson(life.purchases * days * busy))
-    level = random.normal(0, life.apart, int(home.max()) + 1)[home] + random.normal(0, life.person, users)
+    buyer, _, level = _habits(home, life, days, random)
     category = random.choice(len(CATEGORIES), len(buyer), p=CATEGORY_SHARES)
     currency = random.integers(0, len(currencies), int(home.max()) + 1)[home][buyer]
     rate = np.array([RATES[name] for name in currencies])[currency]
