@@ -23,6 +23,11 @@ class Ran:
         """Its output in one line, however it was wrapped."""
         return " ".join(self.out.split())
 
+    @property
+    def said_beside(self) -> str:
+        """Its messages in one line."""
+        return " ".join(self.err.split())
+
 
 Run = Callable[..., Ran]
 

@@ -127,6 +127,13 @@ def test_it_was_not_me_is_confirmed(client, state, caplog):
     assert [record.levelname for record in caplog.records if record.name == "amiss.serve"] == ["WARNING"]
 
 
+def test_operators_read_the_evidence_and_users_do_not(client):
+    """Bits are for who knows them; a user gets what happened, in plain words."""
+    assert "bits" not in told(client.post(link()))
+    asked = told(client.post(link("confirmed", by="operator")))
+    assert re.search(r"Evidence \d+\.\d bits \(\w+\)", asked)
+
+
 def test_a_second_click_changes_nothing(client, state):
     """The same again, also of another notice of the story, is known already."""
     client.post(link())

@@ -260,7 +260,9 @@ def test_a_state_remembers_how_it_judges(run: Run, tmp_path: Path):
     assert run("watch", "log.jsonl", *first, "--until-eof", "-q").status == 0
     ran = run("watch", "log.jsonl", "--state", "s.db", "--cap", "4", "--until-eof", "-q")
     assert ran.status == 1
-    assert "Sequence(cap=3)" in ran.err
+    assert "begun with the detectors Sequence(cap=3); found Sequence(cap=4). Leave the option out" in ran.said_beside
+    ran = run("watch", "log.jsonl", "--state", "s.db", "--detector", "sequence", "--detector", "habit", "--cap", "3")
+    assert "begun with the detectors none of these; found Habit. Leave" in ran.said_beside
 
 
 @pytest.mark.parametrize(
@@ -318,7 +320,7 @@ class Mails:
     def __init__(self) -> None:
         self.texts: list[bytes] = []
 
-    async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: object, _session: object, envelope: object) -> str:  # noqa: N802 - aiosmtpd looks for this name
         """Take a mail."""
         self.texts.append(envelope.content)  # type: ignore[attr-defined]
         return "250 OK"
@@ -489,6 +491,7 @@ def test_check_tries_source_sinks_and_state(run: Run, tmp_path: Path):
     assert ran.status == 0
     assert "ok: log.jsonl: first 16 events read" in ran.out
     assert "estimate: 100,000 users take about" in ran.out
+    assert "under 1,000 events do not tell how fast they are judged" in ran.out
     assert "b.jsonl can be written" in ran.out
     assert "ok: s.db:" in ran.out
     assert not (tmp_path / "b.jsonl").exists()

@@ -47,6 +47,9 @@ DAYS: Final = 30
 TRIED: Final = 20_000
 """Events that are judged to see how fast."""
 
+LEAST: Final = 1_000
+"""Fewer events do not tell how fast: beginning costs more than they do."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -55,7 +58,7 @@ class Forecast:
     Attributes
     ----------
     events_per_second
-        That one core judges, without reading and writing.
+        That one core judges, without reading and writing; None where there are too few to tell.
     users
         Users to expect.
     user_bytes
@@ -64,7 +67,7 @@ class Forecast:
         How many users are in memory at most when a day has closed.
     """
 
-    events_per_second: float
+    events_per_second: float | None
     users: int
     user_bytes: float
 
@@ -109,7 +112,8 @@ def measured(
     among, seconds = max(len(coded.users), 1), min(taken for taken, _ in tries)
     pairs = PAIR_BYTES * (2.0 + MONTH) + DAY_BYTES * DAYS
     each = USER_BYTES + 2 * EVENT_BYTES * sample.height / among + pairs * tries[0][1] / among
-    return Forecast(sample.height / max(seconds, 1e-9), users or len(coded.users), each, max_users)
+    speed = sample.height / max(seconds, 1e-9) if sample.height >= LEAST else None
+    return Forecast(speed, users or len(coded.users), each, max_users)
 
 
 def _tried(detectors: Sequence[Detector[Any]], sample: pl.DataFrame, coded: Coding) -> tuple[float, int]:
@@ -133,14 +137,19 @@ def sentence(forecast: Forecast) -> str:
     '100,000 users take about 0.48 GB if each day is like this, and are judged at 410,000 events/s'
     >>> sentence(Forecast(412_000.0, 100_000, 2_600.0, max_users=20_000))
     '100,000 users, 20,000 of them in memory besides the new ones of a day, take about 0.28 GB if each day ...'
+    >>> sentence(Forecast(None, 5, 2_600.0))
+    '5 users take about 0.22 GB if each day is like this; under 1,000 events do not tell how fast they are judged'
     """
-    speed = float(f"{forecast.events_per_second:.2g}")
     memory = float(f"{forecast.memory_bytes / 1e9:.2g}")
     here = f", {most:,} of them in memory besides the new ones of a day," if (most := forecast.kept) else ""
-    return (
-        f"{forecast.users:,} users{here} take about {memory:g} GB if each day is like this, and are judged at "
-        f"{speed:,.0f} events/s"
-    )
+    return f"{forecast.users:,} users{here} take about {memory:g} GB if each day is like this{_speed(forecast)}"
+
+
+def _speed(forecast: Forecast) -> str:
+    """How fast events are judged."""
+    if forecast.events_per_second is None:
+        return f"; under {LEAST:,} events do not tell how fast they are judged"
+    return f", and are judged at {float(f'{forecast.events_per_second:.2g}'):,.0f} events/s"
 
 
 def state_found(state: Path) -> Iterator[str]:

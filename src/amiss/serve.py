@@ -148,7 +148,7 @@ class Endpoint:
             said = store.add_feedback(claim.alert_id, claim.verdict, author=author, time=self.now(), note=NOTE)
         known = fields(alert=claim.alert_id, user=kept.alert.user, verdict=claim.verdict, author=author)
         (_LOG.warning if claim.verdict == "confirmed" else _LOG.info)("a mail was answered", extra=known)
-        return _receipt(said, kept.alert)
+        return _receipt(said, kept.alert, claim)
 
 
 def application(endpoint: Endpoint, *, clock: Callable[[], float] = time.monotonic) -> Starlette:
@@ -324,7 +324,7 @@ def _said_before(store: Store, claim: Claim, alert: Alert) -> Page | None:
     history = store.feedback(story=alert.story)
     standing = next((said for said in reversed(history) if said.undone_time is None), None)
     if standing is not None and standing.verdict == claim.verdict:
-        return replace(_receipt(standing, alert), title="This is known already")
+        return replace(_receipt(standing, alert, claim), title="This is known already")
     is_used = any(_is_from(said, claim) for said in history)
     is_all_clear = claim.by == "user" and claim.verdict != "confirmed"
     if not is_used and not (is_all_clear and standing is not None):
@@ -375,8 +375,8 @@ def _facts(alert: Alert) -> list[tuple[str, str]]:
     return [("When", when(alert))] if login is None else list(login.facts())
 
 
-def _receipt(said: Verdict, alert: Alert) -> Page:
-    """What was kept, and what that changes, in plain words."""
+def _receipt(said: Verdict, alert: Alert, claim: Claim) -> Page:
+    """What was kept, and what that changes, in plain words; operators read the evidence too."""
     is_own = said.author == AUTHORS["user"]
     title, text = _KEPT[said.verdict]
     own_title, own_text = _KEPT_OF_OWN.get(said.verdict, (title, text)) if is_own else (title, text)
@@ -384,10 +384,15 @@ def _receipt(said: Verdict, alert: Alert) -> Page:
     return Page(
         own_title,
         before=[own_text.format(user=user)],
-        facts=_facts(alert),
+        facts=_facts(alert) + (_figures(alert) if claim.by == "operator" else []),
         after=_NEXT if is_own and said.verdict == "confirmed" else [],
         foot=f"Answer {said.id}, kept on {said.time:%Y-%m-%d at %H:%M} UTC. Administrators can take it back.",
     )
+
+
+def _figures(alert: Alert) -> list[tuple[str, str]]:
+    """How much speaks against the user."""
+    return [("Evidence", f"{alert.bits:,.1f} bits ({alert.urgency})")]
 
 
 _KEPT: Final = {

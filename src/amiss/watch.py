@@ -31,6 +31,7 @@ from amiss.decide import Budget, Figures
 from amiss.detect import Detector, coding, detector
 from amiss.engine import Counts
 from amiss.errors import SourceError, StateError, UsageError
+from amiss.escape import label
 from amiss.live import Closed, Live, Taken
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
@@ -184,8 +185,24 @@ def _bound(store: Store, settings: Settings) -> Sequence[Detector[Any]]:
     order = [to_json(each) for each in begun.binding()["detectors"]]
     found = [to_json(each) for each in wanted["detectors"]]
     if sorted(order) != sorted(found):
-        _refuse("the detectors", *(", ".join(map(repr, each.detectors)) for each in (begun, settings)))
+        both = begun.detectors, settings.detectors
+        _refuse("the detectors", _beside(*both), _beside(*reversed(both)))
     return begun.detectors
+
+
+def _beside(detectors: Sequence[Detector[Any]], others: Sequence[Detector[Any]]) -> str:
+    """Those that others are not like, each with the parameters that differ."""
+    known = {each.name: _parameters(each) for each in others}
+    unlike = [each for each in detectors if known.get(each.name) != _parameters(each)]
+    return ", ".join(_unlike(each, known.get(each.name)) for each in unlike) or "none of these"
+
+
+def _unlike(detector: Detector[Any], other: Mapping[str, Any] | None) -> str:
+    """A detector, and what of it another of the name has not."""
+    if other is None:
+        return type(detector).__name__
+    given = {name: value for name, value in _parameters(detector).items() if other.get(name) != value}
+    return f"{type(detector).__name__}({', '.join(f'{name}={label(repr(given[name]), 60)}' for name in given)})"
 
 
 def _refuse(what: str, begun: str, found: str) -> NoReturn:
