@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.commands import Ran, Run, ended
+from tests.couch_server import INSTALL, Database, Server, binary
+from tests.couch_stub import Stub, serving
 
 PARTS = (("logins",), ("marketplace", "purchases"))
 """What compiles about half of all kernels each."""
+
+if TYPE_CHECKING:
+    from tests.databases import Database
 
 QUIET = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80", "TZ": "UTC"}
 
@@ -79,3 +85,62 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, date in (("monday", "2026-01-05"), ("tuesday", "2026-01-06")):
         assert ended(*market, "--date", date, "-o", str(folder / f"{name}.jsonl")) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server of CouchDB's protocol; who kills it starts it again."""
+    if binary() is None:
+        pytest.skip(f"no server to start: {INSTALL}")
+    started = Server(tmp_path_factory.mktemp("couch"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def database(server: Server) -> Database:
+    """A new database of it."""
+    return server.database()
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """A server of our own, which also speaks CouchDB's protocol wrongly."""
+    with serving(Stub()) as started:
+        yield started
+
+
+def _shared_root(factory: pytest.TempPathFactory) -> Path:
+    """A directory that all workers of a run share."""
+    base = factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of a real MariaDB."""
+    from tests.databases import opened
+
+    with opened("mariadb", tmp_path_factory.mktemp("mariadb"), _shared_root(tmp_path_factory)) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of a real PostgreSQL."""
+    from tests.databases import opened
+
+    with opened("postgresql", tmp_path_factory.mktemp("postgresql"), _shared_root(tmp_path_factory)) as found:
+        yield found
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database of each kind in turn."""
+    from tests.databases import opened
+
+    if request.param == "sqlite":
+        with opened("sqlite", tmp_path, tmp_path) as found:
+            yield found
+    else:
+        yield request.getfixturevalue(request.param)

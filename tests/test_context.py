@@ -64,19 +64,19 @@ class Abroad(Plain):
         """Nothing."""
         return Forgetful()
 
-    def score(self, events: Events, baseline: set[tuple[int, int]], memory: Any = None) -> Scores:  # noqa: ARG002
+    def score(self, events: Events, baseline: set[tuple[int, int]], memory: Any = None) -> Scores:  # noqa: ARG002 - of the protocol
         """Four bits for each event abroad."""
         assert not np.isnan(events.context["north"]).any()
         pairs = zip(events.user.tolist(), events.context["place"].tolist(), strict=True)
         bits = np.array([4.0 * (pair not in baseline) for pair in pairs], dtype=np.float64)
         return Scores(bits, np.zeros(len(events)))
 
-    def explain(self, events: Events, baseline: Any, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002
+    def explain(self, events: Events, baseline: Any, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002 - of the protocol
         """The last country of each user."""
         last = dict(zip(events.user.tolist(), events.context["place"].tolist(), strict=True))
         return {user: [Reason(self.name, 4.0, f"in {names.value(place)}", 0, 0, 0, 0)] for user, place in last.items()}
 
-    def details(self, events: Events, baseline: Any, names: Names) -> dict[str, str]:  # noqa: ARG002
+    def details(self, events: Events, baseline: Any, names: Names) -> dict[str, str]:  # noqa: ARG002 - of the protocol
         """The country of the last event."""
         return {"country": names.value(int(events.context["place"][-1]))}
 

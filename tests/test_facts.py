@@ -71,11 +71,11 @@ class Rota(Plain):
         users = np.array(sorted((last & before) - set(present.tolist())), np.uint32)
         return users, np.full(len(users), 9.0)
 
-    def explain_absent(self, baseline: object, day: date, users: Any, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002
+    def explain_absent(self, baseline: object, day: date, users: Any, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002 - of the protocol
         """The day."""
         return {user: [Reason(self.name, 9.0, f"did nothing on {day}", 0, 0, 0, 0)] for user in users.tolist()}
 
-    def explain(self, events: Events, baseline: object, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002
+    def explain(self, events: Events, baseline: object, names: Names) -> dict[int, list[Reason]]:  # noqa: ARG002 - of the protocol
         """What is forbidden."""
         did = set(events.user[events.state % len(OUTCOMES) == FORBIDDEN].tolist())
         return {user: [Reason(self.name, 0.0, "did what is forbidden", 1, 1, 0, 0)] for user in did}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from tests.watching import (
     busy,
     coded,
     coded_rows,
+    cut,
     disordered,
     in_order,
     judged,
@@ -44,12 +44,6 @@ rows = st.lists(
     min_size=1,
     max_size=60,
 )
-
-
-def cut(frame: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
-    """A frame in pieces; some may be empty."""
-    edges = sorted([0, len(frame), *(place % (len(frame) + 1) for place in places)])
-    return [frame[low:high] for low, high in pairwise(edges)]
 
 
 @settings(max_examples=40)

@@ -6,7 +6,6 @@ import contextlib
 import random
 import threading
 from datetime import timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.watching import (
     MONDAY,
     busy,
     coded_rows,
+    cut,
     disordered,
     in_order,
     judged,
@@ -45,12 +45,6 @@ rows = st.lists(
     min_size=1,
     max_size=80,
 )
-
-
-def cut(frame: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
-    """A frame in pieces; some may be empty."""
-    edges = sorted([0, len(frame), *(place % (len(frame) + 1) for place in places)])
-    return [frame[low:high] for low, high in pairwise(edges)]
 
 
 @given(

@@ -23,7 +23,7 @@ import httpx
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
-from tests.couch_server import INSTALL, Database, Server, binary
+from tests.couch_server import Database, Server
 
 from amiss.errors import StateError
 from amiss.store import Store
@@ -147,16 +147,6 @@ def office() -> Iterator[PostOffice]:
     controller.start()
     yield opened
     controller.stop(no_assert=True)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server of CouchDB's protocol."""
-    if binary() is None:
-        pytest.skip(f"no server to start: {INSTALL}")
-    started = Server(tmp_path_factory.mktemp("couch"))
-    yield started
-    started.stop()
 
 
 @dataclass

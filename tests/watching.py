@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,6 +139,12 @@ def coded_rows(rows: Iterable[tuple[int, int, int, int, int]]) -> pl.DataFrame:
         for position, (day, second, user, action, outcome) in enumerate(rows, start=1)
     ]
     return pl.DataFrame(events, schema=CODED_SCHEMA, orient="row")
+
+
+def cut(frame: pl.DataFrame, places: list[int]) -> list[pl.DataFrame]:
+    """A frame in pieces; some may be empty."""
+    edges = sorted([0, len(frame), *(place % (len(frame) + 1) for place in places)])
+    return [frame[low:high] for low, high in pairwise(edges)]
 
 
 class Judged(NamedTuple):

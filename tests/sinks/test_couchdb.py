@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from tests.couch_server import INSTALL, Database, Server, binary
-from tests.couch_stub import Stub, serving
+from tests.couch_server import Database, Server
+from tests.couch_stub import Stub
 
 from amiss.alerts import Alert
 from amiss.errors import SinkError, UsageError
@@ -20,29 +19,6 @@ from amiss.sinks import open_sink
 from amiss.sinks.couchdb import ProfileWriter, Written, profile_id
 from amiss.sources import open_source
 from amiss.testing import HOSTILE, check_sink, hostile_alerts
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server."""
-    if binary() is None:
-        pytest.skip(f"no server to start: {INSTALL}")
-    started = Server(tmp_path_factory.mktemp("couch"))
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    """A new database."""
-    return server.database()
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    """A server of our own."""
-    with serving(Stub()) as started:
-        yield started
 
 
 def test_the_contract_of_sinks_holds(database: Database) -> None:

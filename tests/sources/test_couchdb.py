@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,29 +28,6 @@ from amiss.vocabulary import Coding
 SOON = timedelta(milliseconds=200)
 LATE = timedelta(seconds=60)
 HOSTILE = ("../db", "a/b?c=d#e", "zoë\u202e", "line\nend", "+&=%2F", "..", "_x", "x" * 500, '"', "<script>", "\x1b[31m")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server."""
-    if binary() is None:
-        pytest.skip(f"no server to start: {INSTALL}")
-    started = Server(tmp_path_factory.mktemp("couch"))
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def database(server: Server) -> Database:
-    """A new database."""
-    return server.database()
-
-
-@pytest.fixture
-def stub() -> Iterator[Stub]:
-    """A server of our own."""
-    with serving(Stub()) as started:
-        yield started
 
 
 @pytest.fixture(autouse=True)
