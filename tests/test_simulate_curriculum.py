@@ -180,17 +180,18 @@ def test_some_users_are_of_no_known_cohort_and_share_addresses(made: Simulated) 
     assert (shared.tail(3) > 100).all()
 
 
-def test_the_log_is_the_same_however_it_is_written(made: Simulated, tmp_path: Path, capfdbinary) -> None:
+def test_the_log_is_the_same_however_it_is_written(tmp_path: Path, capfdbinary) -> None:
     """Plain, compressed and to the standard output; the tables beside it join it."""
     plain, packed, cohorts, truth = (tmp_path / name for name in ("a.csv", "b.csv.gz", "cohorts.csv", "truth.csv"))
-    report = write_curriculum(plain, users=500, seed=3, odd_users=0.1, cohorts=cohorts, truth=truth)
-    write_curriculum("-", users=500, seed=3, odd_users=0.1)
-    write_curriculum(packed, users=500, seed=3, odd_users=0.1)
+    report = write_curriculum(plain, users=80, days=100, seed=3, odd_users=0.1, cohorts=cohorts, truth=truth)
+    write_curriculum("-", users=80, days=100, seed=3, odd_users=0.1)
+    write_curriculum(packed, users=80, days=100, seed=3, odd_users=0.1)
     assert plain.read_bytes() == gzip.decompress(packed.read_bytes()) == capfdbinary.readouterr().out
-    assert_frame_equal(pl.read_csv(plain, try_parse_dates=True), made.events)
-    assert_frame_equal(pl.read_csv(truth, try_parse_dates=True), made.truth)
+    small = simulate(users=80, days=100, seed=3, odd_users=0.1)
+    assert_frame_equal(pl.read_csv(plain, try_parse_dates=True), small.events)
+    assert_frame_equal(pl.read_csv(truth, try_parse_dates=True), small.truth)
     assert pl.read_csv(cohorts, try_parse_dates=True)["start_date"].dtype == pl.Date
-    assert report.events == made.events.height
+    assert report.events == small.events.height
 
 
 def test_one_user_on_one_day_is_a_log() -> None:
@@ -216,3 +217,13 @@ def test_all_that_is_out_of_range_is_told_at_once(tmp_path: Path) -> None:
         write_curriculum(tmp_path / "a", truth=tmp_path / "a", users=5)
     with pytest.raises(SinkError, match="cannot be written"):
         write_curriculum(tmp_path / "none" / "a", users=5)
+
+
+def test_the_command_writes_the_log_the_cohorts_and_the_truth(run, tmp_path: Path) -> None:
+    """What is said goes to stderr, so that the log may go to stdout."""
+    ran = run("simulate", "curriculum", "--users", "60", "--days", "40", "--cohorts", "c.csv", "--truth", "t.csv")
+    assert ran.status == 0
+    assert ran.out.startswith("date,time,path,user_id,cohort_id,ip\n2024-01-08,")
+    assert "events of" in ran.err
+    assert (tmp_path / "c.csv").read_text().startswith("id,name,slack,start_date,end_date,")
+    assert (tmp_path / "t.csv").read_text().startswith("kind,user_id,first_date,last_date,events\n")
