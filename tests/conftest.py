@@ -6,18 +6,19 @@ import os
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.commands import Ran, Run, ended
-from tests.couch_server import INSTALL, Database, Server, binary
+from tests.couch_server import INSTALL, Server, binary
 from tests.couch_stub import Stub, serving
 
 PARTS = (("logins",), ("marketplace", "purchases"))
 """What compiles about half of all kernels each."""
 
 if TYPE_CHECKING:
-    from tests.databases import Database
+    from tests.databases import Database as SqlDatabase
 
 QUIET = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "80", "TZ": "UTC"}
 
@@ -98,12 +99,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def database(server: Server) -> Database:
-    """A new database of it."""
-    return server.database()
-
-
-@pytest.fixture
 def stub() -> Iterator[Stub]:
     """A server of our own, which also speaks CouchDB's protocol wrongly."""
     with serving(Stub()) as started:
@@ -117,7 +112,7 @@ def _shared_root(factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlDatabase]:
     """A database of a real MariaDB."""
     from tests.databases import opened
 
@@ -126,7 +121,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlDatabase]:
     """A database of a real PostgreSQL."""
     from tests.databases import opened
 
@@ -135,7 +130,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlDatabase]:
     """A database of each kind in turn."""
     from tests.databases import opened
 

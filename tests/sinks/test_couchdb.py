@@ -21,6 +21,12 @@ from amiss.sources import open_source
 from amiss.testing import HOSTILE, check_sink, hostile_alerts
 
 
+@pytest.fixture
+def database(server: Server) -> Database:
+    """A new database."""
+    return server.database()
+
+
 def test_the_contract_of_sinks_holds(database: Database) -> None:
     """Hostile names, the same alert twice, closing twice."""
     check_sink(lambda: open_sink(database.url), lambda: json.dumps(database.documents()))

@@ -30,6 +30,12 @@ LATE = timedelta(seconds=60)
 HOSTILE = ("../db", "a/b?c=d#e", "zoë\u202e", "line\nend", "+&=%2F", "..", "_x", "x" * 500, '"', "<script>", "\x1b[31m")
 
 
+@pytest.fixture
+def database(server: Server) -> Database:
+    """A new database."""
+    return server.database()
+
+
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages of few documents; short waits."""
