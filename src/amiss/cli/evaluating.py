@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from amiss.cli.output import console
+from amiss.evaluate import EVALUATIONS
 
 if TYPE_CHECKING:
     from amiss.evaluate import Measured
 
 
 def evaluate(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What to evaluate: nab.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"What to evaluate: {', '.join(EVALUATIONS)}.")],
     *,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Where the published data are: an archive, or a directory.")
