@@ -212,8 +212,9 @@ def counted(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 def _packed(rows: pl.DataFrame) -> npt.NDArray[np.uint64]:
     """Series and period as one number that sorts as they do."""
     series = rows["series"].to_numpy().astype(np.uint64)
-    packed: npt.NDArray[np.uint64] = series << np.uint64(32)
-    return packed | (rows["period"].to_numpy().astype(np.int64) - _LEAST).astype(np.uint64)
+    period = (rows["period"].to_numpy().astype(np.int64) - _LEAST).astype(np.uint64)
+    packed: npt.NDArray[np.uint64] = (series << np.uint64(32)) | period
+    return packed
 
 
 def _runs(parts: Sequence[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:

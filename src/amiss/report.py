@@ -21,7 +21,7 @@ import polars as pl
 import vl_convert
 from markupsafe import escape as html
 
-from amiss import escape, plots, story
+from amiss import escape, plots, plots_activity, story
 from amiss.errors import SinkError
 from amiss.story import Skipped, Step
 
@@ -34,6 +34,13 @@ ROWS: Final = 24
 
 PROFILE_ROWS: Final = 8
 SAMPLES: Final = 10
+LEAST_DAYS: Final = 7
+"""Days of a log from which on activity over time is drawn."""
+
+MOST_DAYS: Final = 366
+CHARTED: Final = 6
+"""The last days, and the first users, whose activity is drawn."""
+
 WIDE: Final = {"width": 860, "height": 300}
 NARROW: Final = {"width": 215, "height": 260}
 
@@ -77,13 +84,31 @@ def write_report(result: Result, path: str | Path, *, top: int = 20) -> None:
 def render(result: Result, *, top: int = 20) -> str:
     """The report of a scan as HTML; see :func:`write_report`."""
     style = _template("report.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(_FILTERS)
     page = environment.from_string(_template("report.html"))
-    return page.render(_page(result, top), style=style, style_hash=f"sha256-{digest}")
+    return page.render(_page(result, top), style=style, style_hash=_digest(style))
+
+
+def picture(chart: alt.LayerChart | alt.ConcatChart) -> str:
+    """A chart as a page of its own that opens offline, light or dark as the reader likes."""
+    style = _template("report.css")
+    policy = f"default-src 'none'; style-src '{_digest(style)}'; base-uri 'none'; form-action 'none'"
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<meta name="generator" content="amiss">\n'
+        f"<title>Activity over time</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f'<figure class="fill">{_compact(_svg(chart, "Activity over time"))}</figure>\n</body>\n</html>\n'
+    )
+
+
+def _digest(style: str) -> str:
+    """How a policy names a style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
 
 
 def html_repr(result: Result, top: int = 10) -> str:
@@ -124,6 +149,7 @@ def _page(result: Result, top: int) -> dict[str, object]:
         "limit": f"alerts start at {summary.threshold_bits:.1f} bits",
         "more": _more(result, users),
         "pair": _pair(result, active, common),
+        "activity": _activity(result, users["user"].head(CHARTED).to_list()),
         "stories": _stories(result, users, told),
         "key": _key(),
         "facts": _facts(summary),
@@ -238,6 +264,26 @@ def _pair(
 def _met(result: Result, user: str, events: pl.DataFrame) -> dict[str, object]:
     row = result.users.row(by_predicate=pl.col("user") == user, named=True)
     return {"name": escape.label(user), "bits": row["bits"], "events": story.plural(events.height, "event")}
+
+
+def _activity(result: Result, users: Sequence[str]) -> list[dict[str, object]]:
+    """How much users did on each day, where the log has enough of them."""
+    summary = result.summary
+    if (summary.last_time.date() - summary.first_time.date()).days + 1 < LEAST_DAYS or not users:
+        return []
+    bands = result.bands(users)
+    return [_daily(user, days.tail(MOST_DAYS)) for user in users if len(days := bands.filter(user=user))]
+
+
+def _daily(user: str, bands: pl.DataFrame) -> dict[str, object]:
+    """How much a user did on each day."""
+    name, above = escape.label(user), int(bands["flagged"].sum())
+    chart = _svg(plots_activity.small_chart(bands), "Events of each day, their moving mean and its band")
+    return {
+        "name": name,
+        "said": f"{above:,} of {story.plural(len(bands), 'day')} above the band",
+        "chart": _compact(chart),
+    }
 
 
 def _shares(profile: pl.DataFrame, most: float) -> list[dict[str, object]]:
@@ -369,7 +415,12 @@ def _quarantined(summary: Summary) -> list[dict[str, object]]:
     ]
 
 
-def _svg(chart: alt.Chart | alt.LayerChart, label: str) -> str:
+def _compact(svg: str) -> str:
+    """A picture with places to a hundredth of a pixel."""
+    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
+
+
+def _svg(chart: alt.Chart | alt.LayerChart | alt.ConcatChart, label: str) -> str:
     """The chart as inline SVG that scales with the page; it may load no data."""
     drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), allowed_base_urls=[])
     size = " ".join(re.findall(r'(?:width|height|viewBox)="[-\d. ]+"', drawn[: drawn.index(">")]))

@@ -11,11 +11,13 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
 from amiss import evidence, surprisal
+from amiss.activity import Activity
+from amiss.bollinger import Calendar, Width
 from amiss.decide import Budget
 from amiss.detect import Detector, Reason, detector, fitting
 from amiss.engine import Scan, coded
@@ -24,6 +26,9 @@ from amiss.events import OUTCOMES, Quarantine
 from amiss.fields import Fields
 from amiss.sessions import SESSION_GAP, START
 from amiss.sources import Source, fields_of
+
+if TYPE_CHECKING:
+    from altair import LayerChart
 
 REASON_SCHEMA: Final = pl.Struct(
     {
@@ -155,6 +160,26 @@ class Result:
         row = self._row(user)
         told = self._scan.usual(row["period"], row["code"])
         return {detector: card for detector, card in told.items() if card}
+
+    def bands(self, users: Sequence[str] | None = None, *, span: float = 30.0, k: float = 2.0) -> pl.DataFrame:
+        """How many events users had on each judged day, with Bollinger bands: as :func:`amiss.bands` gives them.
+
+        Of all users, unless some are named.
+        """
+        rows = self._scan.standings.filter(pl.col("events") > 0)
+        if users is not None:
+            rows = rows.filter(pl.col("user").is_in([self._row(user)["code"] for user in users]))
+        days = rows.select(
+            pl.col("user").alias("series"), pl.col("period").to_physical(), pl.col("events").alias("count")
+        )
+        counts = days.cast({"series": pl.UInt32, "count": pl.UInt32}).sort("series", "period")
+        return Activity(counts, self._scan.coding.users, "user", Calendar()).bands(Width(span, k))
+
+    def plot(self, user: str, *, span: float = 30.0, k: float = 2.0) -> LayerChart:
+        """A chart of how many events a user had on each judged day, with bands; `.save` writes it."""
+        from amiss.plots_activity import activity_chart
+
+        return activity_chart(self.bands([user], span=span, k=k), user)
 
     def networks(self, users: Sequence[str]) -> dict[str, tuple[int, pl.DataFrame]]:
         """By user whose purchases speak against them: the amount in cents that does most, and what it is judged by.

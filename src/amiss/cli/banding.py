@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from amiss.options import (
     OutputOption,
     QuietOption,
     Reading,
+    SourceArgument,
     SourcesArgument,
     grouped,
 )
@@ -153,6 +154,60 @@ def _warn(counts: Activity, width: Width) -> None:
 def _own(by: str) -> str:
     """Why nothing can be flagged."""
     return f"each {by} is part of its own band"
+
+
+TOP: Final = 6
+"""Users who are drawn where none is named."""
+
+
+@grouped
+def plot(
+    source: SourceArgument,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="USER", help="Users, as the log names them. (default the busiest)", show_default=False),
+    ] = None,
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg or .html.", show_default=False),
+    ],
+    together: Annotated[bool, typer.Option("--together", help="Draw the events of all users as one.")] = False,
+    group: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="Draw all users of a group, and the band of all of them.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, max=400, metavar="N", help=f"Draw the N busiest users. (default {TOP})")
+    ] = None,
+    counting: Counting,
+    dark: Annotated[
+        bool, typer.Option("--dark", help="Light on dark; .html follows the reader.", rich_help_panel=SHOWING)
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Draw how much users did over time: counts, moving mean, band, and what lies above it with its date and %b.
+
+    One user fills the picture; several stand side by side.
+    """
+    from amiss import activity
+    from amiss.cli import drawing
+
+    given = {"USER": names or None, "--together": together or None, "--group": group, "--top": top}
+    if len(said := [name for name, value in given.items() if value is not None]) > 1:
+        raise UsageError(f"{' and '.join(said)} do not go together: give one of them")
+    drawing.check(output)
+    is_dark = dark and output.suffix.lower() != ".html"
+    opened, calendar = counting.opened([source], config)
+    if group is not None:
+        counts = activity.of_group(opened, calendar, group)
+        chart = drawing.of_group(counts, counting.width, group, dark=is_dark)
+    else:
+        counts = activity.read(opened, calendar)
+        counts = counts.together() if together else counts
+        chosen = [] if together else list(dict.fromkeys(names or counts.busiest(top or TOP)))
+        chart = drawing.of_users(counts, counting.width, chosen, dark=is_dark)
+    _warn(counts, counting.width)
+    drawing.write(chart, output)
 
 
 def _tell_unread(sources: list[Source]) -> None:
