@@ -206,6 +206,25 @@ def test_alerts_reach_their_sinks(state: Path, tmp_path: Path) -> None:
     assert records
 
 
+def test_what_is_said_of_an_alert_is_kept_and_taken_up(state: Path) -> None:
+    """At once, by the alert or its id; the next commit takes it up, and the last word stands."""
+    with opened(state) as session:
+        alert = next(found.alert for found in map(session.score, stream()) if found.alert is not None)
+        first = session.feedback(alert, "confirmed", author="ann", note="not her")
+        last = session.feedback(alert.alert_id, "expected")
+        assert (first.verdict, first.author, first.note) == ("confirmed", "ann", "not her")
+        with pytest.raises(UsageError, match="a verdict is one of"):
+            session.feedback(alert, "sure")
+        with pytest.raises(UsageError, match="there is no alert"):
+            session.feedback("nothing", "expected")
+    with pytest.raises(StateError, match="is closed"):
+        session.feedback(alert, "false")
+    with Store.open(state, write=False) as store:
+        assert [each.verdict for each in store.feedback() if each.undone_time is None] == ["expected"]
+        assert store.unapplied() == []
+        assert last.author == "application"
+
+
 def test_an_event_may_be_given_by_words(state: Path) -> None:
     """Keyword arguments, further keys, numbers for names, truth for outcomes and no time at all are fine."""
     with opened(state) as session:

@@ -37,7 +37,6 @@ from starlette.templating import Jinja2Templates
 import amiss
 from amiss.alerts import Alert
 from amiss.detect import detector
-from amiss.store import Store
 
 config, here = Config(), Path(__file__).parent
 USERS = config("USERS", cast=Path, default="users.json")
@@ -127,9 +126,7 @@ def judged(session: amiss.Session, event: dict[str, str]) -> amiss.Evidence:
 
 def say(session: amiss.Session, alert: Alert, verdict: str) -> None:
     """Keep what came of an alert: "confirmed", nothing of that day is learned; "expected", all of it is."""
-    session.flush()
-    with Store.open(STATE, write=False) as store:
-        store.add_feedback(alert.alert_id, verdict, author="web_login", time=datetime.now(UTC))
+    session.feedback(alert, verdict, author="web_login")
 
 
 # --- second factor

@@ -34,7 +34,7 @@ from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP
 from amiss.severity import Severity
 from amiss.sinks import Sink, open_sink
 from amiss.sources import Cursor
-from amiss.store import Store
+from amiss.store import Store, Verdict
 from amiss.times import parse_text
 from amiss.watch import AHEAD, FLUSH, Given, Settings, Watch, remembered
 
@@ -155,14 +155,14 @@ class Session:
         self._now, self._every = now, flush_every.total_seconds()
         allowed = budget if isinstance(budget, Budget) else Budget.parse(budget)
         self._wish = _Wish(detectors, allowed, session_gap, learning, max_users)
-        path = Path(state)
-        self._sinks = [open_sink(each, state=str(path)) if isinstance(each, str) else each for each in alerts]
+        self._path = Path(state)
+        self._sinks = [open_sink(each, state=str(self._path)) if isinstance(each, str) else each for each in alerts]
         self._lock = threading.Lock()
         self._batch, self._position = _Batch(), 0
         self._bell, self._is_over = threading.Event(), False
         self._asked: list[Future[None]] = []
         opened: Future[Live] = Future()
-        self._thread = threading.Thread(target=self._run, args=(path, opened), name="amiss-session", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="amiss-session", daemon=True)
         self._thread.start()
         self._live = opened.result()
 
@@ -193,7 +193,7 @@ class Session:
         user, action, outcome = _text(given, "user"), _text(given, "action"), _outcome(given.get("outcome"))
         with self._lock:
             if self._is_over:
-                raise StateError("this session is closed; open another on the same state")
+                raise _closed()
             coding = self._live.coding
             context = NO_CONTEXT
             if coding.contexts:
@@ -202,6 +202,34 @@ class Session:
                 context = coding.context_of(raw | event | {"outcome": OUTCOMES[outcome]} | _told(given))
             codes = coding.users.code(user), coding.actions.code(action), outcome
             return self._judge(when, codes, context, user)
+
+    def feedback(self, alert: Alert | str, verdict: str, *, author: str = "application", note: str = "") -> Verdict:
+        """Keep what somebody says of an alert, as `amiss feedback` does; it takes effect with the next commit.
+
+        Parameters
+        ----------
+        alert
+            The alert, or its id.
+        verdict
+            "expected", "confirmed" or "false".
+        author
+            Who says so.
+        note
+            Why.
+
+        Raises
+        ------
+        StateError
+            If the session is closed, or what was scored before cannot be committed.
+        UsageError
+            If there is no such alert, or the verdict is another word.
+        """
+        if self._is_over:
+            raise _closed()
+        self.flush()
+        with Store.open(self._path, write=False) as store:
+            known = alert if isinstance(alert, str) else alert.alert_id
+            return store.add_feedback(known, verdict, author=author, time=self._now(), note=note)
 
     def flush(self) -> None:
         """Commit what was scored so far; when it returns, that survives a crash.
@@ -260,13 +288,13 @@ class Session:
             raise EventError(f"time must not lie more than a day in the future. Found: {moment.isoformat()}")
         return (moment - _START) // MICROSECOND
 
-    def _run(self, path: Path, opened: Future[Live]) -> None:
+    def _run(self, opened: Future[Live]) -> None:
         """Own the store, and commit until the session is over."""
         with ExitStack() as stack:
             try:
-                store = stack.enter_context(Store.open(path))
+                store = stack.enter_context(Store.open(self._path))
                 watch = self._watch(store)
-                courier = self._courier(path)
+                courier = self._courier()
                 courier.start()
                 stack.callback(courier.stop)
             except BaseException as error:  # noqa: BLE001 - it is raised where the session is made
@@ -282,9 +310,9 @@ class Session:
         self._position = int(watch.after.token) if watch.after is not None else 0
         return watch
 
-    def _courier(self, path: Path) -> Courier:
+    def _courier(self) -> Courier:
         """What delivers alerts."""
-        return Courier(partial(Store.open, path, write=False), self._sinks)
+        return Courier(partial(Store.open, self._path, write=False), self._sinks)
 
     def _commit_on(self, store: Store, watch: Watch, courier: Courier) -> None:
         """Commit now and then, and when asked to, until the session is over; what fails is tried again."""
@@ -372,6 +400,11 @@ class _Batch:
 
 
 _NOTHING: Final = Taken()
+
+
+def _closed() -> StateError:
+    """What is said where a session is over."""
+    return StateError("this session is closed; open another on the same state")
 
 
 @dataclass(frozen=True)
