@@ -286,8 +286,8 @@ def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path)
     later = tmp_path / "later.jsonl"
     write_purchases(later, users=200, days=3, seed=4, odd_users=0.1, date=date(2026, 3, 2))
     for learn in (None, str(log)):
-        result = amiss.scan(str(later), learn=learn, detectors=["purchase"], top=5)
-        users = result.users.filter(pl.col("bits") > 1)["user"].head(5).to_list()
+        result = amiss.scan(str(later), learn=learn, detectors=["purchase"], top=2)
+        users = result.users.filter(pl.col("bits") > 1)["user"].head(2).to_list()
         for user, (cents, network) in result.networks(users).items():
             (reason, *_) = result.users.row(by_predicate=pl.col("user") == user, named=True)["reasons"]
             spread = Spread.of(network["cents"])
