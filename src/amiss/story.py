@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -122,6 +123,28 @@ def gaps_said(gaps: Sequence[tuple[date, date]]) -> str:
     runs = ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in longest)
     more = f" and {plural(len(gaps) - MOST_GAPS, 'gap')} more" if len(gaps) > MOST_GAPS else ""
     return f"no event of anybody on {plural(days, 'day')}: {runs}{more}"
+
+
+def amount_strip(cents: int, near: Sequence[int], width: int = 60) -> tuple[str, str]:
+    """A purchase (◆) beside those near: how many of them fall into each step of a factor, and the amounts at the ends.
+
+    Amounts below a cent stand at a cent; ten and more in a step are a `+`.
+
+    Examples
+    --------
+    >>> for line in amount_strip(160_000, [1000, 1100, 2000, 4000], width=24):
+    ...     print(line)
+    2··1··1················◆
+    10.00           1,600.00
+    """
+    logs = [math.log(max(1, amount)) for amount in (*near, cents)]
+    low, high = min(logs), max(logs)
+    places = [round((log - low) / max(high - low, 1e-9) * (width - 1)) for log in logs]
+    counts = Counter(places[:-1])
+    marks = ["·" if not counts[at] else str(counts[at]) if counts[at] < 10 else "+" for at in range(width)]
+    marks[places[-1]] = "◆"
+    ends = [f"{max(1, amount) / 100:,.2f}" for amount in (min(*near, cents), max(*near, cents))]
+    return "".join(marks), f"{ends[0]}{ends[1]:>{width - len(ends[0])}}"
 
 
 def duration(seconds: float | None) -> str:

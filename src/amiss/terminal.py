@@ -34,7 +34,7 @@ STYLES: Final = {
     "low": "cyan",
     "info": "dim",
 }
-ASCII: Final = str.maketrans({"…": "~", "·": "-", "▇": "#", "—": "-", "→": ">", "✗": "x"})
+ASCII: Final = str.maketrans({"…": "~", "·": "-", "▇": "#", "—": "-", "→": ">", "✗": "x", "◆": "#"})
 NARROW: Final = 60
 BAR: Final = 8
 INDENT: Final = 2
@@ -144,6 +144,8 @@ def print_story(result: Result, user: str, console: Console) -> None:
     print_wrapped(Text(escape.visible(result.explain(user))), console)
     for card in result.usual(user).values():
         _print_card(card, console)
+    for cents, near in result.networks([user]).values():
+        _print_purchase(cents, near["cents"].to_list(), console)
     if told.is_empty():
         print_line(console, Text("no event on that day", style="dim"))
         return
@@ -170,6 +172,17 @@ def _print_card(card: Mapping[str, str], console: Console) -> None:
     width = max(map(len, card))
     for kind, told in card.items():
         print_wrapped(Text(f"  {left(kind, width)}  {escape.label(told, MOST_TOLD)}"), console)
+    print_line(console)
+
+
+def _print_purchase(cents: int, near: Sequence[int], console: Console) -> None:
+    """Print the purchase that says most beside those that it is judged by."""
+    width = max(20, min(console.width - 2 * INDENT, MOST_TOLD // 4))
+    print_line(console)
+    beside = f"the purchase (◆) beside the last {len(near)} of people near, by amount"
+    print_line(console, Text(beside, style="dim"))
+    for line in story.amount_strip(cents, near, width):
+        print_line(console, Text(" " * INDENT + line))
     print_line(console)
 
 

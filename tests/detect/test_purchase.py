@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from tests import naive_purchases as naive
 from tests import watching
 
@@ -31,6 +32,7 @@ from amiss.sessions import Events, boundaries, group
 from amiss.simulate.purchases import levels, simulate, write_purchases
 from amiss.sources import open_live_source, open_source
 from amiss.store import Store
+from amiss.terminal import print_story
 from amiss.testing import check_calibration, check_detector
 from amiss.vocabulary import Coding
 from amiss.watch import Settings, Watch, recall
@@ -281,8 +283,8 @@ def test_levels_are_what_users_spend_on_average():
     assert len(bought) / 40 == pytest.approx(known["rate"].sum(), rel=0.03)
 
 
-def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path):
-    """The amounts of the network are those that the reason counts; the report draws them, after learning too."""
+def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The amounts of the network are those that the reason counts; report and terminal draw them."""
     later = tmp_path / "later.jsonl"
     write_purchases(later, users=200, days=3, seed=4, odd_users=0.1, date=date(2026, 3, 2))
     for learn in (None, str(log)):
@@ -296,3 +298,12 @@ def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path)
             assert f"mean {in_words(spread.mean)} and sd {in_words(spread.deviation)}" in reason["text"]
         result.report(tmp_path / "report.html")
         assert (tmp_path / "report.html").read_text().count("The purchase that says most") >= len(users) > 0
+    print_story(result, users[0], Console(width=80))
+    _, told = capsys.readouterr().out.split("the purchase (◆) beside the last ")
+    assert told.startswith(f"{network_of(result, users[0])} of people near, by amount")
+    assert told.splitlines()[1].count("◆") == 1
+
+
+def network_of(result: Any, user: str) -> int:
+    """How many purchases a user's is judged by."""
+    return len(result.networks([user])[user][1])
