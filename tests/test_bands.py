@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -315,3 +316,13 @@ def test_ways_to_count_do_not_go_together(market: Path):
     """One of --user, --together and --by-group."""
     with pytest.raises(UsageError, match="do not go together"):
         CliRunner().invoke(app, ["bands", str(market), "--user", "ann", "--together"], catch_exceptions=False)
+
+
+def test_the_page_about_bands_has_the_right_bounds(repository: Path):
+    """The table in docs/activity.md is what the formula gives."""
+    page = (repository / "docs" / "activity.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([\d. |]+) \|$", page, flags=re.MULTILINE)
+    lengths = (2, 7, 14, 30, 90, None)
+    for span, cells in rows:
+        assert cells.split(" | ") == [f"{most_deviations(float(span), periods):.3f}" for periods in lengths]
+    assert len(rows) == 4
