@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from amiss.app import bands, scan
+    from amiss.app import bands, classify, scan, violations
     from amiss.errors import (
         AmissError,
         ConfigError,
@@ -44,13 +44,15 @@ __all__ = [
     "UsageError",
     "__version__",
     "bands",
+    "classify",
     "open_sink",
     "open_source",
     "scan",
+    "violations",
 ]
 
 _HOMES: Final = {
-    "amiss.app": ("bands", "scan"),
+    "amiss.app": ("bands", "classify", "scan", "violations"),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.result": ("Result", "Summary"),
     "amiss.session": ("Evidence", "Session"),

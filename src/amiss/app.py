@@ -248,6 +248,132 @@ class Reader:
         return FrameSource(part, fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
 
 
+def classify(
+    data: Data,
+    labels: str | Path | Mapping[str, str] | Sequence[str | Path],
+    *,
+    label: str | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    everyone: bool = False,
+    time: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_format: str | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> pl.DataFrame:
+    """Users without a label, by how much their behaviour looks like that of those who have it.
+
+    Parameters
+    ----------
+    data
+        As for :func:`scan`.
+    labels
+        Who has which label: a CSV file with the columns `user,label`, a rule such as ``name=Staff as staff`` about a
+        column of the log or of the table of `parameters`, a list of these, or a mapping of users to labels.
+    label
+        The label that is looked for; not needed where there is only one.
+    parameters
+        ``{"entitlement": {...}}`` as for :func:`scan`: the table for rules, and the times of cohorts.
+    everyone
+        Whether to rank those who have the label too, each judged by the others.
+    time, user, action, columns, time_format, timezone, year, strict
+        As for :func:`scan`.
+
+    Returns
+    -------
+    ranking : (u, 7)
+        `user`, `label`, `bits`, `probability`, `verdict`, `days`, `reasons`; see :meth:`amiss.likeness.Likeness.rank`.
+
+    Raises
+    ------
+    UsageError
+        If nobody has the label, or an option is not understood.
+    SourceError, EventError
+        As for :func:`scan`, and where labels or the table cannot be read.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> rows = [(f"2026-01-{day:02}T09:00:00Z", f"{kind}{number}", "answers" if kind == "t" else "lessons")
+    ...         for day in range(5, 15) for kind in "st" for number in range(4)]
+    >>> log = pl.DataFrame(rows, schema=["time", "user", "path"], orient="row")
+    >>> classify(log, {"t0": "teacher", "t1": "teacher", "t2": "teacher"}).select("user", "verdict").row(0)
+    ('t3', 'teacher')
+    """
+    from amiss import classes
+    from amiss.detect.entitlement import Entitlement
+
+    named = {"time": time, "user": user, "action": action}
+    pinned = {role: column for role, column in named.items() if column is not None}
+    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
+    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    given = config.in_zone(parameters or {}, timezone)
+    found = config.detectors(["entitlement"], given) if "entitlement" in given else []
+    table = found[0] if found and isinstance(found[0], Entitlement) else None
+    return classes.ranked(sources, labels, label, table, timezone=timezone, everyone=everyone).ranking
+
+
+def violations(
+    data: Data,
+    rules: Mapping[str, Any],
+    *,
+    time: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_format: str | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> pl.DataFrame:
+    """All that users did outside of what they are entitled to, by user and finding.
+
+    Parameters
+    ----------
+    data
+        As for :func:`scan`.
+    rules
+        The settings of `[entitlement]`: which table, which columns, which scopes.
+    time, user, action, columns, time_format, timezone, year, strict
+        As for :func:`scan`.
+
+    Returns
+    -------
+    violations : (n, 10)
+        Most events first: `user`; `finding` (before, after, outside, both, unknown); `period`, what the row of the
+        table is called; `limit`, the day that was passed, and by how many `days` at most; `events` on `active_days`,
+        from `first_date` to `last_date`; and the `scope` of what was looked at.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood.
+    SourceError, EventError
+        As for :func:`scan`, and where the table cannot be read.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> days = ["2026-01-31T09:00:00Z", "2026-02-09T09:00:00Z"]
+    >>> log = pl.DataFrame({"time": days, "user": "ann", "path": "a", "until": "2026-01-31"})
+    >>> violations(log, {"end": "until"}).select("user", "finding", "days", "events").rows()
+    [('ann', 'after', 9, 1)]
+    """
+    from amiss.detect.entitlement import Entitlement
+    from amiss.violations import violations as found_in
+
+    named = {"time": time, "user": user, "action": action}
+    pinned = {role: column for role, column in named.items() if column is not None}
+    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
+    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    (made,) = config.detectors(["entitlement"], config.in_zone({"entitlement": rules}, timezone))
+    assert isinstance(made, Entitlement), "that is what the name stands for"
+    return found_in(sources, made)
+
+
 def transitions(sources: Sequence[Source]) -> pl.DataFrame:
     """The surprisal table of all events of some sources, with names for codes.
 

@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn, TextIO
 
 import typer
 
-from amiss.cli import answers, banding, buying, checking, evaluating, looking, serving, studying, watching
+from amiss.cli import (
+    answers,
+    banding,
+    buying,
+    checking,
+    classifying,
+    evaluating,
+    looking,
+    serving,
+    studying,
+    violating,
+    watching,
+)
 from amiss.cli.given import reader, settings_of
 from amiss.cli.output import close_stdout, console, flush, say, stream_to, write_text
 from amiss.errors import AmissError, UsageError, nearest
@@ -224,6 +236,8 @@ app.command()(watching.learn)
 app.command()(answers.feedback)
 app.command()(serving.serve)
 app.command()(banding.bands)
+app.command()(classifying.classify)
+app.command()(violating.violations)
 app.command()(banding.plot)
 app.command()(buying.purchases)
 simulate.command("purchases")(buying.simulated)

@@ -316,7 +316,7 @@ class Entitlement(Plain):
         """The columns of the log that it needs as they are."""
         named = () if self._is_joined else (*self._columns, *(each.column for each in self._exempt))
         paths = () if self.path in EVENT_SCHEMA | OPTIONAL_SCHEMA else (self.path,)
-        return tuple(dict.fromkeys(filter(None, (self._keys[0], *named, *paths))))
+        return tuple(dict.fromkeys(filter(None, (self.keys[0], *named, *paths))))
 
     @staticmethod
     def fits(fields: Fields) -> bool:  # noqa: ARG004 - of the protocol
@@ -502,7 +502,7 @@ class Entitlement(Plain):
         return bool(self.table or self.url)
 
     @cached_property
-    def _keys(self) -> tuple[str, str]:
+    def keys(self) -> tuple[str, str]:
         """The column of the log and that of the table that say which period is meant."""
         log, _, other = (part.strip() for part in self.key.partition("="))
         return log, other or log
@@ -527,16 +527,32 @@ class Entitlement(Plain):
     @cached_property
     def _thing(self) -> str:
         """What a period is of, such as a cohort."""
-        return (self._keys[0] or self.named).rpartition(".")[2].removesuffix("_id").replace("_", " ") or "period"
+        return (self.keys[0] or self.named).rpartition(".")[2].removesuffix("_id").replace("_", " ") or "period"
 
     @cached_property
-    def _periods(self) -> Periods:
+    def rows(self) -> pl.DataFrame:
+        """The table as it stands; no rows where there is none.
+
+        Raises
+        ------
+        SourceError
+            If it cannot be read.
+        """
+        if self.table:
+            return read_table(self.table)
+        return query_table(getattr(self, "_address", self.url), self.query) if self.url else pl.DataFrame()
+
+    @cached_property
+    def periods(self) -> Periods:
         """The periods of the table; what cannot be used of it is told."""
-        place = self.table or self.url
-        table = read_table(place) if self.table else query_table(getattr(self, "_address", place), self.query)
-        found = self._read(table, self._keys[1], place)
+        found = self._read(self.rows, self.keys[1], self.table or self.url)
         tell(found.quarantine)
         return found
+
+    @property
+    def scope_names(self) -> tuple[str, ...]:
+        """The names of scopes, in order."""
+        return self._scopes.names
 
     def check(self) -> Quarantine:
         """Read the table, and give the rows of it that cannot be used.
@@ -546,7 +562,7 @@ class Entitlement(Plain):
         SourceError, EventError
             If there is no such table, or it lacks a column.
         """
-        return self._periods.quarantine if self._is_joined else Quarantine()
+        return self.periods.quarantine if self._is_joined else Quarantine()
 
     def _read(self, table: pl.DataFrame, key: str, where: str) -> Periods:
         return periods_of(
@@ -562,7 +578,7 @@ class Entitlement(Plain):
     def _periods_of(self, events: pl.DataFrame) -> tuple[Periods, npt.NDArray[np.int64]]:
         """The periods, and the number of the key that each event has."""
         if self._is_joined:
-            return self._periods, self._periods.find(_column(events, self._keys[0]))
+            return self.periods, self.periods.find(_column(events, self.keys[0]))
         frame = pl.DataFrame({name: spelled(_column(events, name)) for name in self.raw_columns if name != self.path})
         if not frame.columns:
             return self._read(pl.DataFrame(schema={_ROW: pl.String}), _ROW, "the log"), np.full(len(events), -1)
