@@ -18,7 +18,7 @@ from amiss.sessions import Events
 from amiss.testing import ListSource, check_calibration, check_detector, check_source, draw_chains
 from amiss.vocabulary import Coding
 
-NEEDS_MORE = {"login", "purchase", "entitlement"}
+NEEDS_MORE = {"login", "purchase", "entitlement", "activity"}
 """Detectors whose tests bring events of their own, and hold the laws on them."""
 
 

@@ -33,6 +33,7 @@ BUILT_IN: Final = {
     "login": "amiss.detect.login:Login",
     "purchase": "amiss.detect.purchase:Purchase",
     "entitlement": "amiss.detect.entitlement:Entitlement",
+    "activity": "amiss.detect.activity:Activity",
 }
 
 Baseline = TypeVar("Baseline")
@@ -334,7 +335,7 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['entitlement', 'habit', 'login', 'purchase', 'sequence']
+    ['activity', 'entitlement', 'habit', 'login', 'purchase', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}
