@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -198,6 +199,7 @@ def test_the_most_deviations_are_those_above_a_past_that_never_varied(span, peri
 
 
 @given(st.floats(1, 200), st.lists(st.integers(0, 1000), min_size=1, max_size=80).filter(any))
+@example(1.0000000000000002, [0, 1])
 def test_nothing_is_flagged_from_the_most_deviations_on(span, counts):
     """Whatever the counts, none lies above a band as wide as the bound of its span and length."""
     k = most_deviations(span, len(counts)) * (1 + 1e-9) or 0.1
@@ -220,6 +222,23 @@ def test_how_a_log_is_cut_does_not_matter(counts, parts):
     whole = activity.read([FrameSource(frame)], Calendar())
     pieces = activity.read([FrameSource(piece) for piece in cut if len(piece)], Calendar())
     assert pieces.bands(Width()).sort("user", "period").equals(whole.bands(Width()).sort("user", "period"))
+
+
+events = st.lists(
+    st.tuples(st.integers(0, 2**32 - 1) | st.integers(0, 3), st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 2))
+)
+
+
+@given(st.lists(events, max_size=6))
+def test_counts_are_those_of_a_dictionary(parts):
+    """However often sums are merged on the way, also of days before 1970."""
+    frames = [pl.DataFrame(part, schema={"series": pl.UInt32, "period": pl.Int32}, orient="row") for part in parts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bollinger, "ROWS_AT_ONCE", 3)
+        found = bollinger.counted(frames)
+    together = Counter(event for part in parts for event in part)
+    assert found.rows() == [(*event, together[event]) for event in sorted(together)]
+    assert dict(found.schema) == bollinger.COUNT_SCHEMA
 
 
 def test_blocks_are_the_whole_in_pieces(monkeypatch):
@@ -310,6 +329,14 @@ def test_hostile_names_do_nothing(tmp_path: Path, by: str):
     assert "'=cmd(),2026" in run("bands", file, "--format", "csv")[0]
     names = {json.loads(line)["user"] for line in run("bands", file, "--format", "jsonl")[0].splitlines()}
     assert names == set(HOSTILE)
+
+
+def test_a_log_without_users_says_which_option_names_their_column(tmp_path: Path):
+    """--user is a user here, and --user-column their column."""
+    file = tmp_path / "log.csv"
+    file.write_text("time,a,b\n2026-01-05T09:00:00Z,1.5,2.5\n", encoding="utf-8")
+    with pytest.raises(EventError, match="--user-column COLUMN"):
+        CliRunner().invoke(app, ["bands", str(file)], catch_exceptions=False)
 
 
 def test_ways_to_count_do_not_go_together(market: Path):

@@ -128,11 +128,11 @@ def most_deviations(span: float, periods: int | None = None) -> float:
     >>> round(most_deviations(30), 4), round(most_deviations(30, 7), 4), most_deviations(30, 1)
     (3.7439, 2.0215, 0.0)
     """
-    if span == 1 or (periods is not None and periods < 2):
+    newest = 2.0 / (span + 1.0)
+    if newest >= 1.0 or (periods is not None and periods < 2):
         return 0.0
     if periods is None:
         return (span - 1.0) / math.sqrt(2.0 * span)
-    newest = 2.0 / (span + 1.0)
     gone = -math.expm1(periods * math.log1p(-newest))
     others, squares = gone / newest - 1.0, newest * (2.0 - gone) / ((2.0 - newest) * gone)
     return math.sqrt(others * (1.0 - squares))

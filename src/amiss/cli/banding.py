@@ -10,7 +10,7 @@ import typer
 
 from amiss.cli.given import reader, settings_of
 from amiss.cli.output import console, say, stream_to
-from amiss.errors import UsageError
+from amiss.errors import EventError, UsageError
 from amiss.options import (
     JUDGING,
     READING,
@@ -27,6 +27,7 @@ from amiss.options import (
 
 if TYPE_CHECKING:
     from amiss.activity import Activity, Per
+    from amiss.app import Reader
     from amiss.bollinger import Calendar, Width
     from amiss.sources import Source
 
@@ -92,7 +93,15 @@ class Counting:
         how = reader(settings)
         if self.group_column is not None:
             how = dataclasses.replace(how, choice=dataclasses.replace(how.choice, group=self.group_column))
-        return how.open(urls), Calendar(self.by, settings.fields.timezone)
+        return _opened(how, urls), Calendar(self.by, settings.fields.timezone)
+
+
+def _opened(how: Reader, urls: list[str]) -> list[Source]:
+    """The sources; what says how to name the column of the user says it as this command has it."""
+    try:
+        return how.open(urls)
+    except EventError as error:
+        raise EventError(str(error).replace("--user COLUMN", "--user-column COLUMN")) from error
 
 
 @grouped
