@@ -1,0 +1,214 @@
+"""Measure how many scrapers, surges and silences are found at one false alarm a day, beside the usual ways with counts.
+
+Prints Markdown. The log is `amiss simulate curriculum`, whose weekends, holidays, projects, leavers and days without a
+log are normal. Every way gives each user and day a number; a day is judged by what was before it (Bollinger bands: with
+it, as they are). The first days only teach. Of each way the threshold is the one at which users who are no scrapers, do
+not surge and are not silent raise one alarm a day on average; an alarm is a user on a day. Days without a log are none.
+
+* Bollinger: distance of %b from the middle, span 30 (above alone it flags no silence; k only moves the threshold).
+* 3-sigma: distance from the mean of the days before, in deviations.
+* seasonal: distance from the median of the same weekday before, in median absolute deviations (and one page).
+* activity: bits of the detector in a scan; also as it decides by itself, at a budget of one a day.
+
+A silence counts as found when it is told within two weeks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from amiss.decide import Budget
+from amiss.detect.activity import Activity
+from amiss.engine import Scan
+from amiss.simulate.curriculum import Simulated, simulate
+from amiss.testing import ListSource
+
+KINDS = ("scraper", "surge", "silence")
+WITHIN = 14
+TEACHING = 60
+SPAN = 30
+
+
+@dataclass(frozen=True)
+class School:
+    """Pages by user (row) and day with a log (column), and what is odd.
+
+    Attributes
+    ----------
+    days
+        Numbers of the days with a log, from the first.
+    counts, known
+        Pages, and whether the user had come before or on the day.
+    planted
+        Kind, row, and first and last column of what is odd.
+    """
+
+    users: np.ndarray
+    days: np.ndarray
+    counts: np.ndarray
+    known: np.ndarray
+    planted: list[tuple[str, int, int, int]]
+
+    @property
+    def weekday(self) -> np.ndarray:
+        """The weekday of each column."""
+        return self.days % 7
+
+
+def school(made: Simulated, days: int) -> School:
+    """What a log and its truth say of days."""
+    first = made.events["date"].min()
+    number = (pl.col("date") - pl.lit(first)).dt.total_days()
+    daily = made.events.group_by("user_id", day=number).len()
+    users = np.sort(daily["user_id"].unique().to_numpy())
+    whole = np.zeros((len(users), days))
+    whole[np.searchsorted(users, daily["user_id"]), daily["day"]] = daily["len"]
+    there = np.flatnonzero(whole.sum(axis=0) > 0)
+    counts = whole[:, there]
+    planted = [
+        (row["kind"], int(np.searchsorted(users, row["user_id"])),
+         *np.searchsorted(there, [(row[end] - first).days for end in ("first_date", "last_date")]).tolist())
+        for row in made.truth.filter(pl.col("kind").is_in(KINDS)).iter_rows(named=True)
+    ]  # fmt: skip
+    return School(users, there, counts, np.maximum.accumulate(counts, axis=1) > 0, planted)
+
+
+def bollinger(of: School) -> np.ndarray:
+    """Distance of %b from the middle of the band, in widths of one of k = 2."""
+    frame = pd.DataFrame(np.where(of.known, of.counts, np.nan).T)
+    bands = frame.ewm(span=SPAN)
+    middle, deviation = bands.mean(), bands.std()
+    return np.nan_to_num(((frame - middle) / (4 * deviation)).abs().to_numpy().T, posinf=0.0)
+
+
+def three_sigma(of: School) -> np.ndarray:
+    """Distance from the mean of the days before, in deviations."""
+    counts = np.where(of.known, of.counts, 0.0)
+    before = np.cumsum(of.known, axis=1) - of.known
+    mean = (np.cumsum(counts, axis=1) - counts) / np.maximum(before, 1)
+    square = (np.cumsum(counts**2, axis=1) - counts**2) / np.maximum(before, 1)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0) * before / np.maximum(before - 1, 1))
+    far = np.abs(of.counts - mean) / np.where(deviation > 0, deviation, np.inf)
+    return np.where(of.known & (before >= 7), far, 0.0)
+
+
+def seasonal(of: School) -> np.ndarray:
+    """Distance from the median of the same weekday before, in median absolute deviations and a page."""
+    found = np.zeros(of.counts.shape)
+    seen = np.where(of.known, of.counts, np.nan)
+    for day in range(14, len(of.days)):
+        same = np.flatnonzero(of.weekday[:day] == of.weekday[day])
+        past = seen[:, same]
+        enough = (~np.isnan(past)).sum(axis=1) >= 2
+        middle = np.nanmedian(past[enough], axis=1)
+        spread = np.nanmedian(np.abs(past[enough] - middle[:, None]), axis=1)
+        found[enough, day] = np.abs(of.counts[enough, day] - middle) / (1 + 1.4826 * spread)
+    return found
+
+
+def evidence(made: Simulated, of: School, *, by_group: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of the detector, and whether it would alert by itself."""
+    log = made.events.select(
+        pl.col("date").dt.combine(pl.col("time")).dt.cast_time_unit("us").dt.replace_time_zone("UTC").alias("time"),
+        pl.col("user_id").cast(pl.String).alias("user"), pl.col("path").alias("action"),
+        pl.lit("success").alias("outcome"), pl.col("cohort_id").cast(pl.String).alias("group"), (pl.int_range(pl.len()) + 1).alias("position"),
+    )  # fmt: skip
+    scan = Scan([Activity(by_group=by_group)], budget=Budget(1.0), top=1)
+    scan.run([ListSource(log, rows_at_once=len(log))], [], lambda _: None)
+    standings = scan.standings
+    users = pl.Series(scan.coding.users.decode(standings["user"])).cast(pl.Int64).to_numpy()
+    first = made.events["date"].min()
+    day = standings.select((pl.col("period") - pl.lit(first)).dt.total_days()).to_series().to_numpy()
+    place = np.searchsorted(of.users, users), np.searchsorted(of.days, day)
+    bits, alert = np.full(of.counts.shape, -np.inf), np.zeros(of.counts.shape, bool)
+    bits[place], alert[place] = standings["bits"], standings["alert"]
+    return bits, alert
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many of each kind were found of how many, and false alarms a day."""
+
+    hits: dict[str, int]
+    of: dict[str, int]
+    false: float
+
+
+def found(alarms: np.ndarray, of: School, teaching: int) -> Found:
+    """What alarms of users on days are worth."""
+    judged = of.days >= teaching
+    false = alarms & judged
+    hits, all_ = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
+    for kind, user, first, last in of.planted:
+        until = last if kind != "silence" else min(last, first + WITHIN - 1)
+        all_[kind] += 1
+        hits[kind] += bool(alarms[user, first : until + 1].any())
+        false[user, first : last + 1] = False
+    return Found(hits, all_, false.sum() / judged.sum())
+
+
+def at_one_a_day(score: np.ndarray, of: School, teaching: int) -> Found:
+    """What a way finds at the threshold of one false alarm a day."""
+    others, judged = score.copy(), of.days >= teaching
+    for _, user, first, last in of.planted:
+        others[user, first : last + 1] = -np.inf
+    ranked = np.sort(others[:, judged], axis=None)[::-1]
+    return found(score > ranked[judged.sum()], of, teaching)
+
+
+def line(name: str, parts: list[Found]) -> str:
+    """A row of the table."""
+    cells = []
+    for kind in KINDS:
+        hits, of = (sum(getattr(part, which)[kind] for part in parts) for which in ("hits", "of"))
+        cells.append(f"{hits} of {of} ({hits / max(of, 1):.0%})")
+    return f"| {name} | {' | '.join(cells)} | {np.mean([part.false for part in parts]):.2f} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--users", type=int, default=1000)
+    options.add_argument("--days", type=int, default=365)
+    options.add_argument("--seeds", type=int, nargs="+", default=[9201, 9202, 9203])
+    given = options.parse_args()
+    ways: dict[str, Callable[[School], np.ndarray]] = {
+        "Bollinger bands": bollinger, "3-sigma": three_sigma, "seasonal median": seasonal,
+    }  # fmt: skip
+    table: dict[str, list[Found]] = {}
+    for seed in given.seeds:
+        made = simulate(users=given.users, days=given.days, seed=seed, odd_users=0.1, odd_after=TEACHING)
+        of = school(made, given.days)
+        for name, way in ways.items():
+            table.setdefault(name, []).append(at_one_a_day(way(of), of, TEACHING))
+        table.setdefault("Bollinger bands, %b > 1 at k = 2", []).append(found(upper(of), of, TEACHING))
+        began = time.perf_counter()
+        bits, alert = evidence(made, of)
+        print(f"seed {seed}: {made.events.height:,} events in {time.perf_counter() - began:.1f} s", file=sys.stderr)
+        table.setdefault("**activity**", []).append(at_one_a_day(bits, of, TEACHING))
+        there = np.where(of.counts > 0, bits, -np.inf)
+        table.setdefault("**activity**, of days with events alone", []).append(at_one_a_day(there, of, TEACHING))
+        grouped, _ = evidence(made, of, by_group=True)
+        table.setdefault("**activity**, by cohort", []).append(at_one_a_day(grouped, of, TEACHING))
+        table.setdefault("**activity**, as it decides itself", []).append(found(alert, of, TEACHING))
+    print(f"| way | {' | '.join(KINDS)} | false alarms a day |\n|---|---|---|---|---|")
+    print("\n".join(line(name, parts) for name, parts in table.items()))
+
+
+def upper(of: School) -> np.ndarray:
+    """The flags of bands as in the notebook: more than two deviations above the middle."""
+    frame = pd.DataFrame(np.where(of.known, of.counts, np.nan).T)
+    bands = frame.ewm(span=SPAN)
+    return (frame > bands.mean() + 2 * bands.std()).to_numpy().T
+
+
+if __name__ == "__main__":
+    main()
