@@ -116,11 +116,10 @@ def seasonal(of: School) -> np.ndarray:
 
 def evidence(made: Simulated, of: School, *, by_group: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Bits of the detector, and whether it would alert by itself."""
-    log = made.events.select(
-        pl.col("date").dt.combine(pl.col("time")).dt.cast_time_unit("us").dt.replace_time_zone("UTC").alias("time"),
-        pl.col("user_id").cast(pl.String).alias("user"), pl.col("path").alias("action"),
-        pl.lit("success").alias("outcome"), pl.col("cohort_id").cast(pl.String).alias("group"), (pl.int_range(pl.len()) + 1).alias("position"),
-    )  # fmt: skip
+    when = pl.col("date").dt.combine(pl.col("time")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+    user, group = (pl.col(name).cast(pl.String) for name in ("user_id", "cohort_id"))
+    outcome, position = pl.lit("success"), pl.int_range(pl.len()) + 1
+    log = made.events.select(time=when, user=user, action="path", outcome=outcome, group=group, position=position)
     scan = Scan([Activity(by_group=by_group)], budget=Budget(1.0), top=1)
     scan.run([ListSource(log, rows_at_once=len(log))], [], lambda _: None)
     standings = scan.standings
