@@ -74,6 +74,12 @@ def test_few_days_and_many_can_be_drawn(days: int, palette: plots.Palette):
     assert palette.paper in drawn
 
 
+def test_nothing_to_draw_is_said():
+    """Bands without rows make no picture."""
+    with pytest.raises(UsageError, match="nothing to draw"):
+        plots.activity_chart(amiss.bands(log({"ann": [1]})).clear(), "ann")
+
+
 def test_labels_leave_each_other_room():
     """Of a month of flagged days in a narrow picture few are labelled, those farthest above the band first."""
     counts = {"period": [date(2026, 1, 1) + timedelta(days=day) for day in range(31)], "count": [5] * 31}

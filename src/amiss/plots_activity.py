@@ -14,6 +14,7 @@ import altair as alt
 import polars as pl
 
 from amiss import escape
+from amiss.errors import UsageError
 from amiss.plots import ACCENT, INK, MUTED, PAPER, QUIET, RULE, SERIES, STYLE
 
 WIDTH: Final = 900
@@ -72,6 +73,11 @@ def activity_chart(
         Size of the plot in pixels, without what is written around it.
     palette
         Its colours, `LIGHT` or `DARK`.
+
+    Raises
+    ------
+    UsageError
+        If there are no rows.
 
     Examples
     --------
@@ -410,6 +416,8 @@ def _called(value: int, form: str, *, first: bool) -> str:
 
 def _drawn(bands: pl.DataFrame) -> pl.DataFrame:
     """Rows with where periods begin, end and have their middle: milliseconds since 1970 on the clock of their zone."""
+    if bands.is_empty():
+        raise UsageError("nothing to draw: expected at least one day or hour with events")
     daily = bands["period"].dtype == pl.Date
     local = pl.col("period").cast(pl.Datetime("ms")) if daily else pl.col("period").dt.replace_time_zone(None)
     start = local.cast(pl.Datetime("ms")).cast(pl.Int64)
