@@ -31,8 +31,9 @@ PASSWORD = "p w@:/&%1"
 
 _MARIADB = (
     "--no-defaults --skip-log-bin --skip-name-resolve --bind-address=127.0.0.1 --local-infile=1 --sql-mode= "
-    "--innodb-log-file-size=16M --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 --innodb-doublewrite=0 "
-    "--performance-schema=0 --aria-log-file-size=8M --key-buffer-size=1M --character-set-server=utf8mb4"
+    "--innodb-log-file-size=16M --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 "
+    "--innodb-doublewrite=0 --performance-schema=0 --aria-log-file-size=8M --key-buffer-size=1M "
+    "--character-set-server=utf8mb4"
 ).split()
 
 
@@ -182,7 +183,9 @@ class PostgreSQL(Server):
 
     def command(self) -> Sequence[str]:
         """What starts it."""
-        settings = "fsync=off shared_buffers=16MB unix_socket_directories= listen_addresses=127.0.0.1 timezone=Asia/Tokyo"
+        settings = (
+            "fsync=off shared_buffers=16MB unix_socket_directories= listen_addresses=127.0.0.1 timezone=Asia/Tokyo"
+        )
         options = [part for setting in settings.split(" ") for part in ("-c", setting)]
         return [*self._user(), str(_found("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), *options]
 
@@ -211,7 +214,7 @@ def _run(command: Sequence[str]) -> None:
 
 
 @contextmanager
-def shared(kind: type[MariaDB] | type[PostgreSQL], folder: Path) -> Iterator[Server]:
+def shared(kind: type[MariaDB | PostgreSQL], folder: Path) -> Iterator[Server]:
     """The server of a kind in a directory, started by the first who asks, ended by the last."""
     folder.mkdir(exist_ok=True)
     server = kind(folder)

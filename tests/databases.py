@@ -1,4 +1,4 @@
-"""Databases of each kind that tests fill, read and follow: SQLite always, MariaDB and PostgreSQL where they can be had."""
+"""Databases that tests fill, read and follow: SQLite always, MariaDB and PostgreSQL where they can be had."""
 
 from __future__ import annotations
 

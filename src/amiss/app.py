@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
     from amiss.sources.kafka import KafkaSource
+    from amiss.sources.sql import SqlSource
 
     Datum = str | Path | IntoFrame
     Data = Datum | Sequence[Datum]
@@ -236,7 +237,7 @@ class Reader:
             raise UsageError("nothing to read: expected at least one path, address or frame")
         return [self._source(part) for part in parts]
 
-    def file(self, url: str | Path) -> FileSource | KafkaSource | CouchSource:
+    def file(self, url: str | Path) -> FileSource | KafkaSource | CouchSource | SqlSource:
         """The source at an address."""
         return open_source(str(url), fields=self.choice, timezone=self.timezone, strict=self.strict, year=self.year)
 
@@ -363,7 +364,7 @@ def violations(
     [('ann', 'after', 9, 1)]
     """
     from amiss.detect.entitlement import Entitlement
-    from amiss.violations import violations as found_in
+    from amiss.breaches import violations as found_in
 
     named = {"time": time, "user": user, "action": action}
     pinned = {role: column for role, column in named.items() if column is not None}

@@ -20,9 +20,11 @@ RUNNING: Final = "How to run"
 
 SourcesArgument = Annotated[
     list[str],
-    typer.Argument(metavar="SOURCE", help="Files, globs, directories, or - for stdin.", show_default=False),
+    typer.Argument(metavar="SOURCE", help="Files, globs, directories, databases, or - for stdin.", show_default=False),
 ]
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="A file, glob, directory, or - for stdin.")]
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A file, glob, directory, database, or - for stdin.")
+]
 ConfigOption = Annotated[Path | None, typer.Option(metavar="FILE", help="Settings. (default amiss.toml if present)")]
 FormatOption = Annotated[
     Literal["text", "json", "jsonl", "csv"],
@@ -53,6 +55,9 @@ def _judging(metavar: str, text: str) -> object:
     return typer.Option(metavar=metavar, help=text, rich_help_panel=JUDGING)
 
 
+QueryOption = Annotated[
+    str | None, _reading("SQL", "Read what this query of the database SOURCE gives, such as a join.")
+]
 DetectorsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -70,7 +75,7 @@ CapOption = Annotated[
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Which column plays which role, and how times are read. None leaves it to the settings."""
+    """Which column plays which role, how times are read, what a database is asked. None leaves it to the settings."""
 
     time: Annotated[str | None, _reading("COL", "Column of the time.")] = None
     user: Annotated[str | None, _reading("COL", "Column of the user.")] = None
@@ -86,6 +91,7 @@ class Reading:
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
     ] = False
+    query: QueryOption = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from amiss.cli import (
     violating,
     watching,
 )
-from amiss.cli.given import reader, settings_of
+from amiss.cli.given import asked, reader, settings_of
 from amiss.cli.output import close_stdout, console, flush, say, stream_to, write_text
 from amiss.errors import AmissError, UsageError, nearest
 from amiss.options import (
@@ -41,6 +41,7 @@ from amiss.options import (
     FormatOption,
     Judging,
     OutputOption,
+    QueryOption,
     QuietOption,
     Reading,
     SourceArgument,
@@ -159,7 +160,7 @@ def scan(
     """
     settings = settings_of(config, reading, judging, deciding)
     shown = None if deciding.everyone else settings.scan.top
-    result = _scan(sources, settings, top=shown, quiet=quiet)
+    result = _scan(asked(sources, reading.query), settings, top=shown, quiet=quiet)
     with stream_to(output, shape) as stream:
         _write_ranking(result, shape, stream, shown)
     if report is not None:
@@ -183,7 +184,7 @@ def explain(
 ) -> None:
     """Tell the story of one user: each event, its bits, and where the evidence stood after it."""
     settings = settings_of(config, reading, judging)
-    result = _scan(sources, settings, top=settings.scan.top, quiet=quiet)
+    result = _scan(asked(sources, reading.query), settings, top=settings.scan.top, quiet=quiet)
     with stream_to(output, shape) as stream:
         _write_story(result, name, shape, stream)
 
@@ -197,6 +198,7 @@ def surprisal(
     after: Annotated[
         str | None, typer.Option(metavar="ACTION", help='Only rows after this one; "" at a start.')
     ] = None,
+    query: QueryOption = None,
     shape: FormatOption = "text",
     output: OutputOption = None,
     config: ConfigOption = None,
@@ -205,7 +207,7 @@ def surprisal(
 
     Columns are found by themselves, or as pinned in amiss.toml (see amiss schema).
     """
-    table = _surprisal(sources, settings_of(config), action, after)
+    table = _surprisal(asked(sources, query), settings_of(config), action, after)
     with stream_to(output, shape) as stream:
         _write_surprisal(table, shape, stream)
 
@@ -224,6 +226,7 @@ def schema(
     """Show which column plays which role, how sure that is, and three values of each."""
     from amiss import fields, terminal
 
+    [source] = asked([source], reading.query)
     found = reader(settings_of(config, reading)).file(source).fields
     terminal.print_schema(found, console(sys.stdout))
     if output is not None:

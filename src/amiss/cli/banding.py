@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from amiss.cli.given import reader, settings_of
+from amiss.cli.given import asked, reader, settings_of
 from amiss.cli.output import console, say, stream_to
 from amiss.errors import EventError, UsageError
 from amiss.options import (
@@ -18,6 +18,7 @@ from amiss.options import (
     ConfigOption,
     FormatOption,
     OutputOption,
+    QueryOption,
     QuietOption,
     Reading,
     SourceArgument,
@@ -74,6 +75,7 @@ class Counting:
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
     ] = False
+    query: QueryOption = None
 
     @property
     def width(self) -> Width:
@@ -93,7 +95,7 @@ class Counting:
         how = reader(settings)
         if self.group_column is not None:
             how = dataclasses.replace(how, choice=dataclasses.replace(how.choice, group=self.group_column))
-        return _opened(how, urls), Calendar(self.by, settings.fields.timezone)
+        return _opened(how, asked(urls, self.query)), Calendar(self.by, settings.fields.timezone)
 
 
 def _opened(how: Reader, urls: list[str]) -> list[Source]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from amiss.cli.given import reader, settings_of
+from amiss.cli.given import asked, reader, settings_of
 from amiss.errors import AmissError
-from amiss.options import ConfigOption, StateOption, Telling, grouped
+from amiss.options import ConfigOption, QueryOption, StateOption, Telling, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ def check(
     users: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Users to expect, for the estimate of memory.")
     ] = None,
+    query: QueryOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Check the settings, sources, sinks and the state; say what was found in each, and what a watch will need.
@@ -44,7 +45,7 @@ def check(
     place = state or settings.watch.state
     said = [f"ok: settings of {config or 'amiss.toml or the defaults'}"]
     typer.echo(said[0])
-    for line in _found(sources or [], None if place is None else Path(place), settings, users):
+    for line in _found(asked(sources or [], query), None if place is None else Path(place), settings, users):
         typer.echo(visible(line))
         said.append(line)
     if any(line.startswith("problem: ") for line in said):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,28 @@ def reader(settings: Settings) -> Reader:
 
     fields = settings.fields
     return Reader(fields.choice(), timezone=fields.timezone, year=fields.year, strict=settings.scan.strict)
+
+
+def asked(sources: Sequence[str], query: str | None) -> list[str]:
+    """The sources, a query put into the address of the database that it is asked of.
+
+    Raises
+    ------
+    UsageError
+        If it is asked of several sources, or of one that is no database.
+
+    Examples
+    --------
+    >>> asked(["sqlite:///shop.db"], "SELECT 1")
+    ['sqlite:///shop.db?query=SELECT%201']
+    """
+    from amiss.sources.sql_address import with_query
+
+    if query is None:
+        return list(sources)
+    if len(sources) != 1:
+        raise UsageError(f"--query is asked of one database: give one SOURCE, not {len(sources)}")
+    return [with_query(sources[0], query)]
 
 
 def state_file(state: Path | None, settings: Settings) -> Path:

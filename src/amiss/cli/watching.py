@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from amiss.cli.given import settings_of, state_file
+from amiss.cli.given import asked, settings_of, state_file
 from amiss.cli.output import console, say_pairs
 from amiss.options import RUNNING, ConfigOption, QuietOption, Reading, Running, StateOption, Streaming, Telling, grouped
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from amiss.watch import Report
 
 LiveArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A file that grows, a directory, kafka://, couchdb://, or - for stdin.")
+    str, typer.Argument(metavar="SOURCE", help="A file that grows, a directory, a database, kafka://, or - for stdin.")
 ]
 
 _LOG: Final = logging.getLogger("amiss.watch")
@@ -54,6 +54,7 @@ def watch(
 
     A state that is new learns for a day first; amiss learn begins one from past logs.
     """
+    [source] = asked([source], reading.query)
     settings = settings_of(config, reading, streaming, telling, running)
     place = state_file(state, settings)
     with _service(source, place, settings, judge=True, until_eof=until_eof, quiet=quiet) as service:
@@ -78,6 +79,7 @@ def learn(
 
     Days are those of the events' own times. Nobody is alerted. The last day stays open until a later event comes.
     """
+    [source] = asked([source], reading.query)
     settings = settings_of(config, reading, streaming)
     place = state_file(state, settings)
     with _service(source, place, settings, judge=False, until_eof=True, quiet=quiet) as service:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
     from amiss.sources.kafka import KafkaSource
+    from amiss.sources.sql import SqlSource
 from amiss.vocabulary import Coding
 
 KAFKA: Final = "kafka://"
 COUCHDB: Final = ("couchdb://", "couchdbs://")
+SQL: Final = ("mysql://", "mariadb://", "postgresql://", "postgres://", "sqlite://")
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ def open_source(
     timezone: str = "UTC",
     year: int | None = None,
     strict: bool = False,
-) -> FileSource | KafkaSource | CouchSource:
-    """The source at an address: a path, a directory, a pattern, `file://`, `kafka://`, `couchdb://`, or `-` for stdin.
+) -> FileSource | KafkaSource | CouchSource | SqlSource:
+    """The source at an address: a path, a directory, a pattern, `file://`, a database, `kafka://`, or `-` for stdin.
 
     The format is found by content. Opening looks at the first rows and settles which column plays which role. Of Kafka
-    and CouchDB all is read that they hold now.
+    and databases (`couchdb://`, `mysql://`, `mariadb://`, `postgresql://`, `sqlite://`) all is read that they hold now.
 
     Parameters
     ----------
@@ -145,6 +147,10 @@ def open_source(
         from amiss.sources.couchdb import CouchSource
 
         return CouchSource(url, **settings)
+    if url.lower().startswith(SQL):
+        from amiss.sources.sql import SqlSource
+
+        return SqlSource(url, **settings)
     from amiss.sources.files import FileSource
 
     return FileSource(url, **settings)
@@ -158,7 +164,7 @@ def open_live_source(
     year: int | None = None,
     strict: bool = False,
 ) -> LiveSource:
-    """The source that goes on at an address: a path, a directory, a pattern, `-` for stdin, `kafka://`, `couchdb://`.
+    """The source that goes on at an address: a path, a directory, a pattern, `-` for stdin, Kafka, a database.
 
     Nothing is read yet: the file need not be there. Which field plays which role is found by the first lines that come
     in.
@@ -189,6 +195,10 @@ def open_live_source(
         from amiss.sources.couchdb import CouchSource
 
         return CouchSource(url, **settings)
+    if url.lower().startswith(SQL):
+        from amiss.sources.sql import SqlSource
+
+        return SqlSource(url, **settings)
     from amiss.sources.follow import FollowSource
 
     return FollowSource(url, **settings)

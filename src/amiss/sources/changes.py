@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,6 +43,8 @@ DESIGN: Final = "design document"
 DELETED: Final = "deleted document"
 OURS: Final = "written by amiss"
 UPDATED: Final = "later revision of a document"
+
+Item = TypeVar("Item")
 
 _LOG: Final = logging.getLogger(__name__)
 _NUMBER: Final = re.compile(r"\d{1,18}")
@@ -110,8 +112,8 @@ def number_of(place: Any) -> int:  # noqa: ANN401 - servers have numbers, texts 
 # --- a thread that reads ahead
 
 
-class Reader:
-    """Reads pages ahead in a thread.
+class Reader(Generic[Item]):
+    """Reads pages, or whatever comes piece by piece, ahead in a thread.
 
     Parameters
     ----------
@@ -120,19 +122,19 @@ class Reader:
     """
 
     def __init__(
-        self, pages: Callable[[], Iterator[Page]], closing: threading.Event, interrupt: Callable[[], None]
+        self, pages: Callable[[], Iterator[Item]], closing: threading.Event, interrupt: Callable[[], None]
     ) -> None:
         self._pages = pages
         self._closing = closing
         self._interrupt = interrupt
-        self._queue: queue.Queue[Page] = queue.Queue(PAGES_AHEAD)
+        self._queue: queue.Queue[Item] = queue.Queue(PAGES_AHEAD)
         self._came = threading.Condition()
         self._error: BaseException | None = None
         self._has_ended = False
         self._thread = threading.Thread(target=self._run, name="amiss documents", daemon=True)
         self._thread.start()
 
-    def take(self) -> Page | None:
+    def take(self) -> Item | None:
         """The next page, if it is there."""
         with suppress(queue.Empty):
             return self._queue.get_nowait()
@@ -169,7 +171,7 @@ class Reader:
             self._has_ended = True
             self._tell()
 
-    def _put(self, page: Page) -> bool:
+    def _put(self, page: Item) -> bool:
         """Whether the page was handed over; if not, nobody wants it any more."""
         while not self._closing.is_set():
             with suppress(queue.Full):

@@ -262,7 +262,7 @@ class Documents:
         self._sample = bytearray()
         self._closing = threading.Event()
         self._pages: Changes | View | None = None
-        self._reader: Reader | None = None
+        self._reader: Reader[Page] | None = None
 
     def _restored(self, token: dict[str, Any]) -> tuple[Any, int, str]:
         """Place, changes before it, and the last document, as a cursor says."""
