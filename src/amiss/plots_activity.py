@@ -88,7 +88,7 @@ def activity_chart(
     'ann'
     """
     plot = _Plot.of(_drawn(bands), width, height, palette, labelled=True)
-    title = _title(escape.label(name, 60), [_said(bands), _above(bands)], palette)
+    title = _title(escape.label(name, min(60, width // 11)), [_said(bands), _above(bands)], palette)
     drawn = alt.layer(*plot.layers()).properties(width=width, height=height, title=title)
     chart: alt.LayerChart = drawn.configure(**_style(palette))
     return chart
@@ -187,7 +187,9 @@ def group_chart(
     said = (
         "grey: each user · blue: mean of all users and its band · orange: above the band, with %b · axis: square root"
     )
-    title = _title(f"{escape.label(name, 60)}: {_plural(members, 'user')}", [said, _above(bands)], palette)
+    title = _title(
+        f"{escape.label(name, min(60, width // 14))}: {_plural(members, 'user')}", [said, _above(bands)], palette
+    )
     drawn = alt.layer(*layers).properties(width=width, height=height, title=title)
     chart: alt.LayerChart = drawn.configure(**_style(palette))
     return chart
