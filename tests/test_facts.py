@@ -213,3 +213,9 @@ def test_a_watch_says_when_its_source_was_silent(tmp_path: Path, monkeypatch: py
     with pytest.raises(SystemExit):
         main(["watch", "log.jsonl", "--state", "s.db", "--until-eof"])
     assert "the source gave no event on 2 days; nobody is judged by that" in capsys.readouterr().err
+
+
+def test_nobody_need_be_explained():
+    """With a top of no users the ranking is whole, without reasons."""
+    result = scan([source(log(BOTH, BOTH, [(0, 0)], [(0, 0)]))], detectors=[Rota()], top=0)
+    assert [len(reasons) for reasons in result.users["reasons"]] == [0, 0]

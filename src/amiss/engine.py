@@ -310,7 +310,7 @@ class Scan:
     def _tell(self, standings: pl.DataFrame, day: date) -> None:
         """Keep the reasons of users who are among the `top` so far, while what judges the day is at hand."""
         best = sorted((bits for bits, _, _ in self.told.values()), reverse=True)
-        least = best[self.top - 1] if self.top is not None and len(best) >= self.top else -math.inf
+        least = best[self.top - 1] if self.top and len(best) >= self.top else -math.inf
         ahead = standings.filter(pl.col("bits") > least).sort("bits", "user", descending=[True, False])
         ahead = ahead if self.top is None else ahead.head(self.top)
         found = dict(ahead.select("user", "bits").iter_rows())
