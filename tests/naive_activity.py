@@ -39,6 +39,7 @@ class Normal(NamedTuple):
     others: Usual
     unusual_minute: float
     anybody: float
+    falls: float
     chances: dict[int, list[float]]
 
 
@@ -88,7 +89,7 @@ def normal(past: dict[int, dict[int, Done]]) -> Normal | None:
     pace, pace_spread, minutes, fresh_pace, unusual_minute = _paces(past, users)
     common = tide[days[-1] + 1] * surge[days[-1] + 1]
     began = _began(past, users, season, prior, spread + apart)
-    late = _late(past, days, walks, surge)
+    late, falls = _late(past, days, walks, surge)
     known = {}
     for user in users:
         walk = walks[user]
@@ -107,7 +108,7 @@ def normal(past: dict[int, dict[int, Done]]) -> Normal | None:
         )
     expected = [max(prior * season[at] * common - 1.0, 0.05) for at in WEEK]
     others = Usual([1.0] * 7, expected, spread + apart, fresh_pace[0], fresh_pace[1], 1 / (2 + fresh_pace[2]), began)
-    return Normal(known, others, unusual_minute, anybody, chances)
+    return Normal(known, others, unusual_minute, anybody, falls, chances)
 
 
 def _with_free_days(days: list[int]) -> list[int]:
@@ -204,27 +205,34 @@ def _walk(mine: dict[int, Done], everyone: Everyone, spread: float) -> Walked:
     return Walked((total + stands * prior) / (weight + stands), weight, told, awaited, squares, scale, seen)
 
 
-def _is_far(above: int, expected: float, deviation: float) -> bool:
+def _beyond(above: int, expected: float, deviation: float) -> float | None:
+    """The log of how far a day is beyond the least that happens once in 10,000, or None."""
     if above <= expected + 3.0 * deviation:
-        return False
-    return or_more(above + 1, expected, (deviation**2 - expected) / expected**2, 0.0) < 1e-4
+        return None
+    spread = (deviation**2 - expected) / expected**2
+    least = next((x for x in range(above + 1) if or_more(x + 1, expected, spread, 0.0, 6.0) < 1e-4), None)
+    scale = 2.0 * (expected + 1.0)
+    return None if least is None else math.log((1 + above / scale) / (1 + least / scale))
 
 
 def _late(
     past: dict[int, dict[int, Done]], days: list[int], walks: dict[int, Walked], surge: dict[int, float]
-) -> float:
-    """The chance of an unusual day, by those of the last two weeks."""
+) -> tuple[float, float]:
+    """The chance of an unusual day, by those of the last two weeks, and how such days fall off."""
     following = dict(pairwise([*days, days[-1] + 1]))
-    found, of = 0, 0
+    found, of, apart = 0, 0, 0.0
     for user, walk in walks.items():
         some = [each for each in walk.seen if each[0] > days[-1] - 14]
         of += len(some)
-        far = 0
+        far = []
         for day, expected, deviation in some:
             more = surge[following[day]]
-            far += _is_far(past[user][day].events - 1, expected * more, deviation * more)
-        found += min(far, 3)
-    return min(max((found + 1.0) / (of + 2.0), 1e-6), 0.05)
+            log = _beyond(past[user][day].events - 1, expected * more, deviation * more)
+            far += [] if log is None else [log]
+        found += min(len(far), 3)
+        apart += sum(far) * min(len(far), 3) / len(far) if far else 0.0
+    falls = math.floor((2 * (found + 6) - math.sqrt(found + 6)) / (apart + 6 / 3.5))
+    return min(max((found + 1.0) / (of + 2.0), 1e-6), 0.05), min(max(falls, 4.0), 12.0)
 
 
 def _began(past: dict[int, dict[int, Done]], users: list[int], season: list[float], prior: float, wide: float) -> float:
@@ -233,7 +241,7 @@ def _began(past: dict[int, dict[int, Done]], users: list[int], season: list[floa
     for user in users:
         day = min(past[user])
         expected = max(prior * season[weekday(day)] - 1.0, 0.05)
-        found += _is_far(past[user][day].events - 1, expected, math.sqrt(expected + wide * expected**2))
+        found += _beyond(past[user][day].events - 1, expected, math.sqrt(expected + wide * expected**2)) is not None
     return min(max((found + 1.0) / (len(users) + 2.0), 1e-6), 0.05)
 
 
@@ -357,7 +365,7 @@ def _paces(
     return mean, wider, daily, (max(usual, 0.05), spread + apart, each), unusual
 
 
-def or_more(count: int, expected: float, spread: float, unusual: float) -> float:
+def or_more(count: int, expected: float, spread: float, unusual: float, falls: float) -> float:
     """The chance of so many or more, given one: the terms of the negative binomial, added up."""
     size, share = 1.0 / spread, spread * expected / (1.0 + spread * expected)
     logs = (
@@ -369,7 +377,7 @@ def or_more(count: int, expected: float, spread: float, unusual: float) -> float
         for x in range(count - 1)
     )
     less = math.fsum(map(math.exp, logs))
-    far = (1.0 + (count - 1.0) / (2.0 * (expected + 1.0))) ** -3
+    far = (1.0 + (count - 1.0) / (2.0 * (expected + 1.0))) ** (-falls / 2)
     return (1.0 - unusual) * max(0.0, 1.0 - less) + unusual * far
 
 
@@ -393,10 +401,12 @@ def score(events: list[tuple[int, int]], usual: Normal | None) -> list[float]:
         if not minutes[key] or minutes[key][-1][0] != time // MINUTE:
             minutes[key].append([time // MINUTE, 0])
         minutes[key][-1][1] += 1
-        chance = or_more(days[key], own.expected[at], own.spread, own.unusual) * own.here[at]
+        chance = or_more(days[key], own.expected[at], own.spread, own.unusual, usual.falls) * own.here[at]
         of_day = 2.0 ** against(min(1.0, chance))
         of_minutes = math.prod(
-            1 - own.burst + own.burst * 2.0 ** against(or_more(many, own.pace, own.pace_spread, usual.unusual_minute))
+            1
+            - own.burst
+            + own.burst * 2.0 ** against(or_more(many, own.pace, own.pace_spread, usual.unusual_minute, 6.0))
             for _, many in minutes[key]
         )
         whole = 0.25 / own.here[at] + 0.375 * of_day + 0.375 * of_minutes

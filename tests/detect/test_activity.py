@@ -19,7 +19,18 @@ from amiss import evidence
 from amiss.baseline import Past, merge
 from amiss.detect import Absences, Names, detector, fitting
 from amiss.detect.activity import Activity
-from amiss.detect.activity_kernel import ACTIVE, BURST, EXPECTED, PACE, PACE_SPREAD, SPREAD, UNUSUAL, UNUSUAL_PACE
+from amiss.detect.activity_kernel import (
+    ACTIVE,
+    BURST,
+    EXPECTED,
+    FALLS,
+    PACE,
+    PACE_FALLS,
+    PACE_SPREAD,
+    SPREAD,
+    UNUSUAL,
+    UNUSUAL_PACE,
+)
 from amiss.detect.activity_normal import ActivityBaseline
 from amiss.events import CODED_SCHEMA
 from amiss.sessions import Events, group
@@ -173,10 +184,11 @@ def _times(
     baseline: ActivityBaseline, random: np.random.Generator, normal: npt.NDArray[np.float64], weekday: int
 ) -> list[int]:
     """When the events of a day are: so many, in minutes of their own, each with so many."""
-    left = 1 + _above(random, normal[EXPECTED + weekday], normal[SPREAD], normal[UNUSUAL], most=1_400)
+    pace = normal[PACE], normal[PACE_SPREAD], baseline.law[UNUSUAL_PACE], PACE_FALLS
+    left = 1 + _above(random, normal[EXPECTED + weekday], normal[SPREAD], normal[UNUSUAL], baseline.law[FALLS])
     start, times = (MONDAY + 35 + weekday) * DAY, []
     for minute in range(left):
-        many = min(left, 1 + _above(random, normal[PACE], normal[PACE_SPREAD], baseline.law[UNUSUAL_PACE], most=1_400))
+        many = min(left, 1 + _above(random, *pace))
         times += [start + minute * MINUTE + n for n in range(many)]
         left -= many
         if not left:
@@ -184,11 +196,11 @@ def _times(
     return times
 
 
-def _above(random: np.random.Generator, expected: float, spread: float, unusual: float, *, most: int) -> int:
-    """How many above one: of a negative binomial or, rarely, of the tail of unusual days."""
+def _above(random: np.random.Generator, expected: float, spread: float, unusual: float, falls: float) -> int:
+    """How many above one, up to 1,400: of a negative binomial or, rarely, of the tail of unusual days."""
     if random.random() < unusual:
-        return min(most, int(2.0 * (expected + 1.0) * (random.random() ** (-1 / 3) - 1.0)))
-    return min(most, int(random.negative_binomial(1.0 / spread, 1.0 / (1.0 + spread * expected))))
+        return min(1_400, int(2.0 * (expected + 1.0) * (random.random() ** (-2.0 / falls) - 1.0)))
+    return min(1_400, int(random.negative_binomial(1.0 / spread, 1.0 / (1.0 + spread * expected))))
 
 
 def test_it_keeps_the_laws(company: Company):

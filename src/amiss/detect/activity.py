@@ -107,11 +107,11 @@ class Activity(Plain):
     the power of 1/8, by 1/8. No order of events within the day changes it. Being there at all says ``A / a``.
 
     **p of a day.** One event, and above it a negative binomial with mean `m` and variance ``m + v m²``; of `w` days,
-    one is unusual: then the chance falls off as the third power of how many times `m` there are. `m` follows the
-    user's days, half of whose weight is lost in a week, none counting for more than three deviations above what was
-    expected of it unless two such days follow each other, which begins a new level. It is worth as many days of
-    everyone as users are alike; it changes by day of the week, for all, and for the user as far as that has been seen.
-    `v` is what days differed from what was expected of them before. `w` is counted. What
+    one is unusual: then the chance falls off as a power, 2 to 6, of how many times `m` there are; both are counted
+    (the power by Hill's estimate). `m` follows the user's days, half of whose weight is lost in a week, none counting
+    for more than three deviations above what was expected of it, unless two such days follow each other, which begins
+    a new level. It is worth as many days of everyone as users are alike; it changes by day of the week, for all, and
+    for the user as far as that has been seen. `v` is what days differed from what was expected of them before. What
     all do more than before is expected of each, from the next day on.
 
     **p of being active** is counted by day of the week, backed off to days alike (the quiet ones are those on which few

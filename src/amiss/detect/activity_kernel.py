@@ -62,8 +62,12 @@ above one (or its log) and of fewer; what minutes that have passed say, and all,
 
 (AT_DAY, AT_MINUTE, EVENTS, WITHIN, CHANCE, BELOW, PACE_CHANCE, PACE_BELOW, PASSED, EVIDENCE) = range(HELD)
 
-UNUSUAL_PACE, ACTIVE = 0, 1
-"""Places in `law`: the chance of an unusual minute, and that of anybody being active."""
+UNUSUAL_PACE, ACTIVE, FALLS = 0, 1, 2
+"""Places in `law`: the chance of an unusual minute, that of anybody being active, and twice the power by which the
+chances of unusual days fall off."""
+
+PACE_FALLS: Final = 6.0
+"""The same of minutes."""
 
 
 class Walk(NamedTuple):
@@ -187,10 +191,19 @@ def next_chance(chance, reached, expected, spread):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def or_more(above, below, expected, unusual):
-    """The chance of so many above one or more, where less has the chance `below` on a usual day."""
+def fallen(above, expected, falls):
+    """How much rarer so many above one are on unusual days: how far that is, to half the power of `falls`."""
     far = 1.0 + above / (2.0 * (expected + 1.0))
-    return (1.0 - unusual) * max(0.0, 1.0 - below) + unusual / (far * far * far)
+    rarer = math.sqrt(far) if falls % 2.0 == 1.0 else 1.0
+    for _ in range(int(falls) // 2):
+        rarer *= far
+    return rarer
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def or_more(above, below, expected, unusual, falls):
+    """The chance of so many above one or more, where less has the chance `below` on a usual day."""
+    return (1.0 - unusual) * max(0.0, 1.0 - below) + unusual / fallen(above, expected, falls)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -200,13 +213,13 @@ def odds(chance):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def tail(count, expected, spread, unusual):
+def tail(count, expected, spread, unusual, falls):
     """The chance of `count` events or more, given that there is one."""
     below, chance = 0.0, first_chance(expected, spread)
     for reached in range(count - 1):
         below += max(0.0, chance)
         chance = next_chance(chance, float(reached), expected, spread)
-    return or_more(count - 1.0, below, expected, unusual)
+    return or_more(count - 1.0, below, expected, unusual, falls)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -232,20 +245,27 @@ def likely_counts(active, expected, alike):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def are_far(above, expected, deviation, limit):
-    """Whether so many above one, of each of (n,) days, have a chance below `limit` on usual days."""
-    found = np.zeros(len(above), np.bool_)
+def beyond(above, expected, deviation, limit):
+    """By what log so many above one, of each of (n,) days, are beyond what has a chance below `limit`; -1 if not."""
+    found = np.full(len(above), -1.0)
     for at in range(len(above)):
-        if expected[at] > 0.0 and above[at] > expected[at] + 3.0 * deviation[at]:
-            spread = (deviation[at] ** 2 - expected[at]) / expected[at] ** 2
-            found[at] = tail(above[at] + 1, expected[at], spread, 0.0) < limit
+        mean, most = expected[at], above[at]
+        if mean > 0.0 and most > mean + 3.0 * deviation[at]:
+            spread = (deviation[at] ** 2 - mean) / mean**2
+            reached, below, chance = 0, 0.0, first_chance(mean, spread)
+            while reached <= most and 1.0 - below >= limit:
+                below += max(0.0, chance)
+                chance = next_chance(chance, float(reached), mean, spread)
+                reached += 1
+            if reached <= most:
+                found[at] = math.log(fallen(float(most), mean, 2.0) / fallen(float(reached), mean, 2.0))
     return found
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _with_minute(own, row, unusual):
     """The evidence of minutes with that of the one at hand."""
-    chance = or_more(own[WITHIN] - 1.0, own[PACE_BELOW], row[PACE], unusual)
+    chance = or_more(own[WITHIN] - 1.0, own[PACE_BELOW], row[PACE], unusual, PACE_FALLS)
     return min(own[PASSED] * (1.0 - row[BURST] + row[BURST] * odds(chance)), MOST)
 
 
@@ -270,10 +290,10 @@ def judge(first, users, seats, time, group, normal, others, law, held, bits, sur
                 now, before = row[weekday] * law[ACTIVE], 1.0
                 reached = 0.0
             else:
-                before = or_more(reached - 1.0, own[BELOW], expected, row[UNUSUAL])
+                before = or_more(reached - 1.0, own[BELOW], expected, row[UNUSUAL], law[FALLS])
                 own[BELOW] += max(0.0, own[CHANCE])
                 own[CHANCE] = next_chance(own[CHANCE], reached - 1.0, expected, row[SPREAD])
-                now = or_more(reached, own[BELOW], expected, row[UNUSUAL])
+                now = or_more(reached, own[BELOW], expected, row[UNUSUAL], law[FALLS])
             surprisal[i] = max(0.0, math.log2(before / now))
             if own[WITHIN] == 0.0 or own[AT_MINUTE] != minute:
                 own[PASSED] = _with_minute(own, row, law[UNUSUAL_PACE]) if own[WITHIN] > 0.0 else 1.0

@@ -193,8 +193,8 @@ class ActivityBaseline:
         See `amiss.detect.activity_kernel.NORMAL`.
     others : (g, 19)
         The same of users who are unknown: of everyone, and of each group.
-    law : (2,)
-        The chance of an unusual minute, and that of anybody being active on any day.
+    law : (3,)
+        The chance of an unusual minute, that of anybody being active on any day, and how far days fall off.
     """
 
     rows: Rows
@@ -233,9 +233,10 @@ def baseline(past: Past, least_days: int) -> ActivityBaseline | None:
     chance = _active(presence(rows, len(rows.days)), everyone, rows.group)
     anybody = float(chance.mean())
     common = float(everyone.tide[0, -1] * everyone.surge[-1])
-    law = np.array([pace.unusual, anybody])
+    usual, falls = _unusual(rows, walked, everyone.surge)
+    law = np.array([pace.unusual, anybody, falls])
     others = _others(rows, everyone, float(spread[-1]), pace)
-    unusual = np.maximum(_unusual(rows, walked, everyone.surge), others[0, kernel.UNUSUAL] / (1.0 + walked.days))
+    unusual = np.maximum(usual, others[0, kernel.UNUSUAL] / (1.0 + walked.days))
     known = _normal(rows, everyone, walked, spread[:-1], pace)
     normal = np.zeros((highest(rows.users[-1:]) + 1, kernel.NORMAL))
     normal[rows.users] = np.column_stack([chance / anybody, known, unusual])
@@ -389,12 +390,22 @@ def _walked(rows: Rows, everyone: Everyone) -> tuple[Floats, kernel.Walk]:
     return np.append(np.maximum(spread, max(usual / 3.0, kernel.LEAST_SPREAD)), usual), found
 
 
-def _unusual(rows: Rows, walked: kernel.Walk, surge: Floats) -> float:
-    """The chance of a day far above what was expected of it, and of everyone, a user having up to three."""
-    surge = surge[rows.day + 1]
-    late = rows.days[rows.day] > rows.days[-1] - LATELY
-    found = late & kernel.are_far(rows.events - 1, walked.expected * surge, walked.deviation * surge, FAR)
-    return _rare(found, rows, int((late & (walked.expected >= 0.0)).sum()), RARE)
+def _unusual(rows: Rows, walked: kernel.Walk, surge: Floats) -> tuple[float, float]:
+    """The chance of a day far above what was expected of it, and of everyone, and how such days fall off.
+
+    A user has up to three. The exponent is Hill's estimate, to which six days with one of 3.5 are added, less half its
+    standard error; twice that.
+    """
+    late, more = rows.days[rows.day] > rows.days[-1] - LATELY, surge[rows.day + 1]
+    logs = kernel.beyond(rows.events - 1, walked.expected * more, walked.deviation * more, FAR)
+    far = late & (logs >= 0.0)
+    of = np.bincount(rows.whose[far], minlength=len(rows.users))
+    total = _sums(rows.whose[far], logs[far], len(rows.users))
+    few = of > 0
+    apart = float((total[few] * np.minimum(of[few], 3) / of[few]).sum())
+    days = float(np.minimum(of, 3).sum()) + 6.0
+    falls = np.floor((2.0 * days - np.sqrt(days)) / (apart + 6.0 / 3.5))
+    return _rare(far, rows, int((late & (walked.expected >= 0.0)).sum()), RARE), float(np.clip(falls, 4.0, 12.0))
 
 
 def _rare(which: npt.NDArray[np.bool_], rows: Rows, of: int, bounds: tuple[float, float]) -> float:
@@ -446,7 +457,7 @@ def _others(rows: Rows, everyone: Everyone, spread: float, pace: Pace) -> Floats
     expected = np.maximum(everyone.prior[rows.group] * everyone.season[rows.group, kind] - 1.0, kernel.LEAST)
     deviation = np.sqrt(expected + wide[rows.group] * expected**2)
     far = np.zeros(len(rows.day), dtype=np.bool_)
-    far[at] = kernel.are_far(rows.events[at] - 1, expected, deviation, FAR)
+    far[at] = kernel.beyond(rows.events[at] - 1, expected, deviation, FAR) >= 0.0
     unusual = _rare(far, rows, len(at), RARE)
     minutes = [pace.usual, pace.usual_spread, 1.0 / (2.0 + pace.usual_minutes), unusual]
     anybody = np.ones((len(wide), kernel.DAYS_OF_WEEK))

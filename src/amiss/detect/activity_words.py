@@ -94,9 +94,8 @@ def _silence(baseline: ActivityBaseline, place: int, bits: float, days: int, day
 def _of_day(baseline: ActivityBaseline, user: int, normal: Floats, day: int, events: int) -> Reason:
     """What is said of a day with so many events."""
     weekday = (day + kernel.TO_WEEKDAY) % kernel.DAYS_OF_WEEK
-    chance = kernel.tail(
-        events, normal[kernel.EXPECTED + weekday], normal[kernel.SPREAD], float(normal[kernel.UNUSUAL])
-    )
+    mean, falls = normal[kernel.EXPECTED + weekday], float(baseline.law[kernel.FALLS])
+    chance = kernel.tail(events, mean, normal[kernel.SPREAD], float(normal[kernel.UNUSUAL]), falls)
     bits = math.log2(max(kernel.odds(min(1.0, chance * normal[weekday])), 1.0 / normal[weekday]))
     counted = f"{events:,} {_noun(events)} on a {WEEKDAYS[weekday]}"
     place = baseline.place(user)
@@ -121,7 +120,7 @@ def _of_minute(baseline: ActivityBaseline, user: int, normal: Floats, time: Ints
     most = int(counted.argmax())
     events, within = int(counted[most]), time[time // kernel.MINUTE == minutes[most]]
     unusual = float(baseline.law[kernel.UNUSUAL_PACE])
-    chance = kernel.tail(events, normal[kernel.PACE], normal[kernel.PACE_SPREAD], unusual)
+    chance = kernel.tail(events, normal[kernel.PACE], normal[kernel.PACE_SPREAD], unusual, kernel.PACE_FALLS)
     share = float(normal[kernel.BURST])
     bits = math.log2(1.0 - share + share * kernel.odds(chance))
     took = _duration(int(within.max() - within.min()))
