@@ -140,7 +140,7 @@ def _in_a_shell(line: str, folder: Path) -> tuple[str, int]:
     run = subprocess.run(
         ["bash", "-c", line],
         cwd=folder,
-        env=os.environ | PLAIN | {"PATH": path},
+        env=os.environ | PLAIN | {"PATH": path, "EXAMPLES": str(ROOT / "examples")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -36,7 +36,7 @@ def violations(
     Days before a start, after an end, outside a scope, in both of two exclusive scopes. No evidence is weighed.
     """
     from amiss import terminal
-    from amiss.violations import violations as found_in
+    from amiss.breaches import violations as found_in
 
     settings = settings_of(config, reading)
     rules = table_of(settings)
