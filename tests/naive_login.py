@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 NOWHERE = -1
 LUMP = "whatever nobody showed here"
-CHAINS = ("country", "provider", "network", "address", "device", "version", "agent")
+CHAINS = ("country", "city", "provider", "network", "address", "device", "version", "agent")
 BINS = 24
+HOUR = 3_600_000_000
 
 
 class Login(NamedTuple):
@@ -24,6 +25,7 @@ class Login(NamedTuple):
     time: int
     user: int
     country: int = 1
+    city: int = 1
     provider: int = 1
     network: int = 1
     address: int = 1
@@ -41,6 +43,7 @@ def pairs(login: Login) -> dict[str, tuple[int, int]]:
     """The (given, value) of each category that a login shows."""
     shown = {
         "country": (NOWHERE, login.country),
+        "city": (login.country, login.city),
         "provider": (login.country, login.provider),
         "network": (NOWHERE if login.wide else login.provider, login.network),
         "address": (login.network, login.address),
@@ -48,7 +51,7 @@ def pairs(login: Login) -> dict[str, tuple[int, int]]:
         "version": (login.device, login.version),
         "agent": (login.browser, login.agent),
     }
-    return {name: pair for name, pair in shown.items() if not (login.wide and name in {"country", "provider"})}
+    return {name: pair for name, pair in shown.items() if not (login.wide and name in {"country", "city", "provider"})}
 
 
 Rows = defaultdict[tuple[str, int], Counter[int]]
@@ -111,7 +114,14 @@ class Everyone:
         total = sum(row.values())
         share = growth(row, self.new[feature])
         new = (0.5 + share * different(row)) / (0.5 + total) if total > 0 else 1.0
-        return (1.0 - new) * row[value] / total if value != LUMP and row[value] > 0 else new
+        if value == LUMP or row[value] == 0:
+            return new
+        flat = 0.5 if feature in {"country", "city"} else 0.0
+        return (1.0 - new) * ((1.0 - flat) * row[value] / total + flat / self.kinds(feature, given))
+
+    def kinds(self, feature: str, given: int) -> int:
+        """How many values there are."""
+        return sum(count > 0 for count in self.rows.get((feature, given), Counter()).values())
 
     def seen(self, feature: str, given: int, value: int) -> bool:
         """Whether anybody showed it there."""
@@ -153,6 +163,11 @@ class Pace:
         """New things per login in a bin."""
         return (self.new[feature, code] + 0.5) / (self.logins[feature, code] + 2.0**code) if code else 0.0
 
+    def settled(self, feature: str) -> float:
+        """New things per login of rows with 15 logins or more."""
+        new, logins = (sum(each[feature, code] for code in range(4, BINS)) for each in (self.new, self.logins))
+        return (new + 0.5) / (logins + 50)
+
     def expected(self, feature: str, logins: float) -> float:
         """How many new things come in a row up to so many logins."""
         last = bin_of(logins)
@@ -167,9 +182,9 @@ def chance_of_new(pace: Pace, rows: Rows, feature: str, given: int, factor: floa
     elsewhere = [other for (name, at), other in rows.items() if name == feature and at != given]
     new = sum(max(0.0, different(other) - 1) for other in elsewhere)
     expected = sum(pace.expected(feature, sum(other.values())) for other in elsewhere)
-    often = (new + 0.5) / (expected + 0.5)
+    often = (new + 3) / (expected + 3)
     here = max(0.0, different(row) - 1)
-    often *= (here + 0.5) / (often * pace.expected(feature, logins) + 0.5)
+    often *= (here + 3) / (often * pace.expected(feature, logins) + 3)
     new_here = min(0.95, pace.at(feature, bin_of(logins)) * often * factor)
     return 1.0 - min(1.0, logins) * (1.0 - new_here)
 
@@ -308,28 +323,57 @@ def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:
     return 2 * 6371 * math.asin(min(1.0, math.dist(*points) / 2))
 
 
-def leg(before: tuple[float, float] | None, after: tuple[float, float] | None, hours_between: float) -> str:
-    """Whether a leg is far, and whether anybody can travel it."""
-    if before is None or after is None or kilometres(before, after) < 500:
-        return "near"
-    return "fast" if kilometres(before, after) > 900 * hours_between else "slow"
+class Leg(NamedTuple):
+    """A far leg: 0 for one to a known place, else how far it is from 1 to 4; and how fast, from 0 to 4."""
+
+    row: int
+    pace: int
 
 
-def trail(logins: list[Login]) -> tuple[tuple[int, tuple[float, float] | None], Counter[str]]:
-    """The hour and place of a user's last login, and the legs up to it."""
+def leg(
+    before: tuple[float, float] | None, after: tuple[float, float] | None, hours_apart: int, known: bool
+) -> Leg | None:
+    """The leg between two places, if it is one that counts."""
+    if before is None or after is None or before == after:
+        return None
+    length = kilometres(before, after)
+    far = sum(length >= least for least in (100, 500, 1500, 4000))
+    if far < (2 if known else 1):
+        return None
+    return Leg(0 if known else far, sum(length > top * (hours_apart + 1) for top in (25, 100, 250, 900)))
+
+
+class Trail(NamedTuple):
+    """Where a user was: the hour and the place of the last stop, all places, and the far legs."""
+
+    hour: int
+    place: tuple[float, float] | None
+    places: set[tuple[float, float]]
+    legs: Counter[Leg]
+
+    def leg_to(self, hour: int, place: tuple[float, float] | None) -> Leg | None:
+        """The far leg to a next stop, if it is one."""
+        return leg(self.place, place, hour - self.hour, place in self.places)
+
+    def followed(self, hour: int, place: tuple[float, float]) -> Trail:
+        """The trail with one more stop."""
+        far = self.leg_to(hour, place)
+        return Trail(hour, place, self.places | {place}, self.legs + Counter([far] if far else []))
+
+
+def trail(logins: list[Login]) -> Trail:
+    """A user's trail."""
     stops = sorted(
         {
-            (login.time // 3_600_000_000, _order(login), cell(login.place))
+            (login.time // HOUR, _order(login), cell(login.place))
             for login in logins
             if login.place and not login.wide and login.counts >= 0.5
         }
     )
-    legs: Counter[str] = Counter()
-    last: tuple[int, tuple[float, float] | None] = (0, None)
+    found = Trail(0, None, set(), Counter())
     for hour, _, place in stops:
-        legs[leg(last[1], place, hour - last[0] + 1)] += 1
-        last = hour, place
-    return last, legs
+        found = found.followed(hour, place)
+    return found
 
 
 def _order(login: Login) -> tuple[float, float]:
@@ -338,7 +382,7 @@ def _order(login: Login) -> tuple[float, float]:
     return north, east % 360
 
 
-ODDS = (0.3, 0.34, 0.34, 0.015, 0.003, 0.002)
+ODDS = (0.2, 0.3, 0.24, 0.24, 0.015, 0.003, 0.002)
 
 
 def login(
@@ -347,26 +391,56 @@ def login(
     """Bits and surprisal of a day's logins by the past, or by the same day, the user left out."""
     found = []
     days = today if left_out else past
-    legs = [trail([login for login in days if login.user == user])[1] for user in {login.user for login in days}]
-    fast, far = (
-        (0, 0) if left_out else (sum(each["fast"] for each in legs), sum(each["fast"] + each["slow"] for each in legs))
-    )
-    pace, clock, rate = Pace.of(days), hours(days, cap), (fast + 1) / (far + 50)
+    trails = [] if left_out else [trail([each for each in past if each.user == user]) for user in _users(past)]
+    pace, clock, travel = Pace.of(days), hours(days, cap), Travel.of(trails, cap)
     for number, event in enumerate(today):
         mine = [] if left_out else [each for each in past if each.user == event.user]
         before = [each for each in today[:number] if each.user == event.user]
         everyone = Everyone.of(days, cap, without=event.user if left_out else None)
         ways = Ways(everyone, pace, rows_of(mine), rows_of(before))
-        found.append(_score(ways, clock, rate, (mine, before), event))
+        found.append(_score(ways, clock, travel, (mine, before), event))
     return found
 
 
+def _users(logins: list[Login]) -> list[int]:
+    """The users of logins, in order."""
+    return sorted({login.user for login in logins})
+
+
+class Travel(NamedTuple):
+    """How people travel: the chance of each pace by row, and of each row of very far legs and of people far apart."""
+
+    paces: list[list[float]]
+    near: list[float]
+    apart: list[float]
+
+    @classmethod
+    def of(cls, trails: list[Trail], cap: float) -> Travel:
+        """What trails say."""
+        legs = [[sum(min(each.legs[Leg(row, pace)], cap) for each in trails) for pace in range(5)] for row in range(5)]
+        known = [[count + few for count, few in zip(row, (2.0, 3.0, 2.0, 2.8, 0.2), strict=True)] for row in legs]
+        ends = [each.place for each in trails if each.place]
+        across = [leg(end, ends[(at + len(ends) // 2) % len(ends)], 0, known=False) for at, end in enumerate(ends)]
+        rows = Counter(each.row for each in across if each)
+        return cls(
+            [[count / sum(row) for count in row] for row in known],
+            _shares([sum(row) for row in legs]),
+            _shares([rows[row] for row in range(5)]),
+        )
+
+
+def _shares(rows: list[float]) -> list[float]:
+    """The share of each row of very far legs; 1 for other rows."""
+    far = [rows[2] + 5, rows[3] + 3, rows[4] + 2]
+    return [1.0, 1.0, *(each / sum(far) for each in far)]
+
+
 def _score(
-    ways: Ways, clock: list[float], rate: float, mine: tuple[list[Login], list[Login]], event: Login
+    ways: Ways, clock: list[float], travel: Travel, mine: tuple[list[Login], list[Login]], event: Login
 ) -> tuple[float, float]:
     """Bits and surprisal of one login, after the user's earlier ones."""
     everyone = ways.everyone
-    p, q, moved, fresh, anywhere = {}, {}, "", False, None
+    p, q, raw, moved, fresh, anywhere = {}, {}, {}, "", False, None
     for feature, pair in pairs(event).items():
         fresh = fresh and feature != "device"
         unused = not everyone.seen(feature, *pair)
@@ -374,12 +448,12 @@ def _score(
         if fresh:
             chance = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
             judged = Judged(chance, chance, judged.shown)
-        p[feature], q[feature] = judged.p, judged.q
+        p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.q
         if judged.shown < 1:
             fresh = True
-            moved = moved or (feature if feature in {"country", "provider", "network"} else "")
+            moved = moved or (feature if feature in {"country", "city", "provider", "network"} else "")
         if feature == "provider" and pair[1]:
-            q[feature] = 0.7 * q[feature] + 0.3 * unused
+            q[feature] = 0.4 * q[feature] + 0.3 / (everyone.kinds(feature, pair[0]) + 1) + 0.3 * unused
         if feature == "address" and pair[1]:
             q[feature] = 0.1 * q[feature] + 0.9 * unused
         q[feature] = judged.odd(q[feature])
@@ -388,13 +462,27 @@ def _score(
     p["hour"], q["hour"] = _hour(clock, [*mine[0], *mine[1]], event.hour)
     same = len(mine[1]) / (len(mine[1]) + 1)
     q["hour"] = (1 - same) * q["hour"] + same * p["hour"]
-    _travel(p, q, rate, mine, event)
-    return _bits(anywhere, p, q), -sum(math.log2(each) for each in p.values())
+    _travel(p, q, travel, mine, event, abroad=moved == "country")
+    detour = _detour(ways.pace, p, raw)
+    return _bits(anywhere, p, q) - math.log2(detour), -sum(math.log2(each) for each in p.values()) - math.log2(detour)
+
+
+def _detour(pace: Pace, p: dict[str, float], raw: dict[str, float]) -> float:
+    """How much likelier a login is because people are elsewhere now and then, or on another device."""
+
+    def product(*features: str) -> float:
+        return math.prod(raw[each] / p[each] for each in features if each in raw)
+
+    world, country, city, other = (pace.settled(feature) for feature in ("country", "city", "provider", "device"))
+    near = product("provider", "network", "address")
+    place = 1 - world - country - city + city * near + country * product("city") * near
+    place += world * product("country", "city") * near
+    return place * (1 - other + other * product("device", "version", "agent"))
 
 
 FACTORS = {
-    ("device", "country"): 3.0, ("device", "provider"): 8.0, ("device", "network"): 3.0,
-    ("version", "country"): 4.0, ("version", "provider"): 2.5, ("version", "network"): 2.0,
+    ("device", "country"): 1.5, ("device", "city"): 1.5, ("device", "provider"): 2.0, ("device", "network"): 1.5,
+    ("version", "country"): 2.0, ("version", "city"): 2.0, ("version", "provider"): 2.0, ("version", "network"): 1.5,
 }  # fmt: skip
 """How much likelier something new is after a place that is new."""
 
@@ -408,24 +496,31 @@ def _hour(clock: list[float], logins: list[Login], hour: int) -> tuple[float, fl
 
 
 def _travel(
-    p: dict[str, float], q: dict[str, float], rate: float, mine: tuple[list[Login], list[Login]], event: Login
+    p: dict[str, float],
+    q: dict[str, float],
+    travel: Travel,
+    mine: tuple[list[Login], list[Login]],
+    event: Login,
+    *,
+    abroad: bool,
 ) -> None:
     """Add the chance of a far leg, if there is one."""
-    (hour, place), legs = trail(mine[0])
-    before = legs["fast"] + legs["slow"]
-    today: Counter[str] = Counter()
-    since = hour * 3_600_000_000
+    earlier = trail(mine[0])
+    now = earlier._replace(legs=Counter())
     for each in [*mine[1], event]:
         if each.place is None or each.wide:
             continue
-        kind = leg(place, cell(each.place), (each.time - since) / 3_600_000_000)
-        if each is event and kind != "near":
-            far = today["fast"] + today["slow"]
-            chance = (legs["fast"] + today["fast"] + 4 * rate) / (before + far + 4)
-            p["travel"] = chance if kind == "fast" else 1 - chance
-            q["travel"] = ((before + 4) * 0.5 + today[kind]) / (before + far + 4)
-        today[kind] += 1
-        place, since = cell(each.place), each.time
+        hour, place = each.time // HOUR, cell(each.place)
+        far = now.leg_to(hour, place)
+        if each is event and far:
+            row = [sum(legs[Leg(far.row, pace)] for pace in range(5)) for legs in (earlier.legs, now.legs)]
+            like = earlier.legs[far] + now.legs[far]
+            p["travel"] = (like + 4 * travel.paces[far.row][far.pace]) / (sum(row) + 4)
+            odd = (0.1, 0.15, 0.15, 0.2, 0.4)[far.pace]
+            q["travel"] = ((row[0] + 4) * odd + now.legs[far]) / (sum(row) + 4)
+            if abroad:
+                p["travel"], q["travel"] = p["travel"] * travel.near[far.row], q["travel"] * travel.apart[far.row]
+        now = now.followed(hour, place)
 
 
 def _anywhere(everyone: Everyone, country: int) -> float:
@@ -439,15 +534,18 @@ def _bits(country: float | None, p: dict[str, float], q: dict[str, float]) -> fl
     def product(*features: str) -> float:
         return math.prod(q[each] / p[each] for each in features if each in p)
 
-    inner, device, hour = (
+    inner, city, device, hour = (
         product("provider", "network", "address", "travel"),
+        product("city"),
         product("device", "version", "agent"),
         product("hour"),
     )
-    place = anywhere = product("country") * inner
+    near = city * inner
+    place = anywhere = product("country") * near
     if country is not None:
-        anywhere = country / p["country"] * inner
-    ratios = (place * device, anywhere * device, inner * device, (place + anywhere) / 2, inner, device)
+        anywhere = country / p["country"] * near
+    who = (place * device, anywhere * device, near * device, inner * device)
+    ratios = (*who, (place + anywhere) / 2, (near + inner) / 2, device)
     return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
 
 

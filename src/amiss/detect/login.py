@@ -57,8 +57,8 @@ STATE_SCHEMA: Final[dict[str, pl.DataType]] = {
 """What is remembered of a user while a period runs: the last place, and 13 bytes for each different pair."""
 
 ODDS: Final = {
-    "mixed": (0.3, 0.34, 0.34, 0.015, 0.003, 0.002),
-    "population": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    "mixed": (0.2, 0.3, 0.24, 0.24, 0.015, 0.003, 0.002),
+    "population": (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
 }
 """The shares of the hypotheses in q, in the order of :class:`Login`'s docstring."""
 
@@ -75,11 +75,10 @@ class Login:
 
     A login is a chain of categories, each judged after the one before, so that nothing counts twice::
 
-        country; provider | country; network | provider; address | network
+        country; city | country; provider | country; network | provider; address | network
         device; version of the browser | device; user agent | browser
 
-    and the hour of the week, and whether nobody can travel so fast: 500 km or more since the last login at over
-    900 km/h. ``bits = log2(q/p)``.
+    and the hour of the week, and how fast a far leg since the last login was. ``bits = log2(q/p)``.
 
     **p**, the user's own. With `n` the user's count of a value after a given, `N` that of the row, `g` everyone's
     chance of it, `held` = min(1, n), `e` the chance of something new, and `t` and `T` the counts of this period::
@@ -91,23 +90,38 @@ class Login:
     `e` is the pace at which rows with so many logins show something new, over all users, times how much more often than
     that it happened to this user elsewhere, times the same for this row::
 
-        e = pace(N) * (new elsewhere + 1/2)/(expected elsewhere + 1/2) * (new here + 1/2)/(expected here + 1/2)
+        e = pace(N) * (new elsewhere + 3)/(expected elsewhere + 3) * (new here + 3)/(expected here + 3)
 
-    so a new address is cheap for who changes it daily, and dear for who never did. A new device is 3 to 8 times as
-    likely where the place is new (first day at an office), a new version 2 to 4 times. Nine tenths of new versions are
+    so a new address is cheap for who changes it daily, and dear for who never did. A new device is up to twice as
+    likely where the place is new (first day at an office), and so is a new version. Nine tenths of new versions are
     above all those the user had, and everyone's chance makes those cheap that are being rolled out. Where the category
     before is new for the user, everyone's row alone judges: a journey costs its country once. Everyone's chance, of
-    counts to which a user adds up to `cap`, keeps a share for what nobody showed (not one login), which is one value.
+    counts to which a user adds up to `cap`, keeps a share for what nobody showed (not one login), which is one value;
+    half of the rest goes to all known countries, or cities, alike: people travel where few of them live.
+
+    **Whoever is elsewhere for once** is there as everyone is, with their own device; whoever has another device has it
+    at their own place. With the shares `a` to `d` of logins of settled users in a new country, city, provider, or on a
+    new device, and the chances g of everyone, p of all that was said above is multiplied by::
+
+        (1 - a - b - c + a * g/p(place) + b * g/p(place | country) + c * g/p(place | city)) * (1 - d + d * g/p(device))
+
+    so what is new alone costs no more than such things are rare, and a new place with a new device costs both.
+
+    **Far legs** since the last place, of 500 km or more, from 100 km on to a place where the user was never before:
+    the pace is one of five (up to 25, 100, 250, 900 km/h, and faster than anybody travels), by whole hours and one.
+    p is the user's own, four legs of everyone behind it; of legs to new countries also everyone's share of such
+    distances (up to 1,500 km, 4,000 km, and above), for which q has that of the distances between users.
 
     Hours are smoothed over three to either side, half by the hour of the week, half by the kind of day; four logins of
     everyone stand behind, and a tenth is uniform. Wide places (private addresses, VPNs) have no country, provider or
     journey.
 
-    **q** is a mixture of whole logins, each share of which is fixed: somebody else of everyone (.3), anybody in the
-    world, where all countries are as likely (.34), somebody in the user's own country (.34), a thief with the user's
-    device in another country (.015), or in the user's own (.003), somebody else at the user's place (.002); a fifth
-    goes to logins like those that were told to be bad, where there are any. Odd providers are in three of ten cases
-    ones that nobody used in that country; odd addresses in nine of ten cases ones that nobody used.
+    **q** is a mixture of whole logins, each share of which is fixed: somebody else of everyone (.2), anybody in the
+    world, where all countries are as likely (.3), somebody in the user's own country (.24), or city (.24), a thief
+    with the user's device in another country (.015), or in the user's own (.003), somebody else at the user's place
+    (.002); a fifth goes to logins like those that were told to be bad, where there are any. Odd providers are in three
+    of ten cases ones that nobody used in that country, in three any; odd addresses in nine of ten cases ones that
+    nobody used. Of far legs two of five are faster than anybody travels.
 
     **The same person goes on**, whoever it is. What p has of this period, each hypothesis has too, by the same share
     `g` (of far legs ``T / (N + 4)``), so that a repetition says about nothing, and evidence stays::
@@ -178,7 +192,7 @@ class Login:
     >>> detector = Login()
     >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
     >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
-    array([-19.1,   6.9])
+    array([-19. ,   3.6])
     """
 
     cap: int = 1
@@ -283,8 +297,8 @@ class Login:
         return login_words.details(events, names, None if self._outlier else baseline)
 
     def detail(self, events: Events, baseline: LoginBaseline) -> tuple[Scores, Floats]:
-        """Scores of all events of a period, and by feature (n, 9, 4): p, q, the logins like this one and all logins."""
-        detail = np.zeros((len(events), 9, 4))
+        """Scores of all events of a period, and (n, 11, 4) by feature p, q, the logins like this one and all logins."""
+        detail = np.zeros((len(events), 11, 4))
         return LoginMemory().score(events, baseline, alone=True, detail=detail), detail
 
     def usual(self, baseline: Any, user: int, names: Names) -> dict[str, str]:
@@ -382,7 +396,7 @@ class LoginMemory:
         self._used = used
 
 
-_NO_DETAIL: Final = np.zeros((0, 9, 4))
+_NO_DETAIL: Final = np.zeros((0, 11, 4))
 
 
 def _nobody(users: int) -> dict[str, npt.NDArray[Any]]:

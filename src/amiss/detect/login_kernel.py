@@ -18,19 +18,22 @@ from numba.extending import intrinsic
 
 from amiss.baseline import Floats, Ints
 
-COUNTRY, PROVIDER, NETWORK, ADDRESS, DEVICE, VERSION, AGENT, HOUR, TRAIL = range(9)
+COUNTRY, CITY, PROVIDER, NETWORK, ADDRESS, DEVICE, VERSION, AGENT, HOUR, TRAIL = range(10)
 """The features. Of a trail, `given` is the hour of a login since 1970 and the value its cell."""
 
 TRAVEL: Final = TRAIL
-"""The feature in memory that counts far legs, with the value 1 those that nobody can travel; its place in details."""
+"""The feature in memory that counts cells (given `NOWHERE`) and far legs (by row and pace); its place in details."""
 
-CHAINS: Final = 7
+CHAINS: Final = 8
 """The features that are categories, which come first."""
 
-FEATURES: Final = 9
+FEATURES: Final = 10
 """All features that are judged."""
 
-LOGINS: Final = 9
+LEG: Final = FEATURES
+"""The place in details of the row and the pace of a far leg."""
+
+LOGINS: Final = 10
 """Logins themselves, in counts only: all of a user, each a whole one whatever it taught."""
 
 NOWHERE: Final = -1
@@ -45,7 +48,7 @@ FRESH: Final = 0.5
 BELIEF: Final = 1.0
 """How much the share of new things of all rows weighs beside that of one row."""
 
-FRAILTY: Final = 0.5
+FRAILTY: Final = 3.0
 """The new things that the pace of all weighs beside a user's own, and a user's beside that of one row."""
 
 MOST_NEW: Final = 0.95
@@ -66,8 +69,11 @@ SAME_PERIOD: Final = 0.8
 SAME_HOURS: Final = 1.0
 """How much the hours of a period follow from the first, whoever it is, once there are enough of them."""
 
-TOGETHER: Final = np.array([[3.0, 8.0, 3.0, 1.0], [4.0, 2.5, 2.0, 1.0]])
-"""How much likelier a new device, or a new version, is where the country, the provider, the network or none is new."""
+TOGETHER: Final = np.array([[1.5, 1.5, 2.0, 1.5, 1.0], [2.0, 2.0, 2.0, 1.5, 1.0]])
+"""How much likelier a new device or version is where the country, city, provider, network or none of them is new."""
+
+FLAT: Final = np.array([0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+"""The share of everyone's chance in which all values of a row are as likely: people travel where few of them live."""
 
 NEWER: Final = 0.9
 """The share of the versions new for a user that are above all those known."""
@@ -87,13 +93,26 @@ COUNTRIES: Final = 250.0
 NO_PROVIDER: Final = 0.3
 """The chance that an odd login comes by a provider that nobody used in that country."""
 
+ANY_PROVIDER: Final = 0.3
+"""The chance that it comes by one of which all are as likely: machines stand where few people live."""
+
 SHARED: Final = 0.1
 """The chance that an odd login comes from an address as everyone's logins do, and not from one that nobody used."""
 
-FAR_KM: Final = 500.0
-FAST_KM_PER_HOUR: Final = 900.0
-FAST: Final = 0.5
-"""The chance that a far leg of somebody odd is one that nobody can travel."""
+FAR_KM: Final = (100.0, 500.0, 1500.0, 4000.0)
+"""Legs are far from the first of these on, very far from the second."""
+
+PACE_KM_PER_HOUR: Final = (25.0, 100.0, 250.0, 900.0)
+PACES: Final = 5
+"""How fast far legs are: up to each of these, and faster than anybody travels."""
+
+LEG_ROWS: Final = 5
+"""Rows of far legs: to a place where the user was before, if very far; to a new one, by how far it is."""
+
+ODD_PACES: Final = np.array([0.1, 0.15, 0.15, 0.2, 0.4])
+"""The chance of each pace of somebody odd."""
+
+FASTEST: Final = PACES - 1
 
 HOUR_MICROSECONDS: Final = 3_600_000_000
 
@@ -103,11 +122,11 @@ CELLS: Final = 720
 MOST_PAIRS: Final = 1024
 """The different pairs that are remembered of a user in a period; what comes new after them is not."""
 
-PER_LOGIN: Final = 9
+PER_LOGIN: Final = 11
 """The pairs that a login may add."""
 
-HYPOTHESES: Final = 7
-SOMEBODY, WORLD, NEIGHBOUR, THIEF, THIEF_NEAR, OTHER_DEVICE, KNOWN_BAD = range(HYPOTHESES)
+HYPOTHESES: Final = 8
+SOMEBODY, WORLD, NEIGHBOUR, LOCAL, THIEF, THIEF_NEAR, OTHER_DEVICE, KNOWN_BAD = range(HYPOTHESES)
 
 Codes = npt.NDArray[np.int32]
 
@@ -133,7 +152,10 @@ class Everyone(NamedTuple):
 
     `new[f]` is the share of new things in all rows of a feature, `pace[f, b]` the new things of a user per login when a
     row has so many logins, `expected[f, b]` how many come before that; `hours` everyone's chance of each hour of the
-    week, `alike` how much of an hour's weight falls on another, `fast` the share of far legs that nobody can travel.
+    week, `alike` how much of an hour's weight falls on another, `paces` (5, 5) the chance of each pace of far legs.
+
+    `near` (5) are the chances of rows of legs to new countries, `apart` (5) those of any two users; `detours` (4) the
+    chances that somebody is in another country, city or network than ever, or on another device.
     """
 
     rows: Ints
@@ -148,16 +170,18 @@ class Everyone(NamedTuple):
     expected: Floats
     hours: Floats
     alike: Floats
-    fast: float
+    paces: Floats
+    near: Floats
+    apart: Floats
+    detours: Floats
 
 
 class Trails(NamedTuple):
-    """Of each user the last cell and the hour of it, how many far legs there were, and how many nobody can travel."""
+    """Of each user the last cell, the hour of it, and how many far legs there were by row and pace (users, 5, 5)."""
 
     cell: Codes
-    time: Ints
-    far: Ints
-    fast: Ints
+    hour: Ints
+    legs: Codes
 
 
 class Normal(NamedTuple):
@@ -204,12 +228,16 @@ class Pairs(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of everyone's counts, without what is left out of it; `new` is the chance of what nobody showed there."""
+    """A row of everyone's counts, without what is left out of it: of so many values (`kinds`).
+
+    `new` is the chance of what nobody showed there; in a share of `flat` all that was shown is as likely.
+    """
 
     low: int
     high: int
     total: float
-    distinct: float
+    kinds: int
+    flat: float
     new: float
     left_low: int
     left_high: int
@@ -224,6 +252,8 @@ class Judged(NamedTuple):
     of: int
     unused: bool
     """Whether nobody showed it there."""
+    even: float
+    """Its chance where all in everyone's row are as likely, what nobody showed being one."""
     keep: float
     """The share of p that does not come of this period; q keeps as much of itself."""
     goes_on: float
@@ -259,7 +289,7 @@ def _lent_everyone(everyone):
     rows = _lent(everyone.rows), _lent(everyone.given), _lent(everyone.first)
     cells = _lent(everyone.value), _lent(everyone.counts), _lent(everyone.total), _lent(everyone.distinct)
     paces = _lent(everyone.new), _lent(everyone.pace), _lent(everyone.expected)
-    return Everyone(*rows, *cells, *paces, _lent(everyone.hours), _lent(everyone.alike), everyone.fast)
+    return Everyone(*rows, *cells, *paces, _lent(everyone.hours), _lent(everyone.alike), *everyone[12:])
 
 
 @njit(cache=True, nogil=True)
@@ -311,7 +341,7 @@ def row_of(everyone, left, cap, feature, user, given):
     """Everyone's row after a given, without the user's share of it where that is left out."""
     first, last = everyone.rows[feature], everyone.rows[feature + 1]
     at = find(everyone.given, first, last, given)
-    low, high, total, distinct = np.int64(0), np.int64(0), 0.0, 0.0
+    low, high, total, distinct, gone = np.int64(0), np.int64(0), 0.0, 0.0, 0
     if at < last and everyone.given[at] == given:
         low, high = everyone.first[at], everyone.first[at + 1]
         total, distinct = np.float64(everyone.total[at]), np.float64(everyone.distinct[at])
@@ -322,8 +352,9 @@ def row_of(everyone, left, cap, feature, user, given):
         if whole > 0:
             total -= share
             distinct -= min(whole, ONE) - min(whole - share, ONE)
+            gone += whole == share
     new = price_of_new(everyone.new[feature], distinct, total) if total > 0.0 else 1.0
-    return Row(low, high, total, distinct, new, left_low, left_high)
+    return Row(low, high, total, high - low - gone, FLAT[feature], new, left_low, left_high)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -338,7 +369,9 @@ def others(everyone, left, cap, row, value):
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def price(row, count):
     """Everyone's chance of a value with this count in a row; that of all that nobody showed there together, for 0."""
-    return (1.0 - row.new) * count / row.total if count > 0 else row.new
+    if count == 0:
+        return row.new
+    return (1.0 - row.new) * ((1.0 - row.flat) * count / row.total + row.flat / row.kinds)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -427,7 +460,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
     """
     row = row_of(everyone, left, cap, feature, user, given)
     count = others(everyone, left, cap, row, value)
-    q = price(row, count)
+    q, even = price(row, count), 1.0 / (row.kinds + 1)
     low, high = own_row(own, feature, user, given)
     total, distinct, mine, highest = np.int64(0), np.int64(0), np.int64(0), np.int32(-1)
     today, again, unknown, again_unknown = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
@@ -454,7 +487,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
     if count == 0:
         mine, again = unknown, again_unknown
     if fresh or total == 0:
-        return Judged(q, q, mine, total, count == 0, 1.0, 0.0)
+        return Judged(q, q, mine, total, count == 0, even, 1.0, 0.0)
     if feature == VERSION and unknown == 0 and count == 0:
         q *= 0.5
     new = chance_of_new(everyone, feature, sums, distinct, total, factor)
@@ -475,7 +508,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
         p = (1.0 - stay) * p + stay * again / today
         share = stay + (1.0 - stay) * (1.0 - new) * today / total
         keep, goes_on = 1.0 - share, share * again / today
-    return Judged(min(1.0, p), q, mine, total, count == 0, keep, goes_on)
+    return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on)
 
 
 @njit(cache=True, nogil=True)
@@ -520,7 +553,7 @@ def judge_hour(everyone, own, user, pairs, size, hour):
     p = (1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK
     keep = 1.0 - SAME_HOURS * today / (today + ONE)
     q = keep * (0.5 * whole + 0.5 / WEEK) + (1.0 - keep) * p
-    return Judged(p, q, mine, total, False, keep, (1.0 - keep) * p)
+    return Judged(p, q, mine, total, False, 0.0, keep, (1.0 - keep) * p)
 
 
 @njit(cache=True, nogil=True)
@@ -534,45 +567,85 @@ def kilometres(cell, other):
 
 @njit(cache=True, nogil=True, inline="always")
 def leg(cell, other, hours):
-    """0 for a leg that is not far, 1 for one that can be travelled in so many hours, 2 for one that nobody can."""
+    """How many of `FAR_KM` a leg has, and the pace of it, so many whole hours apart."""
     if cell == other or cell < 0 or other < 0:
-        return 0
-    length = kilometres(cell, other)
-    if length < FAR_KM:
-        return 0
-    return 2 if length > FAST_KM_PER_HOUR * hours else 1
+        return 0, 0
+    length, far, pace = kilometres(cell, other), 0, 0
+    for least in FAR_KM:
+        far += length >= least
+    for top in PACE_KM_PER_HOUR:
+        pace += length > top * (hours + 1)
+    return far, pace
+
+
+@njit(cache=True, nogil=True)
+def apart(cells, most):
+    """The rows in which legs between some cells would be that are far apart in their order."""
+    rows = np.zeros(min(len(cells), most), dtype=np.int64)
+    step = max(1, len(cells) // max(1, len(rows)))
+    for i in range(len(rows)):
+        far, _ = leg(cells[i * step], cells[(i * step + len(cells) // 2) % len(cells)], 0)
+        rows[i] = far
+    return rows
 
 
 @njit(cache=True, nogil=True)
 def follow_trails(own, trails):
     """Fill in the trails of users from their counts."""
     for user in range(len(trails.cell)):
-        cell, hour = np.int32(NOWHERE), np.int64(0)
-        for i in range(own.bounds[TRAIL, user], own.bounds[TRAIL, user + 1]):
-            kind = leg(cell, own.value[i], np.float64(own.given[i] - hour + 1))
-            trails.far[user] += kind > 0
-            trails.fast[user] += kind == 2
+        cell, hour, low = np.int32(NOWHERE), np.int64(0), own.bounds[TRAIL, user]
+        for i in range(low, own.bounds[TRAIL, user + 1]):
+            far, pace = leg(cell, own.value[i], own.given[i] - hour)
+            row = _row_of_leg(far, far > 0 and not _was_there(own, low, i, own.value[i]))
+            if row >= 0:
+                trails.legs[user, row, pace] += 1
             cell, hour = own.value[i], np.int64(own.given[i])
-        trails.cell[user], trails.time[user] = cell, hour * HOUR_MICROSECONDS
+        trails.cell[user], trails.hour[user] = cell, hour
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _row_of_leg(far, new):
+    """The row that a leg counts in, -1 where it does not."""
+    if new:
+        return far
+    return 0 if far > 1 else -1
+
+
+@njit(cache=True, nogil=True)
+def _was_there(own, low, high, cell):
+    """Whether a cell is among those of a user's trail."""
+    for i in range(low, high):
+        if own.value[i] == cell:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _is_known(own, user, pairs, size, cell):
+    """Whether the user was in a cell before."""
+    for j in range(size):
+        if pairs.feature[j] == TRAIL and pairs.given[j] == NOWHERE and pairs.value[j] == cell:
+            return True
+    if user + 1 >= own.bounds.shape[1]:
+        return False
+    return _was_there(own, own.bounds[TRAIL, user], own.bounds[TRAIL, user + 1], cell)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def judge_leg(everyone, trails, user, pairs, size, kind):
-    """What a far leg says."""
-    far, fast, today, again = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    if user < len(trails.far):
-        far, fast = trails.far[user] * ONE, trails.fast[user] * ONE
+def judge_leg(everyone, trails, user, pairs, size, row, pace):
+    """What a far leg says, by its row and pace."""
+    whole, like, today, again = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    if user < len(trails.legs):
+        whole, like = np.int64(trails.legs[user, row].sum()) * ONE, np.int64(trails.legs[user, row, pace]) * ONE
     for j in range(size):
-        if pairs.feature[j] == TRAVEL:
-            far += pairs.counts[j]
-            fast += pairs.counts[j] if pairs.value[j] == 1 else 0
+        if pairs.feature[j] == TRAVEL and pairs.given[j] == row:
+            whole += pairs.counts[j]
             today += pairs.counts[j]
-            again += pairs.counts[j] if pairs.value[j] == kind - 1 else 0
-    chance = (fast / ONE + HABIT * everyone.fast) / (far / ONE + HABIT)
-    keep, goes_on = 1.0 - today / (far + HABIT * ONE), again / (far + HABIT * ONE)
-    if kind == 2:
-        return Judged(chance, keep * FAST + goes_on, fast, far, False, keep, goes_on)
-    return Judged(1.0 - chance, keep * (1.0 - FAST) + goes_on, far - fast, far, False, keep, goes_on)
+            like += pairs.counts[j] if pairs.value[j] == pace else 0
+            again += pairs.counts[j] if pairs.value[j] == pace else 0
+    p = (like / ONE + HABIT * everyone.paces[row, pace]) / (whole / ONE + HABIT)
+    keep, goes_on = 1.0 - today / (whole + HABIT * ONE), again / (whole + HABIT * ONE)
+    return Judged(p, keep * ODD_PACES[pace] + goes_on, like, whole, False, 0.0, keep, goes_on)
 
 
 @njit(cache=True, nogil=True)
@@ -686,13 +759,14 @@ def move(known, before, pairs):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _odd_price(feature, value, q, unused):
+def _odd_price(feature, value, found):
     """The chance of a value if the login is odd, from everyone's."""
     if feature == PROVIDER and value > 0:
-        return (1.0 - NO_PROVIDER) * q + (NO_PROVIDER if unused else 0.0)
+        known = (1.0 - NO_PROVIDER - ANY_PROVIDER) * found.q + ANY_PROVIDER * found.even
+        return known + (NO_PROVIDER if found.unused else 0.0)
     if feature == ADDRESS and value > 0:
-        return SHARED * q + (1.0 - SHARED if unused else 0.0)
-    return q
+        return SHARED * found.q + (1.0 - SHARED if found.unused else 0.0)
+    return found.q
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -727,43 +801,57 @@ def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio):
     """How much likelier each hypothesis makes a login than the user does."""
     hour = q[HOUR] / p[HOUR]
     inner = q[PROVIDER] / p[PROVIDER] * (q[NETWORK] / p[NETWORK]) * (q[ADDRESS] / p[ADDRESS]) * (q[TRAVEL] / p[TRAVEL])
-    place = q[COUNTRY] / p[COUNTRY] * inner
+    near = q[CITY] / p[CITY] * inner
+    place = q[COUNTRY] / p[COUNTRY] * near
     anywhere = place
     if not logins.wide[i]:
         chance = _anywhere(everyone, left, cap, user, logins.value[COUNTRY, i])
-        anywhere = (stays[COUNTRY, 0] * chance + stays[COUNTRY, 1]) / p[COUNTRY] * inner
+        anywhere = (stays[COUNTRY, 0] * chance + stays[COUNTRY, 1]) / p[COUNTRY] * near
     device = q[DEVICE] / p[DEVICE] * (q[VERSION] / p[VERSION]) * (q[AGENT] / p[AGENT])
     ratio[SOMEBODY] = hour * place * device
     ratio[WORLD] = hour * anywhere * device
-    ratio[NEIGHBOUR] = hour * inner * device
+    ratio[NEIGHBOUR] = hour * near * device
+    ratio[LOCAL] = hour * inner * device
     ratio[THIEF] = hour * 0.5 * (place + anywhere)
-    ratio[THIEF_NEAR] = hour * inner
+    ratio[THIEF_NEAR] = hour * 0.5 * (near + inner)
     ratio[OTHER_DEVICE] = hour * device
     like_bad = _as_bad(bad, logins, i, p, q, stays) if odds[KNOWN_BAD] > 0.0 else 0.0
     ratio[KNOWN_BAD] = hour * q[TRAVEL] / p[TRAVEL] * like_bad
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _detour(chances, p, stays):
+    """How much likelier a login is because people now and then are elsewhere, or have another device."""
+    city = stays[PROVIDER, 2] / p[PROVIDER] * (stays[NETWORK, 2] / p[NETWORK]) * (stays[ADDRESS, 2] / p[ADDRESS])
+    country = stays[CITY, 2] / p[CITY] * city
+    world = stays[COUNTRY, 2] / p[COUNTRY] * country
+    place = 1.0 - chances[:3].sum() + chances[0] * world + chances[1] * country + chances[2] * city
+    device = stays[DEVICE, 2] / p[DEVICE] * (stays[VERSION, 2] / p[VERSION]) * (stays[AGENT, 2] / p[AGENT])
+    return place * (1.0 - chances[3] + chances[3] * device)
+
+
 @njit(cache=True, nogil=True)
-def _leg_of(trails, user, u, logins, i, known):
-    """The kind of leg that leads to a login, as far as both ends are known."""
-    if logins.cell[i] < 0:
-        return 0
+def _leg_of(own, trails, user, u, logins, i, known, pairs, size):
+    """The row and the pace of the far leg that leads to a login; -1 where there is none, or an end is unknown."""
+    cell, hour, far, pace = logins.cell[i], logins.time[i] // HOUR_MICROSECONDS, 0, 0
     if known.cell[u] >= 0:
-        return leg(known.cell[u], logins.cell[i], (logins.time[i] - known.time[u]) / HOUR_MICROSECONDS)
-    if user < len(trails.cell):
-        hours = (logins.time[i] - trails.time[user]) / HOUR_MICROSECONDS
-        return leg(trails.cell[user], logins.cell[i], hours)
-    return 0
+        far, pace = leg(known.cell[u], cell, hour - known.time[u] // HOUR_MICROSECONDS)
+    elif user < len(trails.cell):
+        far, pace = leg(trails.cell[user], cell, hour - trails.hour[user])
+    if far == 0:
+        return -1, 0
+    return _row_of_leg(far, not _is_known(own, user, pairs, size, cell)), pace
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, kind, p, q, seen, stays):
+def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, way, p, q, seen, stays):
     """Fill in the chances of a login, of the user and if it is odd, by feature, and what is behind them.
 
-    That are counts (`seen`), and of categories (`stays`) what of q stays, and what of both is the same person going on.
+    That are counts (`seen`), and of categories (`stays`) what of q stays, what of both is the same person going on, and
+    everyone's chance.
     """
-    p[:], q[:], seen[:] = 1.0, 1.0, 0
-    fresh, moved = False, 3
+    p[:], q[:], seen[:], stays[:] = 1.0, 1.0, 0, 1.0
+    fresh, moved = False, NETWORK + 1
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
             continue
@@ -771,22 +859,25 @@ def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, s
         given, value = logins.given[feature, i], logins.value[feature, i]
         factor = TOGETHER[feature - DEVICE, moved] if feature == DEVICE or feature == VERSION else 1.0
         found = judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor)
-        odd = _odd_price(feature, value, found.q, found.unused)
+        odd = _odd_price(feature, value, found)
         p[feature], q[feature] = found.p, found.keep * odd + found.goes_on
-        stays[feature, 0], stays[feature, 1] = found.keep, found.goes_on
+        stays[feature, 0], stays[feature, 1], stays[feature, 2] = found.keep, found.goes_on, found.q
         seen[feature, 0], seen[feature, 1] = found.count_, found.of
         if found.count_ < ONE:
             fresh = True
             moved = min(moved, feature) if feature < ADDRESS else moved
     found = judge_hour(everyone, own, user, pairs, size, logins.hour[i])
     p[HOUR], q[HOUR], seen[HOUR, 0], seen[HOUR, 1] = found.p, found.q, found.count_, found.of
-    if kind > 0:
-        found = judge_leg(everyone, trails, user, pairs, size, kind)
-        p[TRAVEL], q[TRAVEL], seen[TRAVEL, 0], seen[TRAVEL, 1] = found.p, found.q, found.count_, found.of
+    if way[0] >= 0:
+        found = judge_leg(everyone, trails, user, pairs, size, way[0], way[1])
+        abroad = moved == COUNTRY
+        p[TRAVEL] = found.p * (everyone.near[way[0]] if abroad else 1.0)
+        q[TRAVEL] = found.q * (everyone.apart[way[0]] if abroad else 1.0)
+        seen[TRAVEL, 0], seen[TRAVEL, 1] = found.count_, found.of
 
 
 @njit(cache=True, nogil=True)
-def _learn(everyone, own, user, logins, i, pairs, size, sums, kind):
+def _learn(everyone, own, user, logins, i, pairs, size, sums, way):
     """Remember a login for the rest of the period; how many pairs there are then."""
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
@@ -794,8 +885,10 @@ def _learn(everyone, own, user, logins, i, pairs, size, sums, kind):
         given, value = logins.given[feature, i], logins.value[feature, i]
         size = _remember(everyone, own, user, pairs, size, sums, feature, given, value)
     size = _remember(everyone, own, user, pairs, size, sums, HOUR, np.int32(NOWHERE), logins.hour[i])
-    if kind > 0:
-        size = _remember(everyone, own, user, pairs, size, sums, TRAVEL, np.int32(NOWHERE), np.int32(kind - 1))
+    if logins.cell[i] >= 0:
+        size = _remember(everyone, own, user, pairs, size, sums, TRAIL, np.int32(NOWHERE), logins.cell[i])
+    if way[0] >= 0:
+        size = _remember(everyone, own, user, pairs, size, sums, TRAVEL, np.int32(way[0]), np.int32(way[1]))
     return size
 
 
@@ -803,8 +896,8 @@ def _learn(everyone, own, user, logins, i, pairs, size, sums, kind):
 def score_users(first, users, logins, normal, known, pairs, bits, surprisal, detail):
     """Score the logins of users: those of user u stand from `first[u]` to `first[u + 1]`.
 
-    Fills `bits` and `surprisal` by event, and `detail` (n, 9, 4), where it has room, with p, q, and the logins like it
-    and all logins behind p, by feature. What is known of users moves on.
+    Fills `bits` and `surprisal` by event, and `detail` (n, 11, 4), where it has room, with p, q, and the logins like it
+    and all logins behind p, by feature; last the row and the pace of a far leg. What is known of users moves on.
     """
     own, left, bad = _lent_owned(normal.own), _lent_owned(normal.left), _lent_owned(normal.bad)
     everyone, trails, cap, odds = _lent_everyone(normal.everyone), normal.trails, normal.cap, normal.odds
@@ -817,7 +910,7 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
     )
     sums = np.zeros((2, CHAINS), dtype=np.int64)
     p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
-    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 2))
+    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 3))
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
         begin, end = known.begin[u], known.begin[u] + known.room[u]
@@ -828,16 +921,20 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
             if not ready:
                 _sum_up(everyone, own, user, mine, size, sums)
                 ready = True
-            kind = _leg_of(trails, user, u, logins, i, known)
-            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, kind, p, q, seen, stays)
+            way = _leg_of(own, trails, user, u, logins, i, known, mine, size)
+            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, way, p, q, seen, stays)
             ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio)
-            bits[i] = math.log2((odds * ratio).sum())
+            detour = _detour(everyone.detours, p, stays)
+            bits[i] = math.log2((odds * ratio).sum() / detour)
+            surprisal[i] -= math.log2(detour)
             for feature in range(FEATURES):
                 surprisal[i] -= math.log2(p[feature])
                 if len(detail):
                     detail[i, feature, 0], detail[i, feature, 1] = p[feature], q[feature]
                     detail[i, feature, 2], detail[i, feature, 3] = seen[feature, 0] / ONE, seen[feature, 1] / ONE
-            size = _learn(everyone, own, user, logins, i, mine, size, sums, kind)
+            if len(detail):
+                detail[i, LEG, 0], detail[i, LEG, 1] = way
+            size = _learn(everyone, own, user, logins, i, mine, size, sums, way)
             if logins.cell[i] >= 0:
                 known.cell[u], known.time[u] = logins.cell[i], logins.time[i]
         known.size[u] = size

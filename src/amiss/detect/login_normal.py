@@ -23,15 +23,28 @@ SAMPLE: Final = 500
 EARLY: Final = 0.5
 """New things per login before any are known, by the logins of a row and one."""
 
-UNKNOWN_LEGS: Final = (1.0, 50.0)
-"""Far legs that nobody can travel, and all far legs, that count before any are known."""
+UNKNOWN_LEGS: Final = (2.0, 3.0, 2.0, 2.8, 0.2)
+"""Far legs of each pace that count before any are known."""
+
+UNKNOWN_ROWS: Final = (0.0, 0.0, 5.0, 3.0, 2.0)
+"""Very far legs to new places, by how far they are, that count before any are known; also for users far apart."""
+
+PAIRS: Final = 1000
+"""How many users are asked how far they are from another one."""
+
+SETTLED: Final = 4
+"""The bin of a row's logins from which on a new country, city or provider is somebody being elsewhere for once."""
+
+FEW_DETOURS: Final = (0.5, 50.0)
+"""Such new things, and logins, that count before any are known."""
 
 BAD_LEAVES: Final = 0.8
 """What is left for the other hypotheses where logins are known to be bad."""
 
-_CODES: Final = ("country", "provider", "network", "address", "device", "version", "browser", "agent", "hour")
+_CODES: Final = ("country", "city", "provider", "network", "address", "device", "version", "browser", "agent", "hour")
 _CHAINS: Final = (
     ("", "country"),
+    ("country", "city"),
     ("country", "provider"),
     ("above", "network"),
     ("network", "address"),
@@ -150,7 +163,7 @@ def baseline(past: Past, cap: int, odds: tuple[float, ...], *, leave_out: bool) 
     users = _users(known)
     own, none = owned(known, users), owned(known.clear(), 0)
     trails = _trails(own, 0 if leave_out else users)
-    everyone = _everyone(known, pace(past.periods), kernel.ONE * cap, trails)
+    everyone = _everyone(known, _new_things(past.periods), kernel.ONE * cap, trails)
     kernel.pace_users(own, everyone)
     shares = [*odds, 0.0] if past.bad.is_empty() else [*(BAD_LEAVES * each for each in odds), 1.0 - BAD_LEAVES]
     normal = kernel.Normal(
@@ -173,9 +186,10 @@ def _users(counts: pl.DataFrame) -> int:
 def _trails(own: kernel.Owned, users: int) -> kernel.Trails:
     """Where users were last, and how they travelled."""
     cell = np.full(users, kernel.NOWHERE, dtype=np.int32)
-    trails = kernel.Trails(cell, *(np.zeros(users, dtype=np.int64) for _ in range(3)))
+    legs = np.zeros((users, kernel.LEG_ROWS, kernel.PACES), dtype=np.int32)
+    trails = kernel.Trails(cell, np.zeros(users, dtype=np.int64), legs)
     kernel.follow_trails(own, trails)
-    return kernel.Trails(frozen(cell), frozen(trails.time), frozen(trails.far), frozen(trails.fast))
+    return kernel.Trails(frozen(cell), frozen(trails.hour), frozen(legs))
 
 
 def owned(counts: pl.DataFrame, users: int) -> kernel.Owned:
@@ -203,7 +217,7 @@ def _as_one(counts: pl.DataFrame) -> pl.DataFrame:
     return merge([counts.with_columns(pl.lit(0, dtype=pl.UInt32).alias("user"))])
 
 
-def _everyone(counts: pl.DataFrame, paces: tuple[Floats, Floats], cap: int, trails: kernel.Trails) -> kernel.Everyone:
+def _everyone(counts: pl.DataFrame, came: pl.DataFrame, cap: int, trails: kernel.Trails) -> kernel.Everyone:
     """Counts over all users, of which each adds up to `cap` sixteenths to any; what adds up to no login goes."""
     limited = pl.col("count").clip(upper_bound=cap).sum()
     keys = ("feature", "given", "value")
@@ -214,7 +228,9 @@ def _everyone(counts: pl.DataFrame, paces: tuple[Floats, Floats], cap: int, trai
     rows = np.searchsorted(feature[begins], np.arange(kernel.CHAINS + 1))
     total, distinct = (_sums(each, begins) for each in (count_, np.minimum(count_, kernel.ONE)))
     new = [_share_of_new(distinct[low:high], total[low:high]) for low, high in pairwise(rows.tolist())]
-    far, fast = int(trails.far.sum()), int(trails.fast.sum())
+    paces = pace(came)
+    limited_legs = np.minimum(trails.legs, cap // kernel.ONE).sum(axis=0)
+    legs = limited_legs + np.array(UNKNOWN_LEGS)
     return kernel.Everyone(
         rows=frozen(rows),
         given=frozen(given[begins]),
@@ -228,8 +244,21 @@ def _everyone(counts: pl.DataFrame, paces: tuple[Floats, Floats], cap: int, trai
         expected=frozen(paces[1]),
         hours=frozen(_hours(counts, cap)),
         alike=alike(),
-        fast=(fast + UNKNOWN_LEGS[0]) / (far + UNKNOWN_LEGS[1]),
+        paces=frozen(legs / legs.sum(axis=1, keepdims=True)),
+        near=frozen(_shares(limited_legs.sum(axis=1))),
+        apart=frozen(
+            _shares(np.bincount(kernel.apart(trails.cell[trails.cell >= 0], PAIRS), minlength=kernel.LEG_ROWS))
+        ),
+        detours=frozen(detours(came)),
     )
+
+
+def _shares(rows: Ints) -> Floats:
+    """The chances of rows of very far legs to new places; 1 for those of others."""
+    very_far = rows + np.array(UNKNOWN_ROWS)
+    very_far[:2] = very_far[2:].sum()
+    shares: Floats = very_far / very_far[2:].sum()
+    return shares
 
 
 def _sums(count_: Ints, begins: Ints) -> Ints:
@@ -260,19 +289,29 @@ def alike() -> Floats:
     return frozen(kernel.alike())
 
 
-def pace(periods: list[pl.DataFrame]) -> tuple[Floats, Floats]:
+def pace(sums: pl.DataFrame) -> tuple[Floats, Floats]:
     """New things of a user per login, by feature and bin of a row's logins so far; and their sums up to each bin.
 
     A row of a user is what came after one given. What is new in it is counted period by period, for some users.
     """
     new, logins = np.zeros((2, kernel.CHAINS, kernel.BINS))
-    sums = _new_things(periods)
     at = sums["feature"].to_numpy(), sums["bin"].to_numpy()
     new[at], logins[at] = sums["new"].to_numpy(), sums["logins"].to_numpy()
     width = 2.0 ** np.arange(kernel.BINS)
     found = (new + EARLY) / (logins + width)
     found[:, 0] = 0.0
     return found, np.cumsum(found * width, axis=1) - found * width
+
+
+def detours(sums: pl.DataFrame) -> Floats:
+    """The chances that somebody settled is in another country, city or network for once, or on another device."""
+    settled = sums.filter(pl.col("bin") >= SETTLED)
+    new, logins = np.zeros((2, kernel.CHAINS))
+    whole = settled.group_by("feature").agg(pl.col("new", "logins").sum())
+    at = whole["feature"].to_numpy()
+    new[at], logins[at] = whole["new"].to_numpy(), whole["logins"].to_numpy()
+    rates: Floats = (new + FEW_DETOURS[0]) / (logins + FEW_DETOURS[1])
+    return rates[[kernel.COUNTRY, kernel.CITY, kernel.PROVIDER, kernel.DEVICE]]
 
 
 def _new_things(periods: list[pl.DataFrame]) -> pl.DataFrame:

@@ -96,7 +96,7 @@ def _span(hours: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Told:
-    """One login with names: texts by column of the context, and the chances and counts by feature (9, 4)."""
+    """One login with names: texts by column of the context, and what is behind the bits (11, 4)."""
 
     texts: dict[str, str]
     hour: int
@@ -197,7 +197,7 @@ def _shares(mine: pl.DataFrame, feature: int, names: Names) -> list[tuple[str, f
 
 def _told(events: Events, at: int, detail: Floats, names: Names, logins: int) -> Told:
     """A login with names."""
-    texts = ("country", "provider", "network", "address", "device", "browser", "agent")
+    texts = ("country", "city", "provider", "network", "address", "device", "browser", "agent")
     codes = {name: names.value(int(events.context[name][at])) for name in texts}
     return Told(codes, int(events.context["hour"][at]), bool(events.context["wide"][at]), detail[at], logins)
 
@@ -205,7 +205,7 @@ def _told(events: Events, at: int, detail: Floats, names: Names, logins: int) ->
 def _reasons(told: Told, bits: float) -> list[Reason]:
     """What of a login speaks against the user; the first says what it was."""
     p, q = told.detail[:, 0], told.detail[:, 1]
-    worth = np.log2(q / p)
+    worth = np.log2(q[: kernel.FEATURES] / p[: kernel.FEATURES])
     if told.logins == 0:
         return [
             Reason("login", bits, f"{_scene(told)}: the first login of this user, judged by everyone's", 0, 0, 0, 0)
@@ -242,6 +242,7 @@ def _sentence(told: Told, feature: int) -> str:
         return _first(told, feature, country, provider)
     sentences = {
         kernel.COUNTRY: f"{share} came from {land or 'an unknown country'}",
+        kernel.CITY: f"{share} from {country} came from {texts['city'] or 'an unknown city'}",
         kernel.PROVIDER: f"{share} from {country} came by {provider}",
         kernel.NETWORK: f"{share} {'from such places' if told.wide else f'by {provider}'} came from {texts['network']}",
         kernel.ADDRESS: f"{share} from {texts['network']} came from {texts['address']}",
@@ -257,6 +258,7 @@ def _first(told: Told, feature: int, country: str, provider: str) -> str:
     """What a feature is where the user has no earlier logins to compare it with."""
     texts = told.texts
     sentences = {
+        kernel.CITY: f"from {country} for the first time, from {texts['city'] or 'an unknown city'}",
         kernel.PROVIDER: f"from {country} for the first time, by {provider}",
         kernel.NETWORK: f"by {provider} for the first time, from {texts['network']}",
         kernel.ADDRESS: f"from {texts['network']} for the first time, at {texts['address']}",
@@ -267,8 +269,9 @@ def _first(told: Told, feature: int, country: str, provider: str) -> str:
 
 
 def _journey(told: Told) -> str:
-    """What is odd about a far leg: p tells which kind it is."""
-    p, _, like, of = told.detail[kernel.TRAVEL].tolist()
-    is_fast = p * (of + kernel.HABIT) - like < kernel.HABIT / 2.0
+    """What is odd about a far leg."""
+    row, pace = told.detail[kernel.LEG, :2].astype(int).tolist()
     place = "from the place of the last login"
-    return f"nobody travels that fast {place}" if is_fast else f"500 km or more {place}"
+    if pace == kernel.FASTEST:
+        return f"nobody travels that fast {place}"
+    return f"{100 if row == 1 else 500} km or more {place}"
