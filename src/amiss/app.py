@@ -363,8 +363,8 @@ def violations(
     >>> violations(log, {"end": "until"}).select("user", "finding", "days", "events").rows()
     [('ann', 'after', 9, 1)]
     """
-    from amiss.detect.entitlement import Entitlement
     from amiss.breaches import violations as found_in
+    from amiss.detect.entitlement import Entitlement
 
     named = {"time": time, "user": user, "action": action}
     pinned = {role: column for role, column in named.items() if column is not None}

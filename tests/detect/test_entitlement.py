@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
+from collections import Counter
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import polars as pl
@@ -19,6 +23,7 @@ from tests import naive_entitlement as naive
 import amiss
 from amiss import config
 from amiss.baseline import Past
+from amiss.breaches import violations
 from amiss.detect import Names, detector, fitting
 from amiss.detect.entitlement import CONTEXT_SCHEMA, KINDS, Entitlement, EntitlementBaseline
 from amiss.errors import AmissError, ConfigError, EventError, SourceError, UsageError
@@ -26,7 +31,7 @@ from amiss.fields import Fields
 from amiss.session import Session
 from amiss.sessions import Events, boundaries, group
 from amiss.sources import open_live_source, open_source
-from amiss.testing import check_calibration, check_detector
+from amiss.testing import ListSource, check_calibration, check_detector
 from amiss.vocabulary import Coding
 
 FIRST = date(2026, 1, 5)
@@ -187,7 +192,7 @@ def test_each_kind_has_its_words(table: Path):
         "viewed 1 page of html outside data, the scope of cohort Ada, but of web"
     ]
     assert said(rules(table), [(0, 1, "4", "html/a"), (1, 1, "4", "python/a")]) == [
-        "viewed 1 page of python in data, and others that exclude it"
+        "viewed 1 page of python in data, besides a scope that excludes it"
     ]
     assert said(rules(table, findings=("unknown",)), [(0, 1, None, "toc"), (1, 1, "99", "toc")]) == [
         "viewed 2 pages of toc without any entitlement known"
@@ -429,3 +434,59 @@ def test_unreadable_settings_are_amiss_errors_only(table: Path):
     """Whatever a table or log holds, nothing else than an error of amiss comes out."""
     with pytest.raises(AmissError):
         Entitlement(table=str(table.parent), key="a=b", end="e").check()
+
+
+def test_a_table_of_a_database_is_read_by_a_query(tmp_path: Path):
+    """The log from the same database, its cohorts as rows of a join; both ways say the same."""
+    place = tmp_path / "school.db"
+    with closing(sqlite3.connect(place)) as made:
+        made.execute("CREATE TABLE logs (time TEXT, user_id INT, cohort_id REAL, path TEXT)")
+        made.executemany("INSERT INTO logs VALUES (?, ?, ?, ?)", ROWS)
+        made.execute("CREATE TABLE cohorts (id INT, name TEXT, end TEXT)")
+        made.executemany("INSERT INTO cohorts VALUES (?, ?, ?)", [(1, "Ada", "2026-01-06"), (2, "Zion", "2026-03-01")])
+        made.commit()
+    url = f"sqlite:///{place}"
+    rules = {"url": url, "query": "SELECT * FROM cohorts", "key": "cohort_id=id", "end": "end", "named": "name"}
+    by_key = amiss.violations(f"{url}?table=logs", rules)
+    assert by_key.select("user", "finding", "period", "days", "events").rows() == [
+        (user, "after", "Ada", 2, 1) for user in ("0", "1", "2")
+    ]
+    query = "SELECT time, user_id, path, name, end FROM logs LEFT JOIN cohorts ON cohorts.id = logs.cohort_id"
+    joined = f"{url}?query={quote(query)}"
+    assert amiss.violations(joined, {"end": "end", "named": "name"}).equals(by_key)
+    followed = open_live_source(f"{url}?table=logs").follow(
+        Coding(contexts=[made_of := Entitlement(**rules)]),
+        batch=100,
+        every=timedelta(seconds=9),
+        stop=threading.Event(),
+        until_eof=True,
+    )
+    assert sum(int((frame["entitled"] == 2).sum()) for frame, _ in followed) == 3
+    assert made_of.check().total == 0
+
+
+def test_violations_are_those_of_the_twin(table: Path):
+    """Counted over whole logs, by user and finding; in both is who looked at both at any time."""
+    detector = rules(table)
+    when = [(day, at, user) for day in range(9) for at in range(9) for user in range(4)]
+    rows = [(1440 * day + at, user, "124"[user % 3], PATHS[(at + user) % 9]) for day, at, user in when]
+    coding = Coding(contexts=[detector])
+    named = coding.decode(coded(detector, rows, coding)).select("position", "time", "user", "action", "outcome")
+    keys = pl.Series("cohort_id", [each[2] for each in rows])
+    found = violations([ListSource(named.with_columns(keys))], detector)
+    twin = naive.Rules(PERIODS, SCOPES, ["toc"])
+    wrong: Counter[tuple[str, str]] = Counter()
+    for day, (_, user, key, path) in zip([each[0] for each in when], rows, strict=True):
+        kinds = twin.wrong((FIRST + timedelta(days=day), f"u{user}", key, path), {"web", "data"})
+        wrong.update((f"u{user}", kind) for kind in kinds)
+    sums = found.group_by("user", "finding").agg(pl.col("events").sum())
+    assert {(user, finding): events for user, finding, events in sums.rows()} == wrong
+
+
+def test_a_key_that_the_log_does_not_have_is_told(table: Path, tmp_path: Path, caplog):
+    """Files give an empty column for one that is not there; it is said once."""
+    log_of(tmp_path / "log.csv", ROWS * 3)
+    with caplog.at_level(logging.WARNING):
+        found = amiss.violations(tmp_path / "log.csv", {"table": str(table), "key": "cohort=id", "end": "end"})
+    assert len(found) == 0
+    assert caplog.messages == ['column "cohort" of the log is empty or not there: no event has a key']

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amiss.cli.given import reader, settings_of
+from amiss.cli.given import asked, reader, settings_of
 from amiss.cli.output import console, say, stream_to
 from amiss.options import (
     JUDGING,
@@ -66,7 +66,7 @@ def classify(
     from amiss.classes import ranked
 
     settings = settings_of(config, reading)
-    opened = reader(settings).open(sources)
+    opened = reader(settings).open(asked(sources, reading.query))
     zone = settings.fields.timezone
     found = ranked(opened, labels, label, table_of(settings), timezone=zone, everyone=everyone)
     with stream_to(output, shape) as stream:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from amiss.cli.classifying import table_of
-from amiss.cli.given import reader, settings_of
+from amiss.cli.given import asked, reader, settings_of
 from amiss.cli.output import console, stream_to
 from amiss.errors import UsageError, nearest
 from amiss.options import SHOWING, ConfigOption, FormatOption, OutputOption, Reading, SourcesArgument, grouped
@@ -47,7 +47,7 @@ def violations(
     if finding is not None and finding not in rules.findings:
         said = ", ".join(rules.findings)
         raise UsageError(f'finding "{finding}" is not looked for. Known: {said}.{nearest(finding, rules.findings)}')
-    found = found_in(reader(settings).open(sources), rules)
+    found = found_in(reader(settings).open(asked(sources, reading.query)), rules)
     found = found if finding is None else found.filter(finding=finding)
     with stream_to(output, shape) as stream:
         if shape == "text":

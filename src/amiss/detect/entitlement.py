@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from amiss.entitlement import (
     tell,
 )
 from amiss.errors import EventError, UsageError, nearest
+from amiss.escape import label
 from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA, Quarantine
 from amiss.fields import Fields
 from amiss.labels import Condition, spelled
@@ -69,6 +71,8 @@ scopes of the user and of what was looked at, from 1; what the period is called.
 _EPOCH: Final = date(1970, 1, 1)
 _HALF: Final = 0.5
 _SHARE: Final = _HALF / len(KINDS)
+
+_log = logging.getLogger("amiss.entitlement")
 
 Finding = Literal["before", "after", "outside", "both", "unknown"]
 
@@ -451,7 +455,9 @@ class Entitlement(Plain):
         own, content = (self._scope(int(context[f"entitled_{each}"][worst])) for each in ("own", "content"))
         if case.kind == OUTSIDE:
             return f"outside {own}, the scope of {whose}" + (f", but of {content}" if content else "")
-        return f"in {content}, and others that exclude it" if case.kind == BOTH else "without any entitlement known"
+        return (
+            f"in {content}, besides a scope that excludes it" if case.kind == BOTH else "without any entitlement known"
+        )
 
     def _scope(self, number: int) -> str:
         """The name of a scope, counted from 1."""
@@ -578,7 +584,11 @@ class Entitlement(Plain):
     def _periods_of(self, events: pl.DataFrame) -> tuple[Periods, npt.NDArray[np.int64]]:
         """The periods, and the number of the key that each event has."""
         if self._is_joined:
-            return self.periods, self.periods.find(_column(events, self.keys[0]))
+            keys = _column(events, self.keys[0])
+            if len(keys) >= _ENOUGH and keys.null_count() == len(keys) and not self._warned:
+                self._warned.add(("empty", self.keys[0]))
+                _log.warning('column "%s" of the log is empty or not there: no event has a key', label(self.keys[0]))
+            return self.periods, self.periods.find(keys)
         frame = pl.DataFrame({name: spelled(_column(events, name)) for name in self.raw_columns if name != self.path})
         if not frame.columns:
             return self._read(pl.DataFrame(schema={_ROW: pl.String}), _ROW, "the log"), np.full(len(events), -1)
@@ -667,6 +677,8 @@ class Entitlement(Plain):
 
 _ROW: Final = "amiss row"
 _MOST_WARNINGS: Final = 20
+_ENOUGH: Final = 20
+"""Events without a key from which on it is told that there is none."""
 
 
 def _without_password(url: str) -> str:

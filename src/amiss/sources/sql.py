@@ -198,7 +198,7 @@ class SqlSource:
         """The fields that coded frames are made of."""
         found = self.fields
         kept = {role: guess for role, guess in found.roles.items() if coding.contexts or role in readers.ROLES}
-        return replace(found, roles=kept, rest=())
+        return replace(found, roles=kept, rest=coding.raw)
 
     def piece(self, rows: Rows, position: int, found: Fields) -> _Piece:
         """Rows as events, and those that are none."""
