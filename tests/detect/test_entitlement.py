@@ -19,11 +19,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import naive_entitlement as naive
+from typer.testing import CliRunner
 
 import amiss
 from amiss import config
 from amiss.baseline import Past
 from amiss.breaches import violations
+from amiss.cli import app
 from amiss.detect import Names, detector, fitting
 from amiss.detect.entitlement import CONTEXT_SCHEMA, KINDS, Entitlement, EntitlementBaseline
 from amiss.errors import AmissError, ConfigError, EventError, SourceError, UsageError
@@ -490,3 +492,19 @@ def test_a_key_that_the_log_does_not_have_is_told(table: Path, tmp_path: Path, c
         found = amiss.violations(tmp_path / "log.csv", {"table": str(table), "key": "cohort=id", "end": "end"})
     assert len(found) == 0
     assert caplog.messages == ['column "cohort" of the log is empty or not there: no event has a key']
+
+
+def test_check_looks_at_the_table(table: Path, tmp_path: Path):
+    """How many periods there are, or what is wrong with it."""
+    place = tmp_path / "amiss.toml"
+    given = ["check", "--config", str(place)]
+    place.write_text(f'[entitlement]\ntable = "{table}"\nkey = "cohort_id=id"\nend = "end"\n')
+    assert f"ok: {table}: 6 periods of 5 keys" in CliRunner().invoke(app, given).stdout
+    place.write_text(f'[entitlement]\ntable = "{table}"\nkey = "cohort_id=id"\nend = "name"\n')
+    done = CliRunner().invoke(app, given)
+    assert f'problem: {table}: 6 rows forbid nothing, the first is row 1: column "name" holds no date' in done.stdout
+    assert done.exit_code == 1
+    place.write_text('[entitlement]\ntable = "lost.csv"\nkey = "cohort_id=id"\nend = "name"\n')
+    assert "problem: lost.csv cannot be read" in CliRunner().invoke(app, given).stdout
+    place.write_text('[entitlement]\nend = "end_date"\n')
+    assert "ok: [entitlement]: the log carries its columns itself" in CliRunner().invoke(app, given).stdout

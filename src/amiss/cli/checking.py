@@ -61,8 +61,28 @@ def _found(sources: list[str], state: Path | None, settings: Settings, users: in
         yield from _source(source, settings, users)
     for sink in settings.watch.alert:
         yield tried(sink, state, settings.watch.digest, settings.feedback)
+    if settings.detector.get("entitlement"):
+        yield _table(settings)
     if state is not None:
         yield from state_found(state)
+
+
+def _table(settings: Settings) -> str:
+    """What was found in the table of [entitlement]."""
+    from amiss.cli.classifying import table_of
+
+    try:
+        rules = table_of(settings)
+        bad = rules.check() if rules is not None else None
+    except AmissError as error:
+        return f"problem: {error}"
+    if rules is None or not (rules.table or rules.url):
+        return "ok: [entitlement]: the log carries its columns itself"
+    where = rules.table or rules.url
+    if bad is not None and bad.total:
+        first = bad.samples[0]
+        return f"problem: {where}: {bad.total:,} rows forbid nothing, the first is row {first.position}: {first.reason}"
+    return f"ok: {where}: {len(rules.periods.start):,} periods of {len(rules.periods.key):,} keys"
 
 
 def _source(source: str, settings: Settings, users: int | None) -> Iterator[str]:
