@@ -195,7 +195,7 @@ def test_a_real_mariadb_names_the_scraper_of_the_real_fragment(
 @pytest.mark.slow
 def test_a_million_rows_of_a_real_mariadb_are_answered(mariadb: Database, command, tmp_path: Path):
     """The answers are those of the truth, whatever the size."""
-    simulated = simulate(users=1500, days=365, seed=17)
+    simulated = simulate(users=1600, days=365, seed=17)
     assert len(simulated.events) > 1_000_000
     url = load(mariadb, "large", simulated.events, simulated.cohorts)
     command([url, "--cohorts", "cohorts_large", "-o", str(tmp_path)])
