@@ -44,6 +44,7 @@ bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, and
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/purchases.py
+	$(BIN)/python bench/sql.py
 	$(BIN)/python bench/purchases_quality.py
 	$(BIN)/python bench/bands.py
 
