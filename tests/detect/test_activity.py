@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import naive_activity as naive
+from tests import watching
 
 import amiss
 from amiss import evidence
@@ -34,8 +36,11 @@ from amiss.detect.activity_kernel import (
 from amiss.detect.activity_normal import ActivityBaseline
 from amiss.events import CODED_SCHEMA
 from amiss.sessions import Events, group
+from amiss.sources import open_live_source
+from amiss.store import Store
 from amiss.testing import check_calibration, check_detector, reached_by_chance
 from amiss.vocabulary import Coding
+from amiss.watch import Settings, Watch, recall
 
 DAY, MINUTE, SECOND = 86_400_000_000, 60_000_000, 1_000_000
 MONDAY = 20_458
@@ -511,8 +516,9 @@ def grouped(events: Events, group: npt.NDArray[np.int64]) -> Events:
     return Events.of(frame)
 
 
-def test_a_scan_tells_of_bursts_and_of_silence():
-    """The same through a log: who scraped, on which day, and who stopped coming."""
+@pytest.fixture(scope="module")
+def log() -> pl.DataFrame:
+    """Three weeks of thirty users; u11 scrapes on the 18th day, u04 comes no more from the thirteenth on."""
     start = datetime(2026, 1, 5, 9, tzinfo=UTC)
     rows = [
         (f"u{user:02}", start + timedelta(days=day, minutes=3 * n))
@@ -522,7 +528,11 @@ def test_a_scan_tells_of_bursts_and_of_silence():
         if not (user == 4 and day >= 12)
     ]
     rows += [("u11", start + timedelta(days=17, milliseconds=40 * n)) for n in range(156)]
-    log = pl.DataFrame(rows, schema=["user", "time"], orient="row").with_columns(action=pl.lit("view")).sort("time")
+    return pl.DataFrame(rows, schema=["user", "time"], orient="row").with_columns(action=pl.lit("view")).sort("time")
+
+
+def test_a_scan_tells_of_bursts_and_of_silence(log: pl.DataFrame):
+    """The same through a log: who scraped, on which day, and who stopped coming."""
     result = amiss.scan(log, detectors=["activity"])
     found = {row["user"]: row for row in result.users.head(2).iter_rows(named=True)}
     assert found["u11"]["period"] == date(2026, 1, 22)
@@ -530,6 +540,22 @@ def test_a_scan_tells_of_bursts_and_of_silence():
     assert found["u04"]["reasons"][0]["text"].endswith(
         "day in a row; before, until Friday 2026-01-16, active on 12 of 12 days, with about 6 events a day"
     )
+
+
+def test_a_watch_tells_the_same_however_it_is_cut(log: pl.DataFrame, tmp_path: Path):
+    """Of the burst while it lasts, of the silence when the day ends; batches and restarts change nothing."""
+    events = log.select("user", "action", time=pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    events.write_ndjson(tmp_path / "log.jsonl")
+    wish, told = Settings([Activity()]), []
+    for batch in (10_000, 97):
+        with Store.open(tmp_path / f"{batch}.db") as store:
+            watch = Watch(open_live_source(str(tmp_path / "log.jsonl")), store, wish, batch=batch, until_eof=True)
+            watch.run(threading.Event())
+            watching.same_tables(recall(store, wish).tables(), watch.live.tables())
+            told.append(watching.kept(store))
+    assert told[0] == told[1]
+    stories = [(each["user"], each["period"]) for each in told[0]["stories"]]
+    assert sorted(stories) == [("u04", date(2026, 1, 18)), ("u11", date(2026, 1, 22))]
 
 
 def test_it_has_to_be_asked_for():

@@ -49,6 +49,9 @@ QUIET: Final = 0.6
 ALIKE: Final = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """How much users may be alike, in active days that others stand for."""
 
+SAMPLE: Final = 50_000
+"""Of more users so many are asked how much they are alike."""
+
 CHANCES: Final = (2e-4, 0.998)
 """Bounds of the chance that a user is active."""
 
@@ -65,6 +68,9 @@ BEYOND: Final = 3.0
 """The bits by which silence is rarer, when it is told, than one of all users would be by chance."""
 
 Users = npt.NDArray[np.uint32]
+
+SLACK: Final = 0.05
+"""By how many bits the silence up to yesterday may have become rarer by what was learned since."""
 
 _NO_GROUP: Final = frozen(np.zeros(0, dtype=np.uint32))
 _NO_CODES: Final[Ints] = np.zeros(0, dtype=np.int64)
@@ -347,7 +353,8 @@ def _active(seen: Presence, everyone: Everyone, group: Ints) -> Floats:
     """
     theirs = everyone.active[group]
     overall, active, of = theirs.mean(axis=1), seen.active.sum(axis=1), seen.of.sum(axis=1)
-    alike = max(ALIKE, key=lambda much: kernel.likely_shares(active, of, float(overall.mean()), much))
+    each = slice(None, None, 1 + len(of) // SAMPLE)
+    alike = max(ALIKE, key=lambda much: kernel.likely_shares(active[each], of[each], float(overall.mean()), much))
     own = (active + alike * overall) / (of + alike)
     chance = np.empty_like(theirs)
     for kind in (everyone.quiet, ~everyone.quiet):
@@ -363,8 +370,9 @@ def _active(seen: Presence, everyone: Everyone, group: Ints) -> Floats:
 def _backed_off(active: Floats, of: Floats, back: Floats) -> Floats:
     """The chance of being active on days of a kind, by how often users were, backed off to that of more days."""
     expected = of * back
-    some = of > 0
-    alike = max(ALIKE, key=lambda much: kernel.likely_counts(active[some], expected[some], much))
+    told = active[of > 0], expected[of > 0]
+    seen, awaited = (column[:: 1 + len(column) // SAMPLE] for column in told)
+    alike = max(ALIKE, key=lambda much: kernel.likely_counts(seen, awaited, much))
     chance: Floats = np.clip(back * (active + alike) / (expected + alike), *CHANCES)
     return chance
 
@@ -497,24 +505,27 @@ def silences(rows: Rows, everyone: Everyone) -> Silences:
 
 
 def _busy(rows: Rows, everyone: Everyone) -> Floats:
-    """How many of the users to be expected came on each day, by what is usual on such days: (t,), at most 1."""
-    begin = rows.day[rows.first[:-1]]
-    days = len(rows.days)
-    eligible = np.append(0, np.cumsum(np.bincount(begin, minlength=days)))[:-1]
-    came = np.bincount(rows.day, minlength=days) - np.bincount(begin, minlength=days)
-    kind = everyone.quiet[rows.weekday]
-    usual = np.array([np.median((came / np.maximum(eligible, 1))[kind == each]) for each in kind.tolist()])
-    share: Floats = np.minimum(1.0, (came + 1.0) / (eligible * usual + 1.0))
+    """How many of the users to be expected came on each day: (t,), at most 1."""
+    begin, days = rows.day[rows.first[:-1]], len(rows.days)
+    chance = _active(presence(rows, days), everyone, rows.group)
+    known = np.array([_sums(begin, column, days) for column in chance.T]).cumsum(axis=1)
+    due = known[rows.weekday, np.arange(days)]
+    one = due / np.cumsum(np.bincount(begin, minlength=days))
+    share: Floats = np.minimum(1.0, (np.bincount(rows.day, minlength=days) + 1.0) / (due - one + 1.0))
     return share
 
 
 def _leave(rows: Rows, passed: Floats, bits: Floats, until: Presence, steady: npt.NDArray[np.bool_]) -> float:
-    """The chance a day that a steady user goes away, by how often they did; up to two times each."""
+    """The chance a day that a steady user goes away, by how often they did, up to two times each; a power of two.
+
+    Steps let what was enough on one day be so on the next.
+    """
     whose, row = rows.whose[1:], np.arange(1, len(rows.day))
     follows = row > rows.first[whose]
     gap = passed[whose, rows.day[1:]] - passed[whose, rows.day[:-1] + 1]
     away = np.bincount(whose[follows & (gap >= FAR_SILENT)], minlength=len(rows.users)) + (bits >= FAR_SILENT)
-    return float((np.minimum(away[steady], 2).sum() + 2.0) / (until.of[steady].sum() + 1000.0))
+    chance = (np.minimum(away[steady], 2).sum() + 2.0) / (until.of[steady].sum() + 1000.0)
+    return float(2.0 ** np.ceil(np.log2(chance)))
 
 
 class Silence(NamedTuple):
@@ -536,8 +547,9 @@ def absent(baseline: ActivityBaseline, day: date, present: Users) -> tuple[Ints,
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     chance = baseline.normal[rows.users, day.weekday()] * baseline.law[kernel.ACTIVE]
     found = silence(baseline, day, np.arange(len(here)), _came(here, chance, rows.group))
-    least = np.log2(len(here)) + BEYOND
-    told = np.flatnonzero(baseline.silences.counts & ~here & (found.bits >= least) & (found.before < least))
+    least = np.ceil(np.log2(len(here))) + BEYOND
+    is_first = (found.bits >= least) & (found.before < least + SLACK)
+    told = np.flatnonzero(baseline.silences.counts & ~here & is_first)
     return told, found.bits[told]
 
 
