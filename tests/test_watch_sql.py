@@ -54,7 +54,8 @@ def rows(events: Sequence[Event], first: int = 1) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("users", "kills"), [pytest.param(40, 3, id="3"), pytest.param(1_000, 40, id="40", marks=pytest.mark.slow)]
+    ("users", "kills"),
+    [pytest.param(40, 3, id="3", marks=pytest.mark.slow), pytest.param(1_000, 40, id="40", marks=pytest.mark.slow)],
 )
 def test_kill_9_loses_nothing_of_a_table(
     runner: Runner, table: tuple[Database, str], users: int, kills: int, tmp_path: Path
