@@ -117,6 +117,9 @@ def test_what_is_forbidden_alerts_once_a_day_however_high_the_threshold():
     ]
     assert [each["reasons"][0]["text"] for each in told] == ["did what is forbidden"] * 2
     assert [each["events"] for each in told] == [2, 2]
+    assert {(each["severity"], each["chance"]) for each in told} == {("low", "by rule, however likely by chance")}
+    users = scan([source(frame)], detectors=[Rota()]).users
+    assert users.filter("alert").select("user", "severity").rows() == [("1", "low"), ("0", "low")]
 
 
 def test_a_user_who_is_missed_is_told_of_when_the_day_is_over():

@@ -276,6 +276,17 @@ def severity(bits: float, users: float) -> Severity:
     return SEVERITIES[sum(steps)]
 
 
+def ruled(bits: float, users: float) -> Severity:
+    """The :func:`severity` of what alerts by rule: `low` at least.
+
+    Examples
+    --------
+    >>> ruled(0.0, 1000), ruled(25, 1000)
+    ('low', 'critical')
+    """
+    return max(severity(bits, users), "low", key=SEVERITIES.index)
+
+
 def severities(bits: Floats, users: Floats) -> pl.Series:
     """The :func:`severity` of each of (n,) bits, among (n,) users.
 

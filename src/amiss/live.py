@@ -50,6 +50,9 @@ RISK_HALF_LIFE: Final = timedelta(days=7) // MICROSECOND
 RISK_BITS: Final = 20.0
 """The bits that halve what is left to the highest risk."""
 
+BY_RULE: Final = "by rule, however likely by chance"
+"""What stands in a notice that no evidence was needed for."""
+
 FULL: Final = 0.9
 """The share of `max_users` that is kept when users are put away, so that it need not be done each day."""
 
@@ -373,12 +376,12 @@ class Live:
             time=_time(now),
             user=name,
             bits=bits,
-            severity=evidence.severity(bits, users),
+            severity=evidence.severity(bits, users) if level else evidence.ruled(bits, users),
             detectors=dict(by_detector),
             reasons=[],
             period=period.day,
             events=0,
-            chance=evidence.once_in(bits, users),
+            chance=evidence.once_in(bits, users) if level else BY_RULE,
             risk=self.risk(code, now, bits),
             escalated_from=before.severity if before is not None else None,
         )

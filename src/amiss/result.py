@@ -302,7 +302,7 @@ def scan(
 def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     """The table of users: each with the day of most evidence, most evident first."""
     of_all_days = scanned.standings.group_by("user").agg(
-        pl.sum("events"), pl.min("first_time"), pl.max("last_time"), pl.any("alert")
+        pl.sum("events"), pl.min("first_time"), pl.max("last_time"), pl.any("alert", "fact")
     )
     days = scanned.standings.sort("bits", "period", descending=[True, False]).unique("user", keep="first")
     best = days.select("user", "period", "bits", "among", "detectors", "surprisal", surprisal_z="z")
@@ -310,11 +310,17 @@ def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
     return rows.select(
         pl.Series("user", scanned.coding.users.decode(rows["user"])),
         "events", "first_time", "last_time", "period", "bits",
-        evidence.severities(rows["bits"].to_numpy(), rows["among"].to_numpy()),
+        _severities(rows),
         "alert", "surprisal", "surprisal_z",
         _by_detector(rows["detectors"]),
         _top_reasons(scanned, rows, len(rows) if top is None else top),
     )  # fmt: skip
+
+
+def _severities(rows: pl.DataFrame) -> pl.Series:
+    """How seriously to take each user; `low` at least where an event alerts by rule."""
+    by_chance = evidence.severities(rows["bits"].to_numpy(), rows["among"].to_numpy())
+    return by_chance.set((by_chance == "info") & rows["fact"], "low")
 
 
 def _said(used: Detector[Any], bits: pl.Series) -> str:
