@@ -200,7 +200,7 @@ def _walk(mine: dict[int, Done], everyone: Everyone, spread: float) -> Walked:
         before = (above + 1.0) / (usual * about[day])
         weight, total = weight + 1.0, total + (taken + 1.0) / (usual * about[day])
         told[at] += (min(above, highest) + 1.0) / about[day]
-        awaited[at] += level * season[at]
+        awaited[at] += total / weight * season[at]
         was_high, last = is_high, day
     return Walked((total + stands * prior) / (weight + stands), weight, told, awaited, squares, scale, seen)
 

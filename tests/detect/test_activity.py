@@ -426,6 +426,13 @@ def test_who_did_three_times_as_much_for_weeks_is_not_odd_for_weeks(company: Com
     assert max(odd[1:]) <= 2
 
 
+def test_users_who_are_unlike_others_have_days_like_their_own():
+    """Where half have twenty times as much as others, nobody's eighth day is odd that is as all their days."""
+    counts = np.array([[5 + user % 3, 100 + 10 * user] for user in range(15)]).ravel()
+    past = learned(np.tile(counts, (7, 1)))
+    assert (peaks(a_day(counts, 7, minutes_apart=2.0), known(past)) < 0.5).all()
+
+
 def test_days_of_a_user_that_were_somebody_elses_teach_nothing(company: Company):
     """A day that a person confirmed to be bad is no day of the user's."""
     counts = company.counts[:28].copy()

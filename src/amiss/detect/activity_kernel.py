@@ -78,7 +78,7 @@ class Walk(NamedTuple):
     level: Floats  # by user
     days: Floats  # how many days that stands on
     told: Floats  # events by weekday, none above what is usual
-    awaited: Floats  # what the level alone made expect
+    awaited: Floats  # what the user's level by then, and all, made expect
     squares: Floats  # squares of what days differed, beyond chance
     scale: Floats  # squares of what was expected
 
@@ -166,7 +166,7 @@ def walk(first, day, days, events, group, tide, season, prior, apart, spread):
             before = (above + 1.0) / (usual * tide[1, at])
             weight, total = weight + 1.0, total + (taken + 1.0) / (usual * tide[1, at])
             told[kind] += (min(above, highest) + 1.0) / tide[1, at]
-            awaited[kind] += level * season[which, kind]
+            awaited[kind] += total / weight * season[which, kind]
             was_high = is_high
         out.level[number] = (total + stands * prior[which]) / (weight + stands)
         out.days[number] = weight
