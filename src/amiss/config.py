@@ -240,7 +240,7 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
 def detectors(
     names: Sequence[str], parameters: Mapping[str, Mapping[str, Any]], *, cap: int | None = None
 ) -> list[Detector[Any]]:
-    """The detectors called `names`, with these parameters.
+    """The detectors called `names`, which may be several parted by commas, with these parameters.
 
     `cap` goes to every detector that has such a parameter and is not given another one.
 
@@ -248,10 +248,16 @@ def detectors(
     ------
     UsageError
         If a name or a parameter is unknown.
+
+    Examples
+    --------
+    >>> [each.name for each in detectors(["sequence, habit"], {})]
+    ['sequence', 'habit']
     """
     if unknown := [name for name in parameters if name not in registry()]:
         raise UsageError("\n".join(map(_unknown, unknown)))
-    return [_detector(name, parameters.get(name, {}), cap) for name in dict.fromkeys(names)]
+    each = dict.fromkeys(name.strip() for text in names for name in text.split(","))
+    return [_detector(name, parameters.get(name, {}), cap) for name in each]
 
 
 def in_zone(parameters: Mapping[str, Mapping[str, Any]], timezone: str) -> dict[str, Mapping[str, Any]]:

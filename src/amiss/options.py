@@ -61,7 +61,7 @@ QueryOption = Annotated[
 DetectorsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--detector", metavar="NAME", help="Run only this detector; may be repeated.", rich_help_panel=JUDGING
+        "--detector", metavar="NAME", help="Run only this detector, or these: sequence,habit.", rich_help_panel=JUDGING
     ),
 ]
 SessionGapOption = Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")]

@@ -246,7 +246,8 @@ class Service:
         for before, after in pairwise(days):
             if (silent := (after - before).days - 1) > 0:
                 known = fields(after=before.isoformat(), before=after.isoformat(), days=silent)
-                _LOG.warning("the source gave no event on %d days; nobody is judged by that", silent, extra=known)
+                message = "the source gave no event on %d day%s; nobody is judged by that"
+                _LOG.warning(message, silent, "" if silent == 1 else "s", extra=known)
 
     def _measure(self, metrics: Metrics, given: Given, taken: Taken, seconds: float) -> None:
         """Give a batch's figures to who asks."""
