@@ -78,12 +78,17 @@ def normal(past: dict[int, dict[int, Done]]) -> Normal | None:
     middle = sum(logs) / len(logs)
     variance = (sum((each - middle) ** 2 for each in logs) + 1.0) / (len(logs) + 1.0)
     prior, apart = math.exp(middle + variance / 2.0), min(math.expm1(variance), 20.0)
-    spread, walks = 1.0, {}
-    for _ in range(3):
-        used = spread
-        walks = {user: _walk(past[user], Everyone(tide, about, season, prior, apart), used) for user in users}
-        own = [min(max(walk.squares / walk.scale, 0.01), 10.0) for user, walk in walks.items() if len(past[user]) >= 4]
-        spread = (sum(own) + 1.0) / (len(own) + 1.0)
+    everyone = Everyone(tide, about, season, prior, apart)
+
+    def walked(used: float, alike: float, weeks: float) -> dict[int, Walked]:
+        return {user: _walk(past[user], everyone, used, alike, weeks) for user in users}
+
+    spread = _mean_spread(past, walked(1.0, 20.0, 3.0))
+    used = _mean_spread(past, walked(spread, 20.0, 3.0))
+    alike = max((5.0, 20.0, 80.0, 320.0), key=lambda days: _likely_days(past, walked(used, days, 3.0)))
+    weeks = max((3.0, 12.0, 48.0), key=lambda many: _likely_days(past, walked(used, alike, many)))
+    walks = walked(used, alike, weeks)
+    spread = _mean_spread(past, walks)
     chances = _chances(past, days)
     anybody = sum(sum(each) for each in chances.values()) / (7 * len(users))
     pace, pace_spread, minutes, fresh_pace, unusual_minute = _paces(past, users)
@@ -94,9 +99,9 @@ def normal(past: dict[int, dict[int, Done]]) -> Normal | None:
     for user in users:
         walk = walks[user]
         square = max(walk.level - 1.0, 0.05) ** 2
-        wide = (walk.squares + 5.0 * spread * square) / (walk.scale + 5.0 * square)
+        wide = (walk.squares + alike * spread * square) / (walk.scale + alike * square)
         wide = max(wide, spread / 3.0, 0.01)
-        usual = [season[at] * (walk.told[at] + 3 * walk.level) / (walk.awaited[at] + 3 * walk.level) for at in WEEK]
+        usual = [season[at] * _more(walk.told[at], walk.awaited[at], walk.level, weeks) for at in WEEK]
         known[user] = Usual(
             [chances[user][at] / anybody for at in WEEK],
             [max(walk.level * usual[at] * common - 1.0, 0.05) for at in WEEK],
@@ -170,7 +175,27 @@ class Everyone(NamedTuple):
     apart: float
 
 
-def _walk(mine: dict[int, Done], everyone: Everyone, spread: float) -> Walked:
+def _more(told: float, awaited: float, level: float, weeks: float) -> float:
+    return (told + weeks * level) / (awaited + weeks * level)
+
+
+def _mean_spread(past: dict[int, dict[int, Done]], walks: dict[int, Walked]) -> float:
+    own = [min(max(walk.squares / walk.scale, 0.01), 10.0) for user, walk in walks.items() if len(past[user]) >= 4]
+    return (sum(own) + 1.0) / (len(own) + 1.0)
+
+
+def _likely_days(past: dict[int, dict[int, Done]], walks: dict[int, Walked]) -> float:
+    total = 0.0
+    for user, walk in walks.items():
+        for day, mean, deviation in walk.seen:
+            x, size = past[user][day].events - 1, mean**2 / (deviation**2 - mean)
+            log = math.lgamma(x + size) - math.lgamma(size) - math.lgamma(x + 1)
+            log += x * math.log(mean / (mean + size)) + size * math.log(size / (mean + size))
+            total += max(log, math.log(1e-4 / deviation))
+    return total
+
+
+def _walk(mine: dict[int, Done], everyone: Everyone, spread: float, alike: float, weeks: float) -> Walked:
     tide, about, season, prior, apart = everyone
     stands = min(max((spread + 1.0 / prior) / apart, 0.05), 5.0)
     weight = total = squares = scale = before = 0.0
@@ -182,9 +207,9 @@ def _walk(mine: dict[int, Done], everyone: Everyone, spread: float) -> Walked:
             fades = 2.0 ** (-(day - last) / 7.0)
             weight, total = weight * fades, total * fades
         level = (total + stands * prior) / (weight + stands)
-        usual = season[at] * (told[at] + 3.0 * level) / (awaited[at] + 3.0 * level)
+        usual = season[at] * _more(told[at], awaited[at], level, weeks)
         expected = max(level * usual * tide[day] - 1.0, 0.05)
-        own = max((squares + 5.0 * spread * expected**2) / (scale + 5.0 * expected**2), 0.01)
+        own = max((squares + alike * spread * expected**2) / (scale + alike * expected**2), 0.01)
         wide = own + 1.0 / (1.0 / apart + weight / (own + 1.0 / (expected + 1.0)))
         deviation = math.sqrt(expected + wide * expected**2)
         highest = expected + 3.0 * deviation + 1.0

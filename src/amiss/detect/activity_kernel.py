@@ -107,9 +107,9 @@ def count_days(first, time, gap, group):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def shrunk(told, awaited, level):
-    """How much more a user does on a weekday than on others; three days as others are stand before."""
-    return (told + 3.0 * level) / (awaited + 3.0 * level)
+def shrunk(told, awaited, level, weeks):
+    """How much more a user does on a weekday than on others; days of so many weeks as others are stand before."""
+    return (told + weeks * level) / (awaited + weeks * level)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -119,11 +119,12 @@ def widened(spread, mean, days, apart):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def walk(first, day, days, events, group, tide, season, prior, apart, spread):
+def walk(first, day, days, events, group, tide, season, prior, apart, spread, alike, weeks):
     """How many events each day made expect of the next: a filter over the rows of each user (`Walk`).
 
     `day` are the places of each row's day among `days`; `tide` (2, t) is how much everyone did before each day, and
-    about then; `season` (g, 7), `prior` and `apart` (g,) are by group, `spread` is what one user's days spread by.
+    about then; `season` (g, 7), `prior` and `apart` (g,) are by group, `spread` is what one user's days spread by, and
+    stands for `alike` days of each; that a user's days of the week are those of all stands for so many `weeks`.
     """
     users = len(first) - 1
     out = Walk(
@@ -148,11 +149,12 @@ def walk(first, day, days, events, group, tide, season, prior, apart, spread):
                 fades = 2.0 ** (-(days[at] - days[day[row - 1]]) / HALF_LIFE)
                 weight, total = weight * fades, total * fades
             level = (total + stands * prior[which]) / (weight + stands)
-            usual = season[which, kind] * shrunk(told[kind], awaited[kind], level)
+            usual = season[which, kind] * shrunk(told[kind], awaited[kind], level, weeks)
             expected = max(level * usual * tide[0, at] - 1.0, LEAST)
-            own = (out.squares[number] + 5.0 * spread * expected**2) / (out.scale[number] + 5.0 * expected**2)
+            square = expected**2
+            own = (out.squares[number] + alike * spread * square) / (out.scale[number] + alike * square)
             wide = widened(max(own, LEAST_SPREAD), expected + 1.0, weight, apart[which])
-            deviation = math.sqrt(expected + wide * expected**2)
+            deviation = math.sqrt(expected + wide * square)
             highest, above = expected + 3.0 * deviation + 1.0, events[row] - 1.0
             is_high = above > highest
             if row > first[number]:
@@ -161,7 +163,7 @@ def walk(first, day, days, events, group, tide, season, prior, apart, spread):
                 weight, total = 1.0, before
             elif row > first[number]:
                 out.squares[number] += (min(above, highest) - expected) ** 2 - expected
-                out.scale[number] += expected**2
+                out.scale[number] += square
             taken = above if is_high and was_high else min(above, highest)
             before = (above + 1.0) / (usual * tide[1, at])
             weight, total = weight + 1.0, total + (taken + 1.0) / (usual * tide[1, at])
@@ -241,6 +243,20 @@ def likely_counts(active, expected, alike):
         x, mean = active[at], expected[at]
         total += math.lgamma(x + alike) - math.lgamma(alike) - (x + alike) * math.log1p(mean / alike)
         total += x * math.log(mean / alike) if x > 0.0 else 0.0
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def likely_days(above, expected, deviation, least):
+    """The log of the chance of so many above one on each of (n,) days, at least so much in each deviation."""
+    total = 0.0
+    for at in range(len(above)):
+        mean, x = expected[at], float(above[at])
+        if mean > 0.0:
+            size = mean**2 / (deviation[at] ** 2 - mean)
+            log = math.lgamma(x + size) - math.lgamma(size) - math.lgamma(x + 1.0)
+            log -= x * math.log1p(size / mean) + size * math.log1p(mean / size)
+            total += max(log, math.log(least / deviation[at]))
     return total
 
 

@@ -101,6 +101,21 @@ class Rows(NamedTuple):
         return (self.days + kernel.TO_WEEKDAY) % kernel.DAYS_OF_WEEK
 
 
+class Alike(NamedTuple):
+    """How much users are alike in how their days spread, in days, and in their days of the week, in weeks."""
+
+    spread: float
+    weeks: float
+
+
+ALIKE_AT_FIRST: Final = Alike(20.0, 3.0)
+ALIKE_SPREADS: Final = (5.0, 20.0, 80.0, 320.0)
+ALIKE_WEEKS: Final = (3.0, 12.0, 48.0)
+
+WALKED: Final = 2_000
+"""Of more users so many are asked how much they are alike in this."""
+
+
 class Presence(NamedTuple):
     """On how many days users were active, of how many since their first, by day of the week (u, 7)."""
 
@@ -234,7 +249,7 @@ def baseline(past: Past, least_days: int) -> ActivityBaseline | None:
         return None
     rows, codes = rows_of(past)
     everyone = _everyone(rows, len(codes) + 1)
-    spread, walked = _walked(rows, everyone)
+    spread, alike, walked = _walked(rows, everyone)
     pace = paces(rows)
     chance = _active(presence(rows, len(rows.days)), everyone, rows.group)
     anybody = float(chance.mean())
@@ -243,7 +258,8 @@ def baseline(past: Past, least_days: int) -> ActivityBaseline | None:
     law = np.array([pace.unusual, anybody, falls])
     others = _others(rows, everyone, float(spread[-1]), pace)
     unusual = np.maximum(usual, others[0, kernel.UNUSUAL] / (1.0 + walked.days))
-    known = _normal(rows, everyone, walked, spread[:-1], pace)
+    wide = _wide(spread[:-1], everyone.apart[rows.group], walked)
+    known = _normal(_means(rows, everyone, walked, alike.weeks), wide, pace)
     normal = np.zeros((highest(rows.users[-1:]) + 1, kernel.NORMAL))
     normal[rows.users] = np.column_stack([chance / anybody, known, unusual])
     for table in (normal, others):
@@ -383,19 +399,52 @@ def _moved(chance: Floats, of: Floats, to: Floats) -> Floats:
     return odds / (1.0 + odds)
 
 
-def _walked(rows: Rows, everyone: Everyone) -> tuple[Floats, kernel.Walk]:
-    """How far the days of each user spread and, last, those of one like all; and the last walk."""
+def _walked(rows: Rows, everyone: Everyone) -> tuple[Floats, Alike, kernel.Walk]:
+    """How far the days of each user spread and, last, those of one like all; how users are alike; and the last walk."""
     usual = 1.0
-    enough = np.diff(rows.first) >= ENOUGH
-    for _ in range(WALKS):
-        found = kernel.walk(
-            rows.first, rows.day, rows.days, rows.events, rows.group, everyone.tide, *everyone[:3], usual
-        )
-        each = np.clip(found.squares[enough] / found.scale[enough], kernel.LEAST_SPREAD, kernel.MOST_SPREAD)
-        usual = float((each.sum() + 1.0) / (len(each) + 1.0))
+    for _ in range(WALKS - 1):
+        usual = _usual(rows, _walk(rows, everyone, usual, ALIKE_AT_FIRST))
+    alike = _alike(rows, everyone, usual)
+    found = _walk(rows, everyone, usual, alike)
+    usual = _usual(rows, found)
     square = np.maximum(found.level - 1.0, kernel.LEAST) ** 2
-    spread = (found.squares + 5.0 * usual * square) / (found.scale + 5.0 * square)
-    return np.append(np.maximum(spread, max(usual / 3.0, kernel.LEAST_SPREAD)), usual), found
+    spread = (found.squares + alike.spread * usual * square) / (found.scale + alike.spread * square)
+    return np.append(np.maximum(spread, max(usual / 3.0, kernel.LEAST_SPREAD)), usual), alike, found
+
+
+def _walk(rows: Rows, everyone: Everyone, usual: float, alike: Alike) -> kernel.Walk:
+    """A walk with what is known of everyone."""
+    walked: kernel.Walk = kernel.walk(
+        rows.first, rows.day, rows.days, rows.events, rows.group, everyone.tide, *everyone[:3], usual, *alike
+    )
+    return walked
+
+
+def _usual(rows: Rows, walked: kernel.Walk) -> float:
+    """How far the days of a user spread on average."""
+    enough = np.diff(rows.first) >= ENOUGH
+    each = np.clip(walked.squares[enough] / walked.scale[enough], kernel.LEAST_SPREAD, kernel.MOST_SPREAD)
+    return float((each.sum() + 1.0) / (len(each) + 1.0))
+
+
+def _alike(rows: Rows, everyone: Everyone, usual: float) -> Alike:
+    """How much users are alike, by what makes the days of some of them most likely, each by those before."""
+    some = _some(rows, 1 + (len(rows.users) - 1) // WALKED)
+
+    def likely(alike: Alike) -> float:
+        found = _walk(some, everyone, usual, alike)
+        return float(kernel.likely_days(some.events - 1, found.expected, found.deviation, FAR))
+
+    alike = max((ALIKE_AT_FIRST._replace(spread=days) for days in ALIKE_SPREADS), key=likely)
+    return max((alike._replace(weeks=weeks) for weeks in ALIKE_WEEKS), key=likely)
+
+
+def _some(rows: Rows, every: int) -> Rows:
+    """The rows of one in so many users."""
+    kept = rows.whose % every == 0
+    first = np.append(0, np.cumsum(np.diff(rows.first)[::every]))
+    day, events, minutes = rows.day[kept], rows.events[kept], rows.minutes[kept]
+    return Rows(rows.users[::every], first, rows.group[::every], day, events, minutes, rows.days)
 
 
 def _unusual(rows: Rows, walked: kernel.Walk, surge: Floats) -> tuple[float, float]:
@@ -449,13 +498,23 @@ def paces(rows: Rows) -> Pace:
     return Pace(mean, wider, daily, max(usual, kernel.LEAST), usual_spread + apart, usual_minutes, unusual)
 
 
-def _normal(rows: Rows, everyone: Everyone, walked: kernel.Walk, spread: Floats, pace: Pace) -> Floats:
-    """The middle columns of what is normal for users who are known; of days how many events there are."""
+def _means(rows: Rows, everyone: Everyone, walked: kernel.Walk, weeks: float) -> Floats:
+    """The events of users' days by day of the week, as those of all are for so many weeks: (u, 7)."""
     level = walked.level[:, None]
-    usual = everyone.season[rows.group] * (walked.told + 3.0 * level) / (walked.awaited + 3.0 * level)
-    apart = everyone.apart[rows.group]
-    wide = spread + 1.0 / (1.0 / apart + walked.days / (spread + 1.0 / walked.level))
-    return np.column_stack([level * usual, wide, pace.mean, pace.spread, 1.0 / (2.0 + pace.minutes)])
+    usual = everyone.season[rows.group] * (walked.told + weeks * level) / (walked.awaited + weeks * level)
+    means: Floats = level * usual
+    return means
+
+
+def _wide(spread: Floats, apart: Floats, walked: kernel.Walk) -> Floats:
+    """How far days of users may spread, as their means may be wrong as well."""
+    wide: Floats = spread + 1.0 / (1.0 / apart + walked.days / (spread + 1.0 / walked.level))
+    return wide
+
+
+def _normal(means: Floats, wide: Floats, pace: Pace) -> Floats:
+    """The middle columns of what is normal for users who are known; of days how many events there are."""
+    return np.column_stack([means, wide, pace.mean, pace.spread, 1.0 / (2.0 + pace.minutes)])
 
 
 def _others(rows: Rows, everyone: Everyone, spread: float, pace: Pace) -> Floats:
