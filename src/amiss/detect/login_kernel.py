@@ -258,6 +258,10 @@ class Judged(NamedTuple):
     """The share of p that does not come of this period; q keeps as much of itself."""
     goes_on: float
     """The rest of p: the same person goes on, whoever it is."""
+    distinct: int
+    """The sixteenths of different values in the user's row, up to 16 each."""
+    same: int
+    """The sixteenths of just that value, known to everyone's row or not."""
 
 
 @intrinsic
@@ -484,10 +488,11 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
             if others(everyone, left, cap, row, pairs.value[j]) == 0:
                 unknown += pairs.counts[j]
                 again_unknown += pairs.counts[j]
+    same = mine
     if count == 0:
         mine, again = unknown, again_unknown
     if fresh or total == 0:
-        return Judged(q, q, mine, total, count == 0, even, 1.0, 0.0)
+        return Judged(q, q, mine, total, count == 0, even, 1.0, 0.0, distinct, same)
     if feature == VERSION and unknown == 0 and count == 0:
         q *= 0.5
     new = chance_of_new(everyone, feature, sums, distinct, total, factor)
@@ -508,7 +513,7 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
         p = (1.0 - stay) * p + stay * again / today
         share = stay + (1.0 - stay) * (1.0 - new) * today / total
         keep, goes_on = 1.0 - share, share * again / today
-    return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on)
+    return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on, distinct, same)
 
 
 @njit(cache=True, nogil=True)
@@ -553,7 +558,7 @@ def judge_hour(everyone, own, user, pairs, size, hour):
     p = (1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK
     keep = 1.0 - SAME_HOURS * today / (today + ONE)
     q = keep * (0.5 * whole + 0.5 / WEEK) + (1.0 - keep) * p
-    return Judged(p, q, mine, total, False, 0.0, keep, (1.0 - keep) * p)
+    return Judged(p, q, mine, total, False, 0.0, keep, (1.0 - keep) * p, np.int64(0), mine)
 
 
 @njit(cache=True, nogil=True)
@@ -645,7 +650,7 @@ def judge_leg(everyone, trails, user, pairs, size, row, pace):
             again += pairs.counts[j] if pairs.value[j] == pace else 0
     p = (like / ONE + HABIT * everyone.paces[row, pace]) / (whole / ONE + HABIT)
     keep, goes_on = 1.0 - today / (whole + HABIT * ONE), again / (whole + HABIT * ONE)
-    return Judged(p, keep * ODD_PACES[pace] + goes_on, like, whole, False, 0.0, keep, goes_on)
+    return Judged(p, keep * ODD_PACES[pace] + goes_on, like, whole, False, 0.0, keep, goes_on, np.int64(0), like)
 
 
 @njit(cache=True, nogil=True)
@@ -670,27 +675,6 @@ def _add_row(everyone, own, user, pairs, size, sums, feature, given, sign):
     total, distinct = _row_sums(own, user, pairs, size, feature, given)
     sums[0, feature] += sign * max(0, distinct - ONE)
     sums[1, feature] += sign * expected_new(everyone, feature, total)
-
-
-@njit(cache=True, nogil=True)
-def _remember(everyone, own, user, pairs, size, sums, feature, given, value):
-    """Count a pair of a user once more; how many pairs there are then."""
-    at = size
-    for j in range(size):
-        if pairs.feature[j] == feature and pairs.given[j] == given and pairs.value[j] == value:
-            at = j
-            break
-    if at == len(pairs.counts):
-        return size
-    if feature < CHAINS:
-        _add_row(everyone, own, user, pairs, size, sums, feature, given, -1)
-    if at == size:
-        pairs.feature[at], pairs.given[at], pairs.value[at], pairs.counts[at] = feature, given, value, 0
-        size += 1
-    pairs.counts[at] += ONE
-    if feature < CHAINS:
-        _add_row(everyone, own, user, pairs, size, sums, feature, given, 1)
-    return size
 
 
 @njit(cache=True, nogil=True)
@@ -844,11 +828,11 @@ def _leg_of(own, trails, user, u, logins, i, known, pairs, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, way, p, q, seen, stays):
+def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, way, p, q, seen, stays, rows):
     """Fill in the chances of a login, of the user and if it is odd, by feature, and what is behind them.
 
     That are counts (`seen`), and of categories (`stays`) what of q stays, what of both is the same person going on, and
-    everyone's chance.
+    everyone's chance; of the user's `rows` all sixteenths, those of different values, and those of the value.
     """
     p[:], q[:], seen[:], stays[:] = 1.0, 1.0, 0, 1.0
     fresh, moved = False, NETWORK + 1
@@ -863,6 +847,7 @@ def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, s
         p[feature], q[feature] = found.p, found.keep * odd + found.goes_on
         stays[feature, 0], stays[feature, 1], stays[feature, 2] = found.keep, found.goes_on, found.q
         seen[feature, 0], seen[feature, 1] = found.count_, found.of
+        rows[feature, 0], rows[feature, 1], rows[feature, 2] = found.of, found.distinct, found.same
         if found.count_ < ONE:
             fresh = True
             moved = min(moved, feature) if feature < ADDRESS else moved
@@ -877,18 +862,52 @@ def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, s
 
 
 @njit(cache=True, nogil=True)
-def _learn(everyone, own, user, logins, i, pairs, size, sums, way):
-    """Remember a login for the rest of the period; how many pairs there are then."""
+def _find_pairs(logins, i, pairs, size, way, places):
+    """Where a login stands among the pairs of its user: categories, hour, cell and far leg; -1 of what is new."""
+    places[:] = NOWHERE
+    for j in range(size):
+        feature, given, value = np.int64(pairs.feature[j]), pairs.given[j], pairs.value[j]
+        if feature < CHAINS:
+            if given == logins.given[feature, i] and value == logins.value[feature, i]:
+                places[feature] = j
+        elif feature == HOUR:
+            if value == logins.hour[i]:
+                places[HOUR] = j
+        elif given == NOWHERE:
+            if value == logins.cell[i]:
+                places[TRAIL] = j
+        elif given == way[0] and value == way[1]:
+            places[TRAIL + 1] = j
+
+
+@njit(cache=True, nogil=True)
+def _count(pairs, size, at, feature, given, value):
+    """Count a pair once more, one that is new while there is room; how many pairs there are then."""
+    if at >= 0:
+        pairs.counts[at] += ONE
+    elif size < len(pairs.counts):
+        pairs.feature[size], pairs.given[size], pairs.value[size], pairs.counts[size] = feature, given, value, ONE
+        size += 1
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _learn(everyone, logins, i, pairs, size, sums, way, rows, places):
+    """Remember a login, whose `rows` judging it found, for the rest of the period; how many pairs there are then."""
+    _find_pairs(logins, i, pairs, size, way, places)
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
             continue
-        given, value = logins.given[feature, i], logins.value[feature, i]
-        size = _remember(everyone, own, user, pairs, size, sums, feature, given, value)
-    size = _remember(everyone, own, user, pairs, size, sums, HOUR, np.int32(NOWHERE), logins.hour[i])
+        if places[feature] >= 0 or size < len(pairs.counts):
+            total, distinct, more = rows[feature, 0], rows[feature, 1], max(0, ONE - rows[feature, 2])
+            sums[0, feature] += max(0, distinct + more - ONE) - max(0, distinct - ONE)
+            sums[1, feature] += expected_new(everyone, feature, total + ONE) - expected_new(everyone, feature, total)
+        size = _count(pairs, size, places[feature], feature, logins.given[feature, i], logins.value[feature, i])
+    size = _count(pairs, size, places[HOUR], HOUR, np.int32(NOWHERE), logins.hour[i])
     if logins.cell[i] >= 0:
-        size = _remember(everyone, own, user, pairs, size, sums, TRAIL, np.int32(NOWHERE), logins.cell[i])
+        size = _count(pairs, size, places[TRAIL], TRAIL, np.int32(NOWHERE), logins.cell[i])
     if way[0] >= 0:
-        size = _remember(everyone, own, user, pairs, size, sums, TRAVEL, np.int32(way[0]), np.int32(way[1]))
+        size = _count(pairs, size, places[TRAIL + 1], TRAVEL, np.int32(way[0]), np.int32(way[1]))
     return size
 
 
@@ -911,6 +930,7 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
     sums = np.zeros((2, CHAINS), dtype=np.int64)
     p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
     seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 3))
+    rows, places = np.zeros((CHAINS, 3), dtype=np.int64), np.empty(PER_LOGIN, dtype=np.int64)
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
         begin, end = known.begin[u], known.begin[u] + known.room[u]
@@ -922,7 +942,9 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
                 _sum_up(everyone, own, user, mine, size, sums)
                 ready = True
             way = _leg_of(own, trails, user, u, logins, i, known, mine, size)
-            _judge_all(everyone, left, cap, own, trails, user, logins, i, mine, size, sums, way, p, q, seen, stays)
+            _judge_all(
+                everyone, left, cap, own, trails, user, logins, i, mine, size, sums, way, p, q, seen, stays, rows
+            )
             ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio)
             detour = _detour(everyone.detours, p, stays)
             bits[i] = math.log2((odds * ratio).sum() / detour)
@@ -934,7 +956,7 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
                     detail[i, feature, 2], detail[i, feature, 3] = seen[feature, 0] / ONE, seen[feature, 1] / ONE
             if len(detail):
                 detail[i, LEG, 0], detail[i, LEG, 1] = way
-            size = _learn(everyone, own, user, logins, i, mine, size, sums, way)
+            size = _learn(everyone, logins, i, mine, size, sums, way, rows, places)
             if logins.cell[i] >= 0:
                 known.cell[u], known.time[u] = logins.cell[i], logins.time[i]
         known.size[u] = size
