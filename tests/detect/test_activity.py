@@ -397,6 +397,62 @@ def test_a_gap_of_the_source_is_no_silence_of_users(company: Company):
     assert Activity().absent(baseline, day_of(35), present)[0].tolist() == []
 
 
+def test_a_group_that_ends_is_no_silence_of_its_users(company: Company):
+    """Half are done with their course and come no more; only who falls silent amid a course is told of, once."""
+    by_group = Activity(by_group=True)
+    counts, code = company.counts.copy(), np.where(np.arange(200) < 100, 1, 2)
+    counts[21:, 100:] = 0
+    counts[21:, 50] = 0
+    days = [by_group.summarise(grouped(a_day(each, day), code)) for day, each in enumerate(counts)]
+    past, found = Past(days[:21]), []
+    for day in range(21, 36):
+        present = np.flatnonzero(counts[day]).astype(np.uint32)
+        found += by_group.absent(by_group.baseline(past), day_of(day), present)[0].tolist()
+        past.add(days[day])
+    assert found == [50]
+
+
+# what users are alike in
+
+
+def test_days_spread_alike_where_nothing_says_that_users_differ_in_that():
+    """A user whose few days happened to lie far apart is taken for one like all."""
+    random = np.random.default_rng(3)
+    counts = 1 + random.poisson(random.gamma(2.0, 5.0, (28, 300)))
+    spread = known(learned(counts)).normal[:, SPREAD]
+    assert spread.max() < 1.4 * spread.min()
+    assert np.median(spread) == pytest.approx(0.5, rel=0.4)
+
+
+def test_days_of_steady_users_spread_less_where_others_are_not_steady():
+    """Half of the users have about as much on each day."""
+    random = np.random.default_rng(3)
+    mean = np.full((28, 300), 20.0)
+    mean[:, 150:] *= random.gamma(1.0, 1.0, (28, 150))
+    spread = known(learned(1 + random.poisson(mean))).normal[:, SPREAD]
+    assert 3.0 * np.median(spread[:150]) < np.median(spread[150:])
+
+
+def test_users_have_days_of_the_week_of_their_own_where_that_is_so():
+    """Who does five times as much on Mondays is expected to; where nobody is like that, one who did so twice is not."""
+    random = np.random.default_rng(3)
+    counts = 1 + random.poisson(20.0, (28, 300))
+    counts[[14, 21], 1] *= 3
+    monday, tuesday = known(learned(counts)).normal[1, EXPECTED : EXPECTED + 2]
+    assert monday < 1.5 * tuesday
+    counts[np.ix_(np.arange(28) % 7 == 0, np.arange(0, 300, 2))] *= 5
+    monday, tuesday = known(learned(counts)).normal[2, EXPECTED : EXPECTED + 2]
+    assert monday > 3.0 * tuesday
+
+
+def test_of_many_users_some_say_how_much_all_are_alike():
+    """Every third of 4,200, who are as 1,400 are, makes the same normal as these."""
+    random = np.random.default_rng(3)
+    counts = 1 + random.poisson(random.gamma(2.0, 4.0, (8, 1_400)))
+    few, many = (known(learned(np.tile(counts, times))).normal[:1_400, EXPECTED:PACE] for times in (1, 3))
+    assert many == pytest.approx(few, rel=0.01)
+
+
 # quiet
 
 

@@ -30,6 +30,9 @@ ENOUGH: Final = 4
 BY_GROUP: Final = 5.0
 """The users whose say all have in what is normal for a group."""
 
+BY_GROUP_DAYS: Final = 200.0
+"""The days of users whose say all have in how often users of a group go away."""
+
 RARE: Final = (1e-6, 0.05)
 RARE_PACE: Final = (1e-7, 0.01)
 """Bounds of the chance of an unusual day, and of an unusual minute."""
@@ -545,8 +548,8 @@ class Silences(NamedTuple):
     active: Floats  # (u, 7) the chance of being active, by the days up to that
     bits: Floats  # against days since as silent as they were
     counts: npt.NDArray[np.bool_]  # whether there is enough to go by
-    busy: Floats  # (t,) how many of those to be expected came on each day, at most 1
-    leave: float  # the chance that a user goes away
+    busy: Floats  # (g, t) how many of those of each group to be expected came on each day, at most 1
+    leave: Floats  # (u,) the chance that a user goes away, by what others of all and of the group did
 
 
 def silences(rows: Rows, everyone: Everyone) -> Silences:
@@ -555,7 +558,7 @@ def silences(rows: Rows, everyone: Everyone) -> Silences:
     until = presence(rows, last + 1)
     active = _active(until, everyone, rows.group)
     busy = _busy(rows, everyone)
-    price = -np.log2(1.0 - active[:, rows.weekday] * busy)
+    price = -np.log2(1.0 - active[:, rows.weekday] * busy[rows.group])
     passed = np.hstack([np.zeros((len(last), 1)), np.cumsum(price, axis=1)])
     bits = passed[:, -1] - passed[np.arange(len(last)), last + 1]
     begin = rows.day[rows.first[:-1]]
@@ -564,27 +567,44 @@ def silences(rows: Rows, everyone: Everyone) -> Silences:
 
 
 def _busy(rows: Rows, everyone: Everyone) -> Floats:
-    """How many of the users to be expected came on each day: (t,), at most 1."""
-    begin, days = rows.day[rows.first[:-1]], len(rows.days)
-    chance = _active(presence(rows, days), everyone, rows.group)
-    known = np.array([_sums(begin, column, days) for column in chance.T]).cumsum(axis=1)
+    """How many of the users of each group to be expected came on each day: (g, t), at most 1."""
+    chance = _active(presence(rows, len(rows.days)), everyone, rows.group)
+    came, due = _attendance(rows, chance, np.ones(len(chance), dtype=np.bool_))
+    share = np.tile((came + 1.0) / (due + 1.0), (len(everyone.prior), 1))
+    for which in range(1, len(share)):
+        came, due = _attendance(rows, chance, rows.group == which)
+        share[which] = (came + share[0]) / (due + 1.0)
+    busy: Floats = np.minimum(1.0, share)
+    return busy
+
+
+def _attendance(rows: Rows, chance: Floats, of: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """How many of some users came on each day, and how many but one were to be expected: both (t,)."""
+    days, begin = len(rows.days), rows.day[rows.first[:-1]][of]
+    known = np.array([_sums(begin, column, days) for column in chance[of].T]).cumsum(axis=1)
     due = known[rows.weekday, np.arange(days)]
-    one = due / np.cumsum(np.bincount(begin, minlength=days))
-    share: Floats = np.minimum(1.0, (np.bincount(rows.day, minlength=days) + 1.0) / (due - one + 1.0))
-    return share
+    one = due / np.maximum(np.cumsum(np.bincount(begin, minlength=days)), 1)
+    return _sums(rows.day[of[rows.whose]], np.ones(of[rows.whose].sum()), days), due - one
 
 
-def _leave(rows: Rows, passed: Floats, bits: Floats, until: Presence, steady: npt.NDArray[np.bool_]) -> float:
-    """The chance a day that a steady user goes away, by how often they did, up to two times each; a power of two.
+def _leave(rows: Rows, passed: Floats, bits: Floats, until: Presence, steady: npt.NDArray[np.bool_]) -> Floats:
+    """The chance a day that a steady user goes away, by how often they did, up to two times each; powers of two.
 
-    Steps let what was enough on one day be so on the next.
+    Of users without a group by what all did; of others by what their group did, the silence at hand left out, and so
+    many days of all. Steps let what was enough on one day be so on the next.
     """
     whose, row = rows.whose[1:], np.arange(1, len(rows.day))
     follows = row > rows.first[whose]
     gap = passed[whose, rows.day[1:]] - passed[whose, rows.day[:-1] + 1]
-    away = np.bincount(whose[follows & (gap >= FAR_SILENT)], minlength=len(rows.users)) + (bits >= FAR_SILENT)
-    chance = (np.minimum(away[steady], 2).sum() + 2.0) / (until.of[steady].sum() + 1000.0)
-    return float(2.0 ** np.ceil(np.log2(chance)))
+    now = np.asarray(steady & (bits >= FAR_SILENT))
+    often = np.minimum(np.bincount(whose[follows & (gap >= FAR_SILENT)], minlength=len(now)) + now, 2) * steady
+    of = until.of.sum(axis=1) * steady
+    everyone = (often.sum() + 2.0) / (of.sum() + 1000.0)
+    chance = (_sums(rows.group, often, 1)[rows.group] - now + BY_GROUP_DAYS * everyone) / (
+        _sums(rows.group, of, 1)[rows.group] + BY_GROUP_DAYS
+    )
+    chance[rows.group == 0] = everyone
+    return np.asarray(2.0 ** np.ceil(np.log2(chance)))
 
 
 class Silence(NamedTuple):
@@ -618,20 +638,21 @@ def silence(baseline: ActivityBaseline, day: date, places: Ints, came: Floats | 
     last, passed = known.last[places], known.bits[places]
     now = passed - np.log2(1.0 - known.active[places, day.weekday()] * came)
     since = (day - EPOCH) // timedelta(days=1) - rows.days[last]
-    bits = _mixed(now, since, known.leave)
-    return Silence(bits, _mixed(passed, rows.days[-1] - rows.days[last], known.leave), len(rows.days) - last)
+    leave = known.leave[places]
+    bits = _mixed(now, since, leave)
+    return Silence(bits, _mixed(passed, rows.days[-1] - rows.days[last], leave), len(rows.days) - last)
 
 
 def _came(here: npt.NDArray[np.bool_], chance: Floats, group: Ints) -> Floats:
-    """The share of the other users to be expected who came, of all and of the group, whichever is less; at most 1."""
+    """The share of the other users of the group to be expected who came; at most 1."""
     everyone = (here.sum() + 1.0) / (chance.sum() - chance + 1.0)
-    came, due = _sums(group, here, int(group.max()) + 1), _sums(group, chance, int(group.max()) + 1)
-    theirs = (came[group] + 1.0) / (due[group] - chance + 1.0)
-    share: Floats = np.minimum(1.0, np.minimum(everyone, theirs))
+    came, due = _sums(group, here, 1)[group], _sums(group, chance, 1)[group] - chance
+    theirs = np.where(group > 0, (came + everyone) / (due + 1.0), everyone)
+    share: Floats = np.minimum(1.0, theirs)
     return share
 
 
-def _mixed(bits: Floats, days: Ints, leave: float) -> Floats:
+def _mixed(bits: Floats, days: Ints, leave: Floats) -> Floats:
     """The bits of a silence of so many days, where users also go away."""
     back = 1.0 / (1.0 + (days / AWAY) ** 2)
     mixed: Floats = -np.log2((1.0 - leave) * np.exp2(-bits) + leave * back)
