@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from amiss.app import bands, classify, scan, violations
+    from amiss.app import bands, classify, groups, scan, violations
     from amiss.errors import (
         AmissError,
         ConfigError,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         StateError,
         UsageError,
     )
+    from amiss.profiles import distance
     from amiss.result import Result, Summary
     from amiss.session import Evidence, Session
     from amiss.sinks import open_sink
@@ -45,6 +46,8 @@ __all__ = [
     "__version__",
     "bands",
     "classify",
+    "distance",
+    "groups",
     "open_sink",
     "open_source",
     "scan",
@@ -52,8 +55,9 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "amiss.app": ("bands", "classify", "scan", "violations"),
+    "amiss.app": ("bands", "classify", "groups", "scan", "violations"),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "amiss.profiles": ("distance",),
     "amiss.result": ("Result", "Summary"),
     "amiss.session": ("Evidence", "Session"),
     "amiss.sinks": ("open_sink",),

@@ -22,6 +22,7 @@ from amiss.vocabulary import Coding
 if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
+    from amiss.behaviour import Grouped
     from amiss.result import Result
     from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
@@ -315,6 +316,75 @@ def classify(
     found = config.detectors(["entitlement"], given) if "entitlement" in given else []
     table = found[0] if found and isinstance(found[0], Entitlement) else None
     return classes.ranked(sources, labels, label, table, timezone=timezone, everyone=everyone).ranking
+
+
+def groups(
+    data: Data,
+    *,
+    by_day: bool = False,
+    method: Literal["bits", "seed001"] = "bits",
+    limit: float | None = None,
+    labels: str | Path | Mapping[str, str] | None = None,
+    time: str | None = None,
+    user: str | None = None,
+    action: str | None = None,
+    outcome: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    time_format: str | None = None,
+    timezone: str = "UTC",
+    year: int | None = None,
+    strict: bool = False,
+) -> Grouped:
+    """Users in groups by behaviour, what each group does, who moved and what became of groups.
+
+    Parameters
+    ----------
+    data
+        As for :func:`scan`.
+    by_day
+        Whether to go day by day; else all days are one.
+    method
+        "bits" finds the groups with which all events are told most briefly (:mod:`amiss.grouping`), "seed001" those of
+        the original notebook (:mod:`amiss.leader`).
+    limit
+        How many bits off a user may be in a group. For "bits" none is needed; for "seed001" the best one by `labels`,
+        else 5.
+    labels
+        Users with labels, or a CSV file with the columns `user,label`, to find the limit of "seed001" with.
+    time, user, action, outcome, columns, time_format, timezone, year, strict
+        As for :func:`scan`.
+
+    Returns
+    -------
+    groups
+        Frames `groups`, `members`, `moves` and `changes`; see :class:`amiss.behaviour.Grouped`.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood.
+    SourceError, EventError
+        As for :func:`scan`.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> does = {"b": ["view", "buy"], "s": ["view", "sell"]}
+    >>> log = pl.DataFrame([(f"2026-01-05T09:00:{second:02}Z", f"{kind}{number}", does[kind][second % 2])
+    ...     for second in range(20) for kind in "bs" for number in range(4)], schema=["time", "user", "action"],
+    ...     orient="row")
+    >>> groups(log).groups.select("id", "members", "does").rows()
+    [(1, 4, 'buy 50%, view 50%'), (2, 4, 'sell 50%, view 50%')]
+    """
+    from amiss.behaviour import grouped
+    from amiss.labels import read_labels
+
+    named = {"time": time, "user": user, "action": action, "outcome": outcome}
+    pinned = {role: column for role, column in named.items() if column is not None}
+    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
+    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    known = labels if labels is None or isinstance(labels, Mapping) else read_labels(labels).by_user()
+    return grouped(sources, by_day=by_day, method=method, limit=limit, labels=known)
 
 
 def violations(

@@ -25,6 +25,7 @@ from amiss.cli import (
     checking,
     classifying,
     evaluating,
+    grouping,
     looking,
     serving,
     studying,
@@ -240,6 +241,7 @@ app.command()(answers.feedback)
 app.command()(serving.serve)
 app.command()(banding.bands)
 app.command()(classifying.classify)
+app.command()(grouping.groups)
 app.command()(violating.violations)
 app.command()(banding.plot)
 app.command()(buying.purchases)

@@ -1,0 +1,656 @@
+"""Groups of users by behaviour, from sources to tables: who is alike, what each group does, and what changes by day.
+
+What a user did is told as a chain of states (an action with its outcome) where that is shorter than state by state. A
+chain alone would not mind a user who does something else altogether, once begun; so the shares of a user's states count
+too, as :data:`SHARES` events.
+
+A day's groups follow from the last that is known of each user: users who were away keep what they did, those who came
+are judged by the day. Groups keep their number for good: they are born, split off, grow, shrink, merge, are emptied but
+remembered, and return.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from amiss import profiles, surprisal
+from amiss.engine import coded_frames
+from amiss.errors import UsageError, nearest
+from amiss.events import OUTCOMES
+from amiss.grouping import MOST_EVENTS, Cells, Floats, Groups, Ints, Rows
+from amiss.leader import Leaders
+from amiss.sessions import START, Last, group
+from amiss.sources import Source
+from amiss.spool import Spool
+from amiss.vocabulary import Coding
+
+Method = Literal["bits", "seed001"]
+
+METHODS: Final = ("bits", "seed001")
+
+MOST_STATES: Final = 4_096
+"""Actions with their outcomes that are told apart; rarer ones are one."""
+
+SHARES: Final = 2.0
+"""Events that the shares of a user's actions count as, beside what follows what."""
+
+MOST_CELLS: Final = 20_000
+"""Pairs of states beyond which groups look at states alone."""
+
+MOST_LABELLED: Final = 40
+"""Users of a label that a limit is looked for with."""
+
+GROUP_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "id": pl.Int64(),
+    "members": pl.Int64(),
+    "share": pl.Float64(),
+    "bits": pl.Float64(),
+    "bits_per_event": pl.Float64(),
+    "does": pl.String(),
+    "born": pl.Date(),
+    "changed": pl.Date(),
+    "change": pl.String(),
+    "merged_into": pl.Int64(),
+}
+MEMBER_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.String(),
+    "group": pl.Int64(),
+    "since": pl.Date(),
+    "last_day": pl.Date(),
+    "events": pl.Int64(),
+    "bits": pl.Float64(),
+}
+MOVE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "day": pl.Date(),
+    "user": pl.String(),
+    "left": pl.Int64(),
+    "joined": pl.Int64(),
+    "bits": pl.Float64(),
+    "reason": pl.String(),
+}
+CHANGE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "day": pl.Date(),
+    "id": pl.Int64(),
+    "change": pl.String(),
+    "before": pl.Int64(),
+    "after": pl.Int64(),
+    "other": pl.Int64(),
+    "bits": pl.Float64(),
+    "reason": pl.String(),
+}
+
+_PAIR: Final = ("previous", "state")
+_TOLD: Final = 3
+
+
+class Period(NamedTuple):
+    """What users did in a period: its first day, `counts` (user, previous, state, count), and surprisal's steps."""
+
+    day: date
+    counts: pl.DataFrame
+    steps: pl.DataFrame
+
+
+class Story(NamedTuple):
+    """A member who is like the group, and what they did: steps and how often each came in a row."""
+
+    user: str
+    steps: list[tuple[str, str, int]]
+
+
+@dataclass
+class Grouped:
+    """Users in groups by behaviour, as they stand after the last day.
+
+    Attributes
+    ----------
+    groups : (g, 10)
+        Largest first: `id`; `members`; their `share` of all users; `bits`, what a member costs on average in the
+        group's chances (of :data:`amiss.grouping.MOST_EVENTS` events at most), and `bits_per_event`; what they do in
+        words (`does`); the day it was `born`, and the one it last `changed`, with the `change`; for groups that are no
+        more, what they were `merged_into`.
+    members : (u, 6)
+        By name: `user`, `group`, `since` which day, the `last_day` that they did anything, their `events` then, and the
+        `bits` that these cost.
+    moves : (m, 6)
+        Users who `left` a group and `joined` another on a `day`: by how many `bits` the new one explains what they did
+        that day better, and what of it (`reason`). Most bits of a day first.
+    changes : (c, 8)
+        What became of a group on a day: `change` is born, split, grew, shrank, merged, emptied or returned; members
+        `before` and `after`; the `other` group that it came from or went into; for a new one how many `bits` it saves
+        beside the nearest other group, and by what its members differ (`reason`).
+    order
+        1 if groups look at what follows what, 0 if at what is done alone.
+    limits : (l, 7) or None
+        How well each limit tells labelled users apart (:func:`amiss.profiles.limits`), where labels were given.
+    """
+
+    groups: pl.DataFrame
+    members: pl.DataFrame
+    moves: pl.DataFrame
+    changes: pl.DataFrame
+    order: int
+    limits: pl.DataFrame | None = None
+    _reader: Reader | None = field(default=None, repr=False)
+
+    def table(self, group: int) -> pl.DataFrame:
+        """How often each member did each action with each outcome, by user and outcome.
+
+        Returns
+        -------
+        table : (n, 2 + actions)
+            `user`, `outcome`, and a column for each action that any member did, by name.
+
+        Raises
+        ------
+        UsageError
+            If there is no such group.
+        """
+        assert self._reader is not None
+        return self._reader.investigated(self._of(group))
+
+    def story(self, group: int) -> Story | None:
+        """What a typical member did on their last day, runs of the same told once; None where nobody is left.
+
+        Raises
+        ------
+        UsageError
+            If there is no such group.
+        """
+        assert self._reader is not None
+        names = self._of(group)
+        known = self.members.filter(pl.col("user").is_in(names))
+        if known.is_empty():
+            return None
+        usual = known.select(pl.sum("bits") / pl.sum("events")).item()
+        off = (pl.col("bits") / pl.col("events") - usual).abs()
+        enough = known.filter(pl.col("events") >= known["events"].median())
+        user, day = enough.sort(off, "user").select("user", "last_day").row(0)
+        return Story(user, self._reader.told(user, day))
+
+    def _of(self, group: int) -> list[str]:
+        """The members of a group."""
+        known = self.groups["id"].to_list()
+        if group not in known:
+            raise UsageError(f"no group {group}: there are {', '.join(map(str, known)) or 'none'}")
+        return self.members.filter(pl.col("group") == group)["user"].to_list()
+
+
+class Reader:
+    """The events of some sources, by day, and what users did in words."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.coding = Coding()
+        self.spool = Spool()
+        self.last_day: dict[int, date] = {}
+        offset = 0
+        for source in sources:
+            for frame in coded_frames(source, self.coding):
+                self.spool.add(frame.with_columns(pl.col("position") + offset))
+            offset = len(self.spool)
+
+    def periods(self, *, by_day: bool) -> Iterator[Period]:
+        """What users did day by day, or in all days together."""
+        last, days = Last(), self.spool.days()
+        found = [self._period(day, last) for day in days]
+        if by_day or not found:
+            yield from found
+            return
+        counts = pl.concat([each.counts for each in found]).group_by("user", *_PAIR).agg(pl.sum("count"))
+        steps = pl.concat([each.steps for each in found])
+        steps = steps.group_by("user", "previous", "action", "failure", maintain_order=True).agg(pl.sum("count"))
+        yield Period(days[0], counts, steps)
+
+    def _period(self, day: date, last: Last) -> Period:
+        """What users did on a day, those who came first first in `steps`."""
+        frame = self.spool.select(day, pl.lit(value=True))
+        events = group(frame, last)
+        pairs = events.frame().group_by("user", *_PAIR).agg(count=pl.len().cast(pl.Int64))
+        order = frame.sort("time", "position").select("user").unique(keep="first", maintain_order=True)
+        steps = order.join(surprisal.steps(events), on="user", how="left", maintain_order="left_right")
+        self.last_day |= dict.fromkeys(order["user"].to_list(), day)
+        return Period(day, pairs, steps)
+
+    def states(self) -> pl.Series:
+        """The text of each state: the action, with ✗ where it failed, ? where that is unknown."""
+        marks = pl.Series(["", " ✗", ""])
+        actions = self.coding.actions.texts()
+        each = pl.int_range(len(actions) * len(OUTCOMES), eager=True)
+        return actions.gather(each // len(OUTCOMES)) + marks.gather(each % len(OUTCOMES))
+
+    def investigated(self, names: Sequence[str]) -> pl.DataFrame:
+        """How often users did each action with each outcome."""
+        codes = [code for code in map(self.coding.users.find, names) if code is not None]
+        which = pl.col("user").is_in(codes)
+        found = pl.concat([self.coding.empty(), *(self.spool.select(day, which) for day in self.spool.days())])
+        named = self.coding.decode(found).group_by("user", "outcome", "action").agg(count=pl.len().cast(pl.Int64))
+        actions = named["action"].unique().sort()
+        wide = named.pivot("action", index=["user", "outcome"], values="count", sort_columns=True).fill_null(0)
+        return wide.rename({name: name for name in actions}).sort("user", "outcome")
+
+    def told(self, name: str, day: date) -> list[tuple[str, str, int]]:
+        """The actions and outcomes of a user on a day, runs of the same as one with their length."""
+        code = self.coding.users.find(name)
+        found = self.spool.select(day, pl.col("user") == code).sort("time", "position")
+        named = self.coding.decode(found).select("action", "outcome", run=pl.struct("action", "outcome").rle_id())
+        runs = named.group_by("run", maintain_order=True).agg(pl.first("action", "outcome"), times=pl.len())
+        return runs.select("action", "outcome", "times").rows()
+
+
+class Space:
+    """The cells that groups look at, numbered by their texts, so that the order of events makes no difference."""
+
+    def __init__(self, counts: pl.DataFrame, states: pl.Series, order: int) -> None:
+        self.order = order
+        total = counts.group_by("state").agg(pl.sum("count"))
+        text = pl.col("state").replace_strict(pl.int_range(len(states), eager=True), states, return_dtype=pl.String)
+        ranked = total.with_columns(text=text).sort("count", "text", "state", descending=[True, False, False])
+        self._rare = ranked["state"][MOST_STATES:]
+        shown = self._fewer(counts.lazy()).select(*_PAIR).unique()
+        alone = shown.select(pl.lit(_ALL, pl.Int32).alias("previous"), "state").unique()
+        pairs = (pl.concat([shown, alone]) if order else shown).collect()
+        name = {START: "(start)", _OTHER: "(other)", _ALL: "(all)"} | dict(enumerate(states.to_list()))
+        words = [pl.Series(each, [name[code] for code in pairs[each].to_list()], pl.String) for each in _PAIR]
+        named = pairs.with_columns(words[0].alias("after"), words[1].alias("word"))
+        named = named.sort(pl.col("previous") != _ALL, "after", "previous", "word", "state")
+        self.pairs = named.with_row_index("cell").with_columns(pl.col("cell").cast(pl.Int64))
+        contexts = self.pairs.select(context=pl.struct("after", "previous").rle_id().cast(pl.Int64))
+        self.context: Ints = contexts["context"].to_numpy()
+        self._shares = int((self.pairs["previous"] == _ALL).sum())
+        assert (self.pairs["previous"][: self._shares] == _ALL).all(), "shares come first"
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def rows(self, counts: pl.DataFrame) -> Rows:
+        """The counts of users as rows, ordered by user."""
+        sums = self._fewer(counts.lazy()).group_by("user", *_PAIR).agg(times=pl.sum("count").cast(pl.Float64))
+        events = pl.sum("times").over("user")
+        shrunk = sums.with_columns(times=pl.col("times") * pl.min_horizontal(1.0, MOST_EVENTS / events))
+        if self.order:
+            share = pl.col("times") / events * SHARES
+            shares = sums.with_columns(pl.lit(_ALL, pl.Int32).alias("previous"), share.alias("times"))
+            shrunk = pl.concat([shrunk, shares.group_by("user", *_PAIR).agg(pl.sum("times"))])
+        cells = shrunk.join(self.pairs.lazy().select(*_PAIR, "cell"), on=_PAIR).sort("user", "cell").collect()
+        user, cell = (cells[name].cast(pl.Int64).to_numpy() for name in ("user", "cell"))
+        return Rows.of(user, cell, cells["times"].to_numpy(), math.inf)
+
+    def said(self, cell: int) -> str:
+        """A cell in words."""
+        after, word = self.pairs.select("after", "word").row(cell)
+        how = {"(start)": f"{word} first", "(all)": f"{word} at all"}
+        return how.get(after, f"{word} after {after}") if self.order else word
+
+    def figures(self, cells: Ints, times: Floats, events: int) -> list[str]:
+        """How often a user of so many events did what the cells stand for: counts, and shares of all."""
+        shares = cells < self._shares
+        scale = np.where(shares, 1.0 / SHARES, events / max(float(times[~shares].sum()), 1e-9))
+        pairs = zip(times * scale, shares, strict=True)
+        return [f"{each:.0%} " if share else f"{each:,.0f}x " for each, share in pairs]
+
+    def does(self, counts: Floats) -> str:
+        """What is done most in a group, in words."""
+        told = self.pairs.select("word", "previous", count=pl.Series(counts)).filter(pl.col("previous") != _ALL)
+        shares = told.group_by("word").agg(pl.sum("count"))
+        total = float(shares["count"].sum())
+        top = shares.filter(pl.col("count") >= total / 200).sort("count", "word", descending=[True, False]).head(_TOLD)
+        return ", ".join(f"{word} {count / total:.0%}" for word, count in top.iter_rows()) if total else ""
+
+    def _fewer(self, counts: pl.LazyFrame) -> pl.LazyFrame:
+        """The counts with rare states as one, and without what came before where only states are looked at."""
+        kept = [
+            pl.when(pl.col(each).is_in(self._rare.implode())).then(_OTHER).otherwise(each).alias(each) for each in _PAIR
+        ]
+        found = counts.with_columns(kept) if len(self._rare) else counts
+        return found if self.order else found.with_columns(pl.lit(START, pl.Int32).alias("previous"))
+
+
+_OTHER: Final = -2
+_ALL: Final = -3
+
+
+def order_of(counts: pl.DataFrame) -> int:
+    """1 if adaptive codes tell what follows what more briefly than each state alone; else 0."""
+    if counts.select(pl.struct(_PAIR).n_unique()).item() > MOST_CELLS:
+        return 0
+    states = int(counts["state"].n_unique())
+    pairs = counts.group_by(_PAIR).agg(pl.sum("count"))
+    whole = pairs.group_by("state").agg(pl.sum("count")).with_columns(previous=pl.lit(START))
+    return int(_adaptive(pairs, states) < _adaptive(whole, states))
+
+
+def _adaptive(pairs: pl.DataFrame, states: int) -> float:
+    """The nats of an adaptive code (Krichevsky and Trofimov) in which each context has all states."""
+    cells = sum(math.lgamma(count + 0.5) - math.lgamma(0.5) for count in pairs["count"].to_list())
+    contexts = pairs.group_by("previous").agg(pl.sum("count"))["count"].to_list()
+    return sum(math.lgamma(count + states / 2) - math.lgamma(states / 2) for count in contexts) - cells
+
+
+def grouped(
+    sources: Sequence[Source],
+    *,
+    by_day: bool = False,
+    method: Method = "bits",
+    limit: float | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Grouped:
+    """The users of some sources in groups by behaviour.
+
+    Parameters
+    ----------
+    sources
+        What users did.
+    by_day
+        Whether to go day by day, and say who moved and what became of groups; else all days are one.
+    method
+        `bits` (:mod:`amiss.grouping`) or `seed001`, the original notebook's (:mod:`amiss.leader`).
+    limit
+        How many bits off a user may be in a group. In `bits` there is none unless given; in `seed001` the best one by
+        `labels`, else 5.
+    labels
+        Labels of some users, to find the limit of `seed001` with.
+
+    Raises
+    ------
+    UsageError
+        If an option is not understood.
+    """
+    if method not in METHODS:
+        raise UsageError(f'method "{method}" is unknown.{nearest(method, METHODS)} Known: {", ".join(METHODS)}')
+    if limit is not None and not limit >= 0:
+        raise UsageError(f"a limit is a number of bits, at least 0. Found: {limit}")
+    if labels is not None and method == "bits":
+        raise UsageError("labels find the limit of seed001; the method bits needs none: leave them out")
+    reader = Reader(sources)
+    days = _Days(reader, list(reader.periods(by_day=by_day)))
+    return days.bits(limit) if method == "bits" else days.leaders(limit, labels)
+
+
+@dataclass
+class _Known:
+    """What is known of users by code: their group (-1 for none), since when, and where their last counts stand."""
+
+    group: Ints
+    since: Ints
+    period: Ints
+    row: Ints
+    events: Ints
+
+    @classmethod
+    def of(cls, users: int) -> _Known:
+        return cls(*(np.full(users, -1, dtype=np.int64) for _ in range(5)))
+
+
+class _Days:
+    """Groups of users, period by period."""
+
+    def __init__(self, reader: Reader, periods: list[Period]) -> None:
+        self.reader, self.periods = reader, periods
+        schema = {"user": pl.UInt32(), "previous": pl.Int32(), "state": pl.Int32(), "count": pl.Int64()}
+        everything = pl.concat([pl.DataFrame(schema=schema), *(each.counts.select(*schema) for each in periods)])
+        first = periods[0].counts if periods else everything
+        self.space = Space(everything, reader.states(), order_of(first) if len(first) else 0)
+        self.rows: list[Rows] = []
+        self.known = _Known.of(len(reader.coding.users))
+        self.seen: Floats = np.zeros(len(self.space))
+        self.groups = Groups(Cells.of(self.space.context, self.seen))
+        self.into: dict[int, int] = {}
+        self.moves: list[pl.DataFrame] = []
+        self.changes: list[dict[str, object]] = []
+
+    def bits(self, limit: float | None) -> Grouped:
+        """Groups in bits."""
+        self.groups.limit = -1.0 if limit is None else limit
+        for number in range(len(self.periods)):
+            rows = self._begun(number)
+            for period, which in self._earlier(rows):
+                self.groups.remove(self.rows[period], self.known.row[which], self.known.group[which])
+            self._ended(number, self.groups.settle(rows))
+        return self._result()
+
+    def leaders(self, limit: float | None, labels: Mapping[str, str] | None) -> Grouped:
+        """Groups by the notebook's procedure."""
+        table, found = self._prices(), None
+        if labels is not None:
+            found = profiles.limits(self._profiles(table, labels), labels)
+            best = found.with_columns(gain=pl.col("true_positive") - pl.col("false_positive").fill_null(0.0))
+            limit = best.sort("gain", "limit", descending=[True, False])["limit"][0] if limit is None else limit
+        leaders = Leaders(profiles.LIMIT if limit is None else limit)
+        for number in range(len(self.periods)):
+            rows = self._begun(number)
+            leaders.day(self._vectors(number, table))
+            self._ended(number, np.array([leaders.group[int(user)] for user in rows.users], dtype=np.int64), leaders)
+        return self._result(found)
+
+    def _begun(self, number: int) -> Rows:
+        """The rows of a period, whose cells are known from now on."""
+        rows = self.space.rows(self.periods[number].counts)
+        self.rows.append(rows)
+        self.seen = self.seen + rows.seen(len(self.seen))
+        self.groups.cells = Cells.of(self.space.context, self.seen)
+        return rows
+
+    def _earlier(self, rows: Rows) -> Iterator[tuple[int, Ints]]:
+        """The users of some rows who were known before, by the period that their last counts are of."""
+        known = rows.users[self.known.group[rows.users] >= 0]
+        for period in np.unique(self.known.period[known]):
+            yield int(period), known[self.known.period[known] == period]
+
+    def _ended(self, number: int, chosen: Ints, leaders: Leaders | None = None) -> None:
+        """Note what a period changed: the groups of its users, and what became of groups."""
+        rows, known, day = self.rows[number], self.known, self.periods[number].day
+        members = known.group >= 0
+        sizes = np.bincount(known.group[members], minlength=0)
+        self.into |= self.groups.merged
+        went = np.arange(len(sizes) or 1)
+        for group_, into in self.groups.merged.items():
+            went[group_] = into
+        before = known.group.copy()
+        known.group[members] = went[known.group[members]]
+        merged = known.group.copy()
+        left = merged[rows.users]
+        known.group[rows.users] = chosen
+        if leaders is not None:
+            self._regrouped(leaders)
+        known.since[known.group != merged] = number
+        known.period[rows.users], known.row[rows.users] = number, np.arange(len(rows))
+        known.events[rows.users] = self._events(number, rows)
+        if leaders is not None:
+            self._counted(len(leaders.averages))
+        self._moved(day, rows, left, chosen)
+        self._changed(day, sizes, before)
+
+    def _events(self, number: int, rows: Rows) -> Ints:
+        """How many events each user of a period had."""
+        sums = self.periods[number].counts.group_by("user").agg(pl.sum("count")).sort("user")
+        return sums["count"].to_numpy()[np.searchsorted(sums["user"].to_numpy(), rows.users)]
+
+    def _regrouped(self, leaders: Leaders) -> None:
+        """The groups of all users, also of those who were away."""
+        users = np.fromiter(leaders.group, dtype=np.int64, count=len(leaders.group))
+        self.known.group[users] = np.fromiter(leaders.group.values(), dtype=np.int64, count=len(users))
+
+    def _counted(self, groups: int) -> None:
+        """What the members of so many groups did, as counts of their own."""
+        fresh = Groups(self.groups.cells)
+        fresh.counts = np.zeros((groups, len(self.seen)))
+        fresh.kept = np.zeros((groups, len(self.seen)))
+        fresh.totals = np.zeros((groups, fresh.cells.contexts))
+        fresh.size, fresh.kept_size, fresh.open = np.zeros(groups), np.zeros(groups), np.ones(groups, dtype=np.bool_)
+        fresh.kept[: len(self.groups)] = self.groups.kept
+        users = np.flatnonzero(self.known.group >= 0)
+        for period in np.unique(self.known.period[users]):
+            of = users[self.known.period[users] == period]
+            fresh.add(self.rows[period], self.known.row[of], self.known.group[of])
+        fresh.remember()
+        self.groups = fresh
+
+    def _moved(self, day: date, rows: Rows, left: Ints, joined: Ints) -> None:
+        """Note who of a period's users went to another group, and why."""
+        which = np.flatnonzero((left >= 0) & (left != joined))
+        table = self.groups.table()
+        names = self.reader.coding.users.texts()
+        found = []
+        for row in which:
+            mine = slice(rows.first[row], rows.first[row + 1])
+            cells, times = rows.cell[mine], rows.times[mine]
+            saved = times * (table[cells, left[row]] - table[cells, joined[row]])
+            events = int(self.known.events[rows.users[row]])
+            said = self._why(cells, saved, self.space.figures(cells, times, events))
+            user = names[int(rows.users[row])]
+            found.append((day, user, int(left[row]) + 1, int(joined[row]) + 1, float(saved.sum()), said))
+        frame = pl.DataFrame(found, schema=MOVE_SCHEMA, orient="row")
+        self.moves.append(frame.sort("bits", "user", descending=[True, False]))
+
+    def _why(self, cells: Ints, saved: Floats, figures: Sequence[str]) -> str:
+        """What speaks most for one group and against another."""
+        top = [at for at in np.argsort(-saved, kind="stable")[:2] if saved[at] > 0]
+        return "; ".join(f"{figures[at]}{self.space.said(int(cells[at]))} ({saved[at]:,.1f} bits)" for at in top)
+
+    def _changed(self, day: date, sizes: Ints, before: Ints) -> None:
+        """Note what became of groups on a day."""
+        now = self.known.group
+        after = np.bincount(now[now >= 0], minlength=len(self.groups))
+        old = np.zeros(len(after), dtype=np.int64)
+        old[: len(sizes)] = sizes
+        there = {change["id"] for change in self.changes}
+        for each in range(len(after)):
+            number = each + 1
+            new = number not in there
+            change: dict[str, object] = {"day": day, "id": number, "before": int(old[each]), "after": int(after[each])}
+            change |= {"other": None, "bits": None, "reason": None}
+            if new and after[each]:
+                self.changes.append(change | self._born(each, before[now == each]))
+            elif not new and each in self.groups.merged:
+                self.changes.append(change | {"change": "merged", "other": self.groups.merged[each] + 1})
+            elif old[each] != after[each]:
+                said = "emptied" if not after[each] else "returned" if not old[each] else None
+                said = said or ("grew" if after[each] > old[each] else "shrank")
+                self.changes.append(change | {"change": said})
+
+    def _born(self, group_: int, before: Ints) -> dict[str, object]:
+        """How a group came to be: from which other one, where at least half of its known members were."""
+        known = before[before >= 0]
+        parents = np.bincount(known) if len(known) else np.zeros(1, dtype=np.int64)
+        parent = int(np.argmax(parents))
+        split = len(known) > 0 and 2 * parents[parent] >= len(before)
+        change: dict[str, object] = {"change": "split" if split else "born", "other": parent + 1 if split else None}
+        others = np.flatnonzero(self.groups.open & (np.arange(len(self.groups)) != group_))
+        if not len(others):
+            return change
+        table, counts = self.groups.table(), self.groups.counts[group_]
+        cells = np.flatnonzero(counts)
+        costs = counts[cells] @ table[cells][:, others]
+        other = int(others[np.argmin(costs)])
+        saved = counts[cells] * (table[cells, other] - table[cells, group_])
+        here, there = (np.exp2(-table[cells, each]) for each in (group_, other))
+        shares = [f"{mine:.0%} (there {theirs:.0%}) " for mine, theirs in zip(here, there, strict=True)]
+        why = self._why(cells, saved, shares)
+        return change | {"bits": float(saved.sum()), "reason": f"unlike group {other + 1}, the nearest: {why}"}
+
+    def _prices(self) -> pl.DataFrame:
+        """The surprisal table of the first period, by which all are judged."""
+        return surprisal.transitions(surprisal.merge(*(each.steps.drop("user") for each in self.periods[:1])))
+
+    def _priced(self, number: int, table: pl.DataFrame) -> pl.DataFrame:
+        """What users did in a period, each step at the price of its failure, as in the notebook."""
+        failed = self.periods[number].steps.with_columns(failure=pl.lit(value=True))
+        return surprisal.priced(failed, table)
+
+    def _vectors(self, number: int, table: pl.DataFrame) -> dict[int, Floats]:
+        """The profiles of a period's users, in the order of the log."""
+        priced = self._priced(number, table)
+        users = self.periods[number].steps["user"].unique(maintain_order=True).to_list()
+        place = {user: at for at, user in enumerate(users)}
+        wide = np.zeros((len(users), len(self.reader.coding.actions)))
+        at = [place[user] for user in priced["user"].to_list()]
+        wide[at, priced["action"].to_numpy()] = priced["surprisal"].to_numpy()
+        return dict(zip(users, wide, strict=True))
+
+    def _profiles(self, table: pl.DataFrame, labels: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """The profiles of labelled users in the first period, up to so many of each label."""
+        names = self.reader.coding.users
+        actions = self.reader.coding.actions.texts().to_list()
+        vectors = self._vectors(0, table) if self.periods else {}
+        chosen: dict[str, int] = {}
+        found: dict[str, dict[str, float]] = {}
+        for user in sorted(labels):
+            code = names.find(user)
+            if code in vectors and chosen.setdefault(labels[user], 0) < MOST_LABELLED:
+                chosen[labels[user]] += 1
+                found[user] = dict(zip(actions, vectors[code].tolist(), strict=True))
+        return found
+
+    def _result(self, limits: pl.DataFrame | None = None) -> Grouped:
+        """What came of all periods."""
+        members = self._members()
+        changes = pl.DataFrame(self.changes, schema=CHANGE_SCHEMA)
+        moves = pl.concat([pl.DataFrame(schema=MOVE_SCHEMA), *self.moves])
+        return Grouped(self._groups(members, changes), members, moves, changes, self.space.order, limits, self.reader)
+
+    def _members(self) -> pl.DataFrame:
+        """Users and their groups."""
+        known, days = self.known, [each.day for each in self.periods]
+        users = np.flatnonzero(known.group >= 0)
+        cost = np.zeros(len(known.group))
+        table = self.groups.table()
+        for period in np.unique(known.period[users]):
+            of = users[known.period[users] == period]
+            rows = self.rows[period]
+            cost[of] = self.groups.costs(rows, known.group[rows.users], table=table)[known.row[of]]
+        frame = pl.DataFrame(
+            {
+                "user": self.reader.coding.users.texts().gather(users),
+                "group": known.group[users] + 1,
+                "since": [days[number] for number in known.since[users]],
+                "last_day": [self.reader.last_day[user] for user in users.tolist()],
+                "events": known.events[users],
+                "bits": cost[users],
+            },
+            schema=MEMBER_SCHEMA,
+        )
+        return frame.sort("user")
+
+    def _groups(self, members: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+        """Groups, largest first."""
+        found = []
+        by_group = {
+            int(each[0]): each[1:] for each in members.group_by("group").agg(pl.len(), pl.sum("bits")).iter_rows()
+        }
+        for (number,), history in changes.group_by("id", maintain_order=True):
+            each = int(str(number)) - 1
+            count, bits = by_group.get(each + 1, (0, 0.0))
+            counts = self.groups.counts[each] if count else self.groups.kept[each]
+            events = float(self.groups.counts[each].sum())
+            last, merged = history.row(-1, named=True), self.into.get(each)
+            found.append(
+                {
+                    "id": each + 1,
+                    "members": count,
+                    "share": count / len(members) if len(members) else 0.0,
+                    "bits": bits / count if count else None,
+                    "bits_per_event": bits / events if count else None,
+                    "does": self.space.does(counts),
+                    "born": history["day"][0],
+                    "changed": last["day"],
+                    "change": _said(last),
+                    "merged_into": None if merged is None else merged + 1,
+                }
+            )
+        return pl.DataFrame(found, schema=GROUP_SCHEMA).sort("members", "id", descending=[True, False])
+
+
+def _said(change: Mapping[str, object]) -> str:
+    """A change in words."""
+    name, before, after, other = (change[key] for key in ("change", "before", "after", "other"))
+    words = {"split": f"split from {other}", "merged": f"merged into {other}", "emptied": f"emptied from {before}"}
+    if name in {"grew", "shrank"}:
+        return f"{name} from {before} to {after}"
+    return words.get(str(name), str(name))
