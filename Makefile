@@ -40,13 +40,14 @@ fix: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, and bands (minutes, gigabytes in bench/out)
+bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, bands, and activity (minutes, gigabytes in bench/out)
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/purchases.py
 	$(BIN)/python bench/sql.py
 	$(BIN)/python bench/purchases_quality.py
 	$(BIN)/python bench/bands.py
+	$(BIN)/python bench/activity.py
 
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py

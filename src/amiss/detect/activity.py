@@ -111,8 +111,10 @@ class Activity(Plain):
     (the power by Hill's estimate). `m` follows the user's days, half of whose weight is lost in a week, none counting
     for more than three deviations above what was expected of it, unless two such days follow each other, which begins
     a new level. It is worth as many days of everyone as users are alike; it changes by day of the week, for all, and
-    for the user as far as that has been seen. `v` is what days differed from what was expected of them before. What
-    all do more than before is expected of each, from the next day on.
+    for the user as far as that has been seen. `v` is what days differed from what was expected of them before, the
+    user's and everyone's: how many days of everyone stand for a user's own, and how many weeks for the user's days of
+    the week, is what makes the past of up to 2,000 users most likely. What all do more than before is expected of
+    each, from the next day on.
 
     **p of being active** is counted by day of the week, backed off to days alike (the quiet ones are those on which few
     are active), to all days, and to everyone.
@@ -144,8 +146,8 @@ class Activity(Plain):
     Parameters
     ----------
     by_group
-        Judge users who are new, and what is usual by day of the week, by others of their `group` first. Logs must have
-        that column; each event then takes a little longer.
+        Judge users who are new, what is usual by day of the week, and silence by others of their `group` first. Logs
+        must have that column; each event then takes a little longer.
 
     Source
     ------
