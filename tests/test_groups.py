@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import random
+import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,7 @@ from amiss import grouping_kernel as kernel
 from amiss.errors import SourceError, UsageError
 from amiss.grouping import MOST_EVENTS, Cells, Groups, Rows
 from amiss.leader import Leaders
+from amiss.simulate import write_marketplace
 
 DAY = "seed001_3000users_day{}.csv.gz"
 PUBLISHED_1 = (
@@ -334,3 +336,32 @@ def test_what_cannot_be_asked_is_a_usage_error(run: Run, file: Path):
     assert run("groups", "show", "77", str(file)).status == 2
     ran = run("groups", str(file), "--table", "limits")
     assert (ran.status, "--method seed001 --labels FILE" in ran.said_beside) == (2, True)
+
+
+def test_simulated_kinds_are_found_again(tmp_path: Path):
+    """Of five simulated days with 400 users and 40 new ones a day, 0.98 are with their own kind, in few groups."""
+    log, truth = tmp_path / "log.csv", tmp_path / "truth.csv"
+    write_marketplace(log, users=400, days=5, seed=11, new_users_per_day=40, truth=truth)
+    kinds = dict(pl.read_csv(truth).select("user", "type").iter_rows())
+    for by_day in (False, True):
+        found = amiss.groups(log, by_day=by_day)
+        assert purity(found.members, kinds) >= 0.98
+        assert len(found.groups) <= 8
+        two = found.members.filter(pl.col("group").is_in(found.groups["id"].head(2).implode()))
+        assert len(two) >= 0.97 * len(found.members)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_users_are_grouped_in_five_seconds():
+    """Users of 12 kinds who did 30 different things, and each is with their own kind."""
+    rng = np.random.default_rng(3)
+    kind = rng.integers(0, 12, 100_000)
+    table = rng.multinomial(rng.integers(50, 400, 100_000), rng.dirichlet(np.full(30, 0.5), 12)[kind])
+    user, cell = np.nonzero(table)
+    rows = Rows.of(user, cell, table[user, cell])
+    groups = Groups(Cells.of(np.zeros(30, dtype=np.int64), rows.seen(30)))
+    began = time.perf_counter()
+    chosen = groups.settle(rows)
+    assert time.perf_counter() - began < 5
+    pairs = {(int(group), int(of)) for group, of in zip(chosen, kind, strict=True)}
+    assert len(pairs) == 12
