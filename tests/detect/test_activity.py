@@ -448,7 +448,7 @@ def test_users_have_days_of_the_week_of_their_own_where_that_is_so():
 def test_of_many_users_some_say_how_much_all_are_alike():
     """Every third of 4,200, who are as 1,400 are, makes the same normal as these."""
     random = np.random.default_rng(3)
-    counts = 1 + random.poisson(random.gamma(2.0, 4.0, (8, 1_400)))
+    counts = 1 + random.poisson(random.gamma(2.0, 1.0, (8, 1_400)))
     few, many = (known(learned(np.tile(counts, times))).normal[:1_400, EXPECTED:PACE] for times in (1, 3))
     assert many == pytest.approx(few, rel=0.01)
 
