@@ -58,6 +58,15 @@ def _judging(metavar: str, text: str) -> object:
 QueryOption = Annotated[
     str | None, _reading("SQL", "Read what this query of the database SOURCE gives, such as a join.")
 ]
+YearOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1970, max=9998, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
+    ),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
+]
 DetectorsOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -82,15 +91,8 @@ class Reading:
     action: Annotated[str | None, _reading("COL", "Column of the action.")] = None
     outcome: Annotated[str | None, _reading("COL", "Column of the outcome.")] = None
     timezone: Annotated[str | None, _reading("ZONE", "Zone of times that name none. (default UTC)")] = None
-    year: Annotated[
-        int | None,
-        typer.Option(
-            min=1970, max=9998, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
-        ),
-    ] = None
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
-    ] = False
+    year: YearOption = None
+    strict: StrictOption = False
     query: QueryOption = None
 
 

@@ -23,6 +23,8 @@ from amiss.options import (
     Reading,
     SourceArgument,
     SourcesArgument,
+    StrictOption,
+    YearOption,
     grouped,
 )
 
@@ -66,15 +68,8 @@ class Counting:
             metavar="ZONE", help="Zone of days and of times that name none. (default UTC)", rich_help_panel=READING
         ),
     ] = None
-    year: Annotated[
-        int | None,
-        typer.Option(
-            min=1970, max=9998, metavar="YEAR", help="Year of times that name none (syslog).", rich_help_panel=READING
-        ),
-    ] = None
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail at a row that cannot be read.", rich_help_panel=READING)
-    ] = False
+    year: YearOption = None
+    strict: StrictOption = False
     query: QueryOption = None
 
     @property

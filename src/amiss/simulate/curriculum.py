@@ -20,7 +20,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from amiss.errors import UsageError
+from amiss.simulate.asked import check, check_files, randomness
 from amiss.simulate.marketplace import Report
 from amiss.simulate.outputs import opened
 from amiss.simulate.school import Cohorts, Curriculum, People, curriculum, gathered, populate, teachers
@@ -99,13 +99,14 @@ def simulate(
     >>> simulated.truth["kind"].unique().sort().to_list()[:3]
     ['after_end', 'before_start', 'both_programs']
     """
-    _check(users=users, days=days, odd_users=odd_users, odd_after=odd_after, date=date)
-    cohorts = gathered(users - teachers(users), days, date, _random(seed, 0))
-    people = populate(users, cohorts, days, _random(seed, 1))
-    term = Term(date, days, _outages(days, _random(seed, 2)), cohorts, people)
-    planted = _planted(term, odd_users, odd_after, _random(seed, 3))
-    parts = [_block(term, planted, begin, _random(seed, 4, begin)) for begin in range(0, users, USERS_AT_ONCE)]
-    visits = Visits.joined([*parts, _scraped(term, planted, _random(seed, 5))]).without(term.outages)
+    least = {"users": (users, 1), "days": (days, 1), "odd_after": (odd_after, 0)}
+    check(date, least, {"odd_users": (odd_users, 0, 1)})
+    cohorts = gathered(users - teachers(users), days, date, randomness(seed, 0))
+    people = populate(users, cohorts, days, randomness(seed, 1))
+    term = Term(date, days, _outages(days, randomness(seed, 2)), cohorts, people)
+    planted = _planted(term, odd_users, odd_after, randomness(seed, 3))
+    parts = [_block(term, planted, begin, randomness(seed, 4, begin)) for begin in range(0, users, USERS_AT_ONCE)]
+    visits = Visits.joined([*parts, _scraped(term, planted, randomness(seed, 5))]).without(term.outages)
     events = _events(term, visits, seed)
     return Simulated(events, cohorts.table(date, curriculum().programs), _truth(term, visits, planted, events))
 
@@ -141,9 +142,7 @@ def write_curriculum(
         If a file cannot be written.
     """
     began = time.perf_counter()
-    named = [Path(file).resolve() for file in (output, cohorts, truth) if file is not None and file != "-"]
-    if len(set(named)) < len(named):
-        raise UsageError("two things cannot both be written to one file; name two files")
+    check_files([None if output == "-" else Path(output), cohorts, truth])
     made = simulate(users=users, days=days, seed=seed, date=date, odd_users=odd_users, odd_after=odd_after)
     with opened(output) as file:
         file.write(made.events.clear().write_csv().encode())
@@ -227,25 +226,6 @@ class Visits:
         for begin, last in spans:
             kept &= (self.second < begin * DAY) | (self.second >= (last + 1) * DAY)
         return Visits(self.user[kept], self.second[kept], self.page[kept], self.place[kept])
-
-
-def _check(*, users: int, days: int, odd_users: float, odd_after: int, date: Date) -> None:
-    """Refuse what is out of range, all at once."""
-    low = {"users": (users, 1), "days": (days, 1), "odd_after": (odd_after, 0)}
-    problems = [
-        f"{name} is {value:,}; expected {least} or more" for name, (value, least) in low.items() if value < least
-    ]
-    if not 0 <= odd_users <= 1:
-        problems.append(f"odd_users is {odd_users:g}; expected 0 to 1")
-    if not 1980 <= date.year <= 2040:
-        problems.append(f"date is {date}; expected one of the years 1980 to 2040")
-    if problems:
-        raise UsageError("\n".join(problems))
-
-
-def _random(seed: int, *part: int) -> np.random.Generator:
-    """The random numbers of one part of a simulation."""
-    return np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), *part]))
 
 
 def _outages(days: int, random: np.random.Generator) -> tuple[tuple[int, int], ...]:

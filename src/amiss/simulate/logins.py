@@ -16,8 +16,9 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from amiss.errors import UsageError, nearest
+from amiss.errors import nearest
 from amiss.simulate import browsers
+from amiss.simulate.asked import check, check_files, randomness
 from amiss.simulate.attackers import KINDS, Attacks, Field, attack
 from amiss.simulate.days import CIRCUMSTANCES, DAY, Logins, Plan, joined, live
 from amiss.simulate.marketplace import Report
@@ -107,24 +108,22 @@ def simulate(
     >>> simulated.truth.columns
     ['position', 'user', 'attack', 'incident', 'outcome']
     """
-    _check(
-        users=users,
-        days=days,
-        attack_rate=attack_rate,
-        attacks=attacks,
-        after=attacks_after,
-        other=other_actions,
-        date=date,
+    check(
+        date,
+        {"users": (users, 1), "days": (days, 1), "attacks_after": (attacks_after, 0)},
+        {"attack_rate": (attack_rate, 0, 0.5), "other_actions": (other_actions, 0, 1000)},
+        None if attacks else f"no attacks; expected some of {', '.join(KINDS)}, or an attack_rate of 0",
+        *(f"{kind} is no kind of attack.{nearest(kind, KINDS)}" for kind in attacks if kind not in KINDS),
     )
     places, life = world(), life or Life()
     begin = (date - Date(1970, 1, 1)).days * DAY
-    people = populate(places, life, users, days + 2, _random(seed, 0))
-    trips = travel(places, life, people, days=days + 2, start=begin - DAY, random=_random(seed, 1))
+    people = populate(places, life, users, days + 2, randomness(seed, 0))
+    trips = travel(places, life, people, days=days + 2, start=begin - DAY, random=randomness(seed, 1))
     plan = Plan(places, life, people, trips, begin, begin + days * DAY, browsers.push_day(begin / DAY, days))
-    real = live(plan, _random(seed, 2))
+    real = live(plan, randomness(seed, 2))
     field = Field(plan, real, begin + attacks_after * DAY)
-    attacked = attack(field, attacks, round(attack_rate * len(real)), _random(seed, 3))
-    return _simulated(plan, real, attacked, other_actions, _random(seed, 4))
+    attacked = attack(field, attacks, round(attack_rate * len(real)), randomness(seed, 3))
+    return _simulated(plan, real, attacked, other_actions, randomness(seed, 4))
 
 
 def write_logins(
@@ -164,7 +163,7 @@ def write_logins(
         If a file cannot be written.
     """
     began = time.perf_counter()
-    _check_files([None if output == "-" else Path(output), truth, ranges, carriers])
+    check_files([None if output == "-" else Path(output), truth, ranges, carriers])
     made = simulate(
         users=users, days=days, seed=seed, date=date, attack_rate=attack_rate, attacks=attacks,
         attacks_after=attacks_after, other_actions=other_actions,
@@ -188,40 +187,6 @@ def _write_events(events: pl.DataFrame, file: Writable, *, csv: bool) -> None:
         file.write(stamped.clear().write_csv().encode())
     for part in stamped.iter_slices(LINES_AT_ONCE):
         file.write((part.write_csv(include_header=False) if csv else part.write_ndjson()).encode())
-
-
-def _check(
-    *, users: int, days: int, attack_rate: float, attacks: Sequence[str], after: int, other: float, date: Date
-) -> None:
-    """Refuse what is out of range, all at once."""
-    low = {"users": (users, 1), "days": (days, 1), "attacks_after": (after, 0)}
-    problems = [
-        f"{name} is {value:,}; expected {least} or more" for name, (value, least) in low.items() if value < least
-    ]
-    if not 0 <= attack_rate <= 0.5:
-        problems.append(f"attack_rate is {attack_rate:g}; expected 0 to 0.5")
-    if not 0 <= other <= 1000:
-        problems.append(f"other_actions is {other:g}; expected 0 to 1000")
-    if not attacks:
-        problems.append(f"no attacks; expected some of {', '.join(KINDS)}, or an attack_rate of 0")
-    problems += [f"{kind} is no kind of attack.{nearest(kind, KINDS)}" for kind in attacks if kind not in KINDS]
-    if not 1980 <= date.year <= 2040:
-        problems.append(f"date is {date}; expected one of the years 1980 to 2040")
-    if problems:
-        raise UsageError("\n".join(problems))
-
-
-def _check_files(files: Sequence[Path | None]) -> None:
-    """Refuse to write two things to one file."""
-    named = [file.resolve() for file in files if file is not None]
-    for file in named:
-        if named.count(file) > 1:
-            raise UsageError(f"two things cannot both be written to {file.name}; name two files")
-
-
-def _random(seed: int, part: int) -> np.random.Generator:
-    """The random numbers of one part of a simulation."""
-    return np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), part]))
 
 
 def _simulated(plan: Plan, real: Logins, attacks: Attacks, other: float, random: np.random.Generator) -> Simulated:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.errors import UsageError
+from amiss.simulate.asked import check, randomness
 from amiss.simulate.marketplace import Report
 from amiss.simulate.outputs import opened
 
@@ -136,7 +136,14 @@ def simulate(
     >>> simulated.truth.columns
     ['position', 'user', 'oddity', 'incident']
     """
-    _check(users=users, days=days, odd_users=odd_users, odd_after=odd_after, currencies=currencies, date=date)
+    unknown = [name for name in currencies if name not in RATES]
+    named = f"currencies are some of {', '.join(RATES)}. Found: {', '.join(unknown) or 'none'}"
+    check(
+        date,
+        {"users": (users, 1), "days": (days, 1), "odd_after": (odd_after, 0)},
+        {"odd_users": (odd_users, 0, 1)},
+        named if unknown or not currencies else None,
+    )
     life = society or Society()
     random = _generators(seed)
     home = _homes(users, life, random[0])
@@ -169,7 +176,7 @@ def levels(*, users: int, days: int = 30, seed: int = 42, society: Society | Non
 
 def _generators(seed: int) -> list[np.random.Generator]:
     """Where the random numbers of homes, friendships, purchases and oddities come from."""
-    return [np.random.Generator(np.random.PCG64([abs(seed), int(seed < 0), part])) for part in range(4)]
+    return [randomness(seed, part) for part in range(4)]
 
 
 def _homes(users: int, life: Society, random: np.random.Generator) -> Ints:
@@ -231,23 +238,6 @@ def write_purchases(
             file.write(later.write_csv().encode())
     users = pl.concat([made.events["id"], made.events["id1"], made.events["id2"]]).drop_nulls().n_unique()
     return Report(made.events.height, users, time.perf_counter() - began)
-
-
-def _check(*, users: int, days: int, odd_users: float, odd_after: int, currencies: Sequence[str], date: Date) -> None:
-    """Refuse what is out of range, all at once."""
-    low = {"users": (users, 1), "days": (days, 1), "odd_after": (odd_after, 0)}
-    problems = [
-        f"{name} is {value:,}; expected {least} or more" for name, (value, least) in low.items() if value < least
-    ]
-    if not 0 <= odd_users <= 1:
-        problems.append(f"odd_users is {odd_users:g}; expected 0 to 1")
-    if not 1980 <= date.year <= 2040:
-        problems.append(f"date is {date}; expected one of the years 1980 to 2040")
-    unknown = [name for name in currencies if name not in RATES]
-    if unknown or not currencies:
-        problems.append(f"currencies are some of {', '.join(RATES)}. Found: {', '.join(unknown) or 'none'}")
-    if problems:
-        raise UsageError("\n".join(problems))
 
 
 def _friendships(home: Ints, life: Society, days: int, random: np.random.Generator) -> pl.DataFrame:

@@ -146,15 +146,7 @@ class CouchSource(FollowSource):
     ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames of what the database holds and of what comes in, each with the cursor behind it.
 
-        Frames have `batch` events where so many are there, else what came in within `every`; none comes in: an empty
-        frame each `every`.
-
-        Parameters
-        ----------
-        stop
-            Ends the frames soon after it is set.
-        until_eof
-            Whether to end where the changes end now.
+        As :meth:`amiss.sources.LiveSource.follow` says; `until_eof` ends where the changes end now.
 
         Raises
         ------

@@ -169,16 +169,9 @@ class KafkaSource:
     ) -> Iterator[tuple[pl.DataFrame, Cursor]]:
         """Coded frames of what the topics hold and of what comes in, as a member of the group if there is one.
 
-        Frames have `batch` events where so many are there, else what came in within `every`; none comes in: an empty
-        frame each `every`. Each partition is read from where the cursor says; where it says nothing, from where the
-        group stood; else from the start that the address names. What was taken over by another member is not given on.
-
-        Parameters
-        ----------
-        stop
-            Ends the frames soon after it is set.
-        until_eof
-            Whether to end where the partitions ended when they were assigned.
+        As :meth:`amiss.sources.LiveSource.follow` says; `until_eof` ends where the partitions ended when they were
+        assigned. Each is read from where the cursor says; where it says nothing, from where the group stood; else from
+        the start that the address names. What was taken over by another member is not given on.
 
         Raises
         ------
