@@ -40,7 +40,7 @@ fix: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, bands, and activity (minutes, gigabytes in bench/out)
+bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, bands, activity, groups (minutes, gigabytes in bench/out)
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/stream.py
 	$(BIN)/python bench/purchases.py
@@ -48,6 +48,7 @@ bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, ban
 	$(BIN)/python bench/purchases_quality.py
 	$(BIN)/python bench/bands.py
 	$(BIN)/python bench/activity.py
+	$(BIN)/python bench/groups.py
 
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py
