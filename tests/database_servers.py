@@ -97,6 +97,14 @@ class Server:
             self.process.kill()
             self.process.wait()
 
+    def outlast(self, seconds: float = 300) -> None:
+        """Wait until others who use it have ended it, where this process began it."""
+        if self.process is not None:
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
     def do(self, *statements: str) -> list[Any]:
         """Carry out statements; the rows of the last one."""
         connection = self.connect()
@@ -215,7 +223,7 @@ def _run(command: Sequence[str]) -> None:
 
 @contextmanager
 def shared(kind: type[MariaDB | PostgreSQL], folder: Path) -> Iterator[Server]:
-    """The server of a kind in a directory, started by the first who asks, ended by the last."""
+    """The server of a kind in a directory, started by the first who asks, ended by the last, for whom the first waits."""
     folder.mkdir(exist_ok=True)
     server = kind(folder)
     with _locked(folder):
@@ -235,8 +243,7 @@ def shared(kind: type[MariaDB | PostgreSQL], folder: Path) -> Iterator[Server]:
             (folder / "users").write_text(str(users))
             if not users:
                 os.kill(_number(folder / "process"), signal.SIGKILL if kind is MariaDB else signal.SIGQUIT)
-                if server.process:
-                    server.process.wait()
+        server.outlast()
 
 
 def _number(place: Path) -> int:
