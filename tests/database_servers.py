@@ -223,7 +223,7 @@ def _run(command: Sequence[str]) -> None:
 
 @contextmanager
 def shared(kind: type[MariaDB | PostgreSQL], folder: Path) -> Iterator[Server]:
-    """The server of a kind in a directory, started by the first who asks, ended by the last, for whom the first waits."""
+    """The server of a kind in a directory: the first who asks starts it, and waits for the last, who ends it."""
     folder.mkdir(exist_ok=True)
     server = kind(folder)
     with _locked(folder):
