@@ -166,7 +166,7 @@ class Pace:
     def settled(self, feature: str) -> float:
         """New things per login of rows with 15 logins or more."""
         new, logins = (sum(each[feature, code] for code in range(4, BINS)) for each in (self.new, self.logins))
-        return (new + 0.5) / (logins + 50)
+        return (new + 0.25) / (logins + 50)
 
     def expected(self, feature: str, logins: float) -> float:
         """How many new things come in a row up to so many logins."""

@@ -313,16 +313,15 @@ class Live:
         for event, level in _in_order(followed, self._facts(period, events, scores), arrived):
             if level or int(events.user[event]) not in period.alarms:
                 rows = _until(period, events, event)
-                self._tell(period, self._alert(period, panel, rows, level), taken, self.coded(rows))
+                alert = self._alert(period, panel, rows, level)
+                self._tell(period, int(events.user[event]), alert, taken, self.coded(rows))
         if period.alarms:
             self._touch(period, events, taken)
         return followed.running
 
-    def _tell(self, period: Period, alert: Alert, taken: Taken, rows: pl.DataFrame) -> None:
-        """Give a notice, made of these events."""
-        code = self.coding.users.find(alert.user)
-        assert code is not None, "who is told of has a code"
-        period.alarms[self.seat(code)] = alert
+    def _tell(self, period: Period, user: int, alert: Alert, taken: Taken, rows: pl.DataFrame) -> None:
+        """Give a notice of a user, made of these events."""
+        period.alarms[user] = alert
         taken.alerts.append(alert)
         taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
 
@@ -395,7 +394,7 @@ class Live:
             user = int(users[at])
             alert = self._notice(period, period.standing, user, period.end, level)
             said = [asdict(reason) for reason in reasons.get(user, [])]
-            self._tell(period, replace(alert, reasons=said), taken, self.coding.empty())
+            self._tell(period, user, replace(alert, reasons=said), taken, self.coding.empty())
 
     def risk(self, user: int, now: int, bits: float = 0.0) -> int:
         """0 to 100: how much speaks against a user at a time in microseconds, what is past counting less and less."""

@@ -192,7 +192,7 @@ class Login:
     >>> detector = Login()
     >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
     >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
-    array([-19. ,   3.6])
+    array([-19.1,   4.3])
     """
 
     cap: int = 1

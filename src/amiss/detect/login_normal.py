@@ -35,7 +35,7 @@ PAIRS: Final = 1000
 SETTLED: Final = 4
 """The bin of a row's logins from which on a new country, city or provider is somebody being elsewhere for once."""
 
-FEW_DETOURS: Final = (0.5, 50.0)
+FEW_DETOURS: Final = (0.25, 50.0)
 """Such new things, and logins, that count before any are known."""
 
 BAD_LEAVES: Final = 0.8
