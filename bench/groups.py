@@ -52,7 +52,7 @@ def with_shares(fit: Callable[[np.ndarray], np.ndarray]) -> Callable[[pl.DataFra
 
 def ours(log: pl.DataFrame, **options: object) -> dict[str, int]:
     """Groups of amiss."""
-    return dict(amiss.groups(log, **options).members.select("user", "group").iter_rows())  # type: ignore[arg-type]
+    return dict(amiss.groups(log, **options).members.select("user", "group").iter_rows())  # type: ignore[arg-type]  # options are those of the table
 
 
 WAYS: dict[str, Callable[[pl.DataFrame], dict[str, int]]] = {

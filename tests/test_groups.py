@@ -290,7 +290,7 @@ def test_options_that_say_nothing_are_refused():
     """Unknown methods, negative limits, labels without need, groups that there are not."""
     log = log_of([KINDS])
     with pytest.raises(UsageError, match='method "bit" is unknown'):
-        amiss.groups(log, method="bit")  # type: ignore[arg-type]
+        amiss.groups(log, method="bit")  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(UsageError, match="at least 0"):
         amiss.groups(log, limit=-1)
     with pytest.raises(UsageError, match="labels find the limit of seed001"):

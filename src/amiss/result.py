@@ -43,8 +43,6 @@ REASON_SCHEMA: Final = pl.Struct(
     }
 )
 
-"""The detectors that run unless others are asked for."""
-
 ROUNDING: Final = 1e-9
 """Bits below which evidence is no evidence but rounding."""
 
