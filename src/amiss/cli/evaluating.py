@@ -34,8 +34,7 @@ def evaluate(
 
     measured = measure(name, data)
     if shape == "json":
-        figures = {"evaluation": measured.name, "about": measured.about, "figures": measured.rows}
-        typer.echo(json.dumps(figures, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(measured.as_object(), ensure_ascii=False, indent=2))
         return
     _show(measured)
 

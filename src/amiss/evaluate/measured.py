@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Figure = str | int | float
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,21 @@ class Measured:
         Figures by name; all rows have the same names.
     about
         What they are of, in a sentence.
+    headline
+        The few figures that it is quoted by, under the names of its protocol.
     """
 
     name: str
-    rows: tuple[dict[str, str | int | float], ...]
+    rows: tuple[dict[str, Figure], ...]
     about: str
+    headline: Mapping[str, Figure] = field(default_factory=dict)
+
+    def as_object(self) -> dict[str, object]:
+        """The figures as an object for JSON: the headline on top, all others under `figures`.
+
+        Examples
+        --------
+        >>> Measured("coins", ({"way": "toss", "f1": 0.5},), "a fair one", {"f1": 0.5}).as_object()
+        {'evaluation': 'coins', 'about': 'a fair one', 'f1': 0.5, 'figures': ({'way': 'toss', 'f1': 0.5},)}
+        """
+        return {"evaluation": self.name, "about": self.about, **self.headline, "figures": self.rows}

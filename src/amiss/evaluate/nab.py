@@ -106,7 +106,8 @@ def evaluate(data: Path) -> Measured:
          "windows": windows, "false_detections": it.false}
         for profile, it in found.items()
     ]  # fmt: skip
-    return Measured("nab", tuple(rows), f"{len(corpus.series)} series; one setting, one threshold for all")
+    headline = {name: round(it.normalised, 2) for name, it in found.items()}
+    return Measured("nab", tuple(rows), f"{len(corpus.series)} series; one setting, one threshold for all", headline)
 
 
 def judge(corpus: Corpus, scorer: Scorer) -> dict[str, Score]:
