@@ -25,6 +25,7 @@ from amiss.engine import coded_frames
 from amiss.errors import UsageError, nearest
 from amiss.events import OUTCOMES
 from amiss.grouping import MOST_EVENTS, Cells, Floats, Groups, Ints, Rows
+from amiss.history import Day, History
 from amiss.leader import Leaders
 from amiss.sessions import START, Last, group
 from amiss.sources import Source
@@ -130,6 +131,8 @@ class Grouped:
         1 if groups look at what follows what, 0 if at what is done alone.
     limits : (l, 7) or None
         How well each limit tells labelled users apart (:func:`amiss.profiles.limits`), where labels were given.
+    history
+        Sizes, flows, surprisal by action and places on a map, day by day, which pictures are drawn from.
     """
 
     groups: pl.DataFrame
@@ -138,6 +141,7 @@ class Grouped:
     changes: pl.DataFrame
     order: int
     limits: pl.DataFrame | None = None
+    history: History = field(default_factory=History, repr=False)
     _reader: Reader | None = field(default=None, repr=False)
 
     def table(self, group: int) -> pl.DataFrame:
@@ -404,6 +408,7 @@ class _Days:
         self.into: dict[int, int] = {}
         self.moves: list[pl.DataFrame] = []
         self.changes: list[dict[str, object]] = []
+        self.ended: list[Day] = []
 
     def bits(self, limit: float | None) -> Grouped:
         """Groups in bits."""
@@ -466,6 +471,7 @@ class _Days:
             self._counted(len(leaders.averages))
         self._moved(day, rows, left, chosen)
         self._changed(day, sizes, before)
+        self.ended.append(Day(day, rows, self.periods[number].steps, known.group.copy()))
 
     def _events(self, number: int, rows: Rows) -> Ints:
         """How many events each user of a period had."""
@@ -593,7 +599,10 @@ class _Days:
         members = self._members()
         changes = pl.DataFrame(self.changes, schema=CHANGE_SCHEMA)
         moves = pl.concat([pl.DataFrame(schema=MOVE_SCHEMA), *self.moves])
-        return Grouped(self._groups(members, changes), members, moves, changes, self.space.order, limits, self.reader)
+        coding = self.reader.coding
+        history = History(self.ended, coding.users, coding.actions, self.space.context)
+        groups_, order = self._groups(members, changes), self.space.order
+        return Grouped(groups_, members, moves, changes, order, limits, history, self.reader)
 
     def _members(self) -> pl.DataFrame:
         """Users and their groups."""
