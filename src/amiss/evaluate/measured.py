@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Figure = str | int | float
+Figure = str | int | float | None
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,15 @@ class Measured:
         What they are of, in a sentence.
     headline
         The few figures that it is quoted by, under the names of its protocol.
+    calibration
+        How often normal users reach how many bits, as :func:`amiss.evaluate.calibration.curve` gives it.
     """
 
     name: str
-    rows: tuple[dict[str, Figure], ...]
+    rows: tuple[Mapping[str, Figure], ...]
     about: str
     headline: Mapping[str, Figure] = field(default_factory=dict)
+    calibration: tuple[Mapping[str, Figure], ...] = ()
 
     def as_object(self) -> dict[str, object]:
         """The figures as an object for JSON: the headline on top, all others under `figures`.
@@ -37,4 +40,5 @@ class Measured:
         >>> Measured("coins", ({"way": "toss", "f1": 0.5},), "a fair one", {"f1": 0.5}).as_object()
         {'evaluation': 'coins', 'about': 'a fair one', 'f1': 0.5, 'figures': ({'way': 'toss', 'f1': 0.5},)}
         """
-        return {"evaluation": self.name, "about": self.about, **self.headline, "figures": self.rows}
+        told: dict[str, object] = {"evaluation": self.name, "about": self.about, **self.headline, "figures": self.rows}
+        return told | ({"calibration": self.calibration} if self.calibration else {})
