@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -31,6 +31,9 @@ from amiss.sessions import START, Last, group
 from amiss.sources import Source
 from amiss.spool import Spool
 from amiss.vocabulary import Coding
+
+if TYPE_CHECKING:
+    from amiss.cast import Chart
 
 Method = Literal["bits", "seed001"]
 
@@ -178,6 +181,24 @@ class Grouped:
         enough = known.filter(pl.col("events") >= known["events"].median())
         user, day = enough.sort(off, "user").select("user", "last_day").row(0)
         return Story(user, self._reader.told(user, day))
+
+    def plot(self, kind: str = "sizes") -> Chart:
+        """A chart of the groups; `.save` writes it.
+
+        Parameters
+        ----------
+        kind
+            `sizes` (users of each group, day by day), `actions` (surprisal by action, stacked), `map` (users as points,
+            near each other if they behave alike) or `flow` (who went from which group to which).
+
+        Raises
+        ------
+        UsageError
+            If there is no such kind, if there are no users, or if a flow is asked for and there is one day.
+        """
+        from amiss.plots_groups import drawn
+
+        return drawn(self, kind)
 
     def _of(self, group: int) -> list[str]:
         """The members of a group."""

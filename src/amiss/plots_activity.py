@@ -88,9 +88,9 @@ def activity_chart(
     'ann'
     """
     plot = _Plot.of(_drawn(bands), width, height, palette, labelled=True)
-    title = _title(escape.label(name, min(60, width // 11)), [_said(bands), _above(bands)], palette)
+    title = headed(escape.label(name, min(60, width // 11)), [_said(bands), _above(bands)], palette)
     drawn = alt.layer(*plot.layers()).properties(width=width, height=height, title=title)
-    chart: alt.LayerChart = drawn.configure(**_style(palette))
+    chart: alt.LayerChart = drawn.configure(**look(palette))
     return chart
 
 
@@ -133,12 +133,12 @@ def multiples(
     small = width // beside - 46
     charts = [
         alt.layer(*_Plot.of(rows, small, SMALL, palette, over=over).layers()).properties(
-            width=small, height=SMALL, title=_title(escape.label(user, small // 8), [_above(rows)], palette, size=13)
+            width=small, height=SMALL, title=headed(escape.label(user, small // 8), [_above(rows)], palette, size=13)
         )
         for user, rows in prepared.items()
     ]
     drawn = alt.concat(*charts, columns=beside, spacing={"row": 22, "column": 16})
-    chart: alt.ConcatChart = drawn.configure(**_style(palette))
+    chart: alt.ConcatChart = drawn.configure(**look(palette))
     return chart
 
 
@@ -187,11 +187,11 @@ def group_chart(
     said = (
         "grey: each user · blue: mean of all users and its band · orange: above the band, with %b · axis: square root"
     )
-    title = _title(
+    title = headed(
         f"{escape.label(name, min(60, width // 14))}: {_plural(members, 'user')}", [said, _above(bands)], palette
     )
     drawn = alt.layer(*layers).properties(width=width, height=height, title=title)
-    chart: alt.LayerChart = drawn.configure(**_style(palette))
+    chart: alt.LayerChart = drawn.configure(**look(palette))
     return chart
 
 
@@ -449,7 +449,7 @@ def _last(rows: pl.DataFrame) -> int:
     return int(rows["end"][-1])
 
 
-def _title(text: str, said: list[str], palette: Palette, *, size: int = 17) -> alt.TitleParams:
+def headed(text: str, said: list[str], palette: Palette, *, size: int = 17) -> alt.TitleParams:
     """The name, and below it what is drawn."""
     return alt.TitleParams(
         text=text, subtitle=said, anchor="start", frame="group", offset=12 if size > 13 else 6, fontSize=size,
@@ -477,7 +477,7 @@ def _plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _style(palette: Palette) -> dict[str, Any]:
+def look(palette: Palette) -> dict[str, Any]:
     """The look of all charts, in these colours, on paper of their own."""
     axis = {**STYLE["axis"], "labelColor": palette.muted, "gridColor": palette.rule, "tickColor": palette.rule}
     return {**STYLE, "axis": axis, "padding": 18, "background": palette.paper}

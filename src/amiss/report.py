@@ -1,28 +1,16 @@
-"""One HTML file about a scan: opens offline, reads on a phone, follows dark mode, prints.
-
-It loads nothing and runs no script; its policy forbids both. Whatever a log says is escaped: by Jinja in the page,
-and by :mod:`amiss.escape` before it is drawn, since the drawing library aborts the process on control characters.
-"""
+"""One HTML file about a scan: a page as :mod:`amiss.page` makes them."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import altair as alt
-import jinja2
 import polars as pl
-import vl_convert
 from markupsafe import escape as html
 
-from amiss import escape, plots, plots_activity, story
-from amiss.errors import SinkError
+from amiss import escape, page, plots, plots_activity, story
 from amiss.story import Skipped, Step
 
 if TYPE_CHECKING:
@@ -45,18 +33,6 @@ WIDE: Final = {"width": 860, "height": 300}
 NARROW: Final = {"width": 215, "height": 260}
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-_FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "shown": lambda text: escape.label(text or "", 60),
-    "one": lambda value: _minus(f"{round(value, 1) + 0.0:,.1f}"),
-    "signed": lambda value: _minus(f"{round(value, 1) + 0.0:+,.1f}"),
-    "count": "{:,}".format,
-}
-
-
 def write_report(result: Result, path: str | Path, *, top: int = 20) -> None:
     """Write the report of a scan as one self-contained HTML file.
 
@@ -74,41 +50,12 @@ def write_report(result: Result, path: str | Path, *, top: int = 20) -> None:
     SinkError
         If the file cannot be written.
     """
-    page = render(result, top=top)
-    try:
-        Path(path).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror}") from error
+    page.write(render(result, top=top), path)
 
 
 def render(result: Result, *, top: int = 20) -> str:
     """The report of a scan as HTML; see :func:`write_report`."""
-    style = _template("report.css")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(_FILTERS)
-    page = environment.from_string(_template("report.html"))
-    return page.render(_page(result, top), style=style, style_hash=_digest(style))
-
-
-def picture(chart: alt.LayerChart | alt.ConcatChart) -> str:
-    """A chart as a page of its own that opens offline, light or dark as the reader likes."""
-    style = _template("report.css")
-    policy = f"default-src 'none'; style-src '{_digest(style)}'; base-uri 'none'; form-action 'none'"
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<meta name="generator" content="amiss">\n'
-        f"<title>Activity over time</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f'<figure class="fill">{_compact(_svg(chart, "Activity over time"))}</figure>\n</body>\n</html>\n'
-    )
-
-
-def _digest(style: str) -> str:
-    """How a policy names a style."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
+    return page.rendered("report.html", _page(result, top))
 
 
 def html_repr(result: Result, top: int = 10) -> str:
@@ -124,10 +71,6 @@ def html_repr(result: Result, top: int = 10) -> str:
 def _repr_row(row: Mapping[str, Any]) -> str:
     cells = (row["severity"], f"{row['bits']:.1f}", escape.label(row["user"]), story.why(row["reasons"]))
     return f"<tr>{''.join(f'<td>{html(cell)}</td>' for cell in cells)}</tr>"
-
-
-def _template(name: str) -> str:
-    return (resources.files("amiss") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _page(result: Result, top: int) -> dict[str, object]:
@@ -208,7 +151,7 @@ def _timeline(
         return None
     label = "Running evidence of the first users over their day"
     return {
-        name: _svg(plots.evidence_timeline(told, threshold_bits=threshold, ordinary=common, **size), label)
+        name: page.svg(plots.evidence_timeline(told, threshold_bits=threshold, ordinary=common, **size), label)
         for name, size in (("wide", WIDE), ("narrow", NARROW))
     }
 
@@ -254,7 +197,7 @@ def _pair(
         {
             **_met(result, user, events),
             "kind": "odd" if user == first else "",
-            "strip": _svg(strips[user], "Surprisal of each event in order"),
+            "strip": page.svg(strips[user], "Surprisal of each event in order"),
             "profile": _shares(profiles[user], most),
         }
         for user, events in both.items()
@@ -278,11 +221,12 @@ def _activity(result: Result, users: Sequence[str]) -> list[dict[str, object]]:
 def _daily(user: str, bands: pl.DataFrame) -> dict[str, object]:
     """How much a user did on each day."""
     name, above = escape.label(user), int(bands["flagged"].sum())
-    chart = _svg(plots_activity.small_chart(bands), "Events of each day, their moving mean and its band")
+    said_of = "Events of each day, their moving mean and its band"
+    chart = page.svg(plots_activity.small_chart(bands), said_of, is_compact=True)
     return {
         "name": name,
         "said": f"{above:,} of {story.plural(len(bands), 'day')} above the band",
-        "chart": _compact(chart),
+        "chart": chart,
     }
 
 
@@ -295,7 +239,7 @@ def _stories(result: Result, users: pl.DataFrame, told: Mapping[str, pl.DataFram
     """What is told of each user, with a picture where a purchase speaks against them."""
     networks = result.networks(users["user"].to_list())
     drawn = {
-        user: _svg(plots.purchase_strip(*judged), "The purchase beside the last ones of people near the user")
+        user: page.svg(plots.purchase_strip(*judged), "The purchase beside the last ones of people near the user")
         for user, judged in networks.items()
     }
     stories = ((row["user"], _story(result, rank, row, told[row["user"]])) for rank, row in _ranked(users))
@@ -355,7 +299,10 @@ def _maps(transitions: pl.DataFrame) -> dict[str, object]:
     seen = [outcome for outcome in titles if transitions.height and transitions[outcome].sum() > 0]
     draw = plots.surprisal_heat_map
     charts = [
-        {"title": titles[outcome], "chart": _svg(draw(transitions, outcome=outcome), f"Surprisal {titles[outcome]}")}
+        {
+            "title": titles[outcome],
+            "chart": page.svg(draw(transitions, outcome=outcome), f"Surprisal {titles[outcome]}"),
+        }
         for outcome in seen
     ]
     actions = transitions["action"].n_unique() if transitions.height else 0
@@ -413,15 +360,3 @@ def _quarantined(summary: Summary) -> list[dict[str, object]]:
         }
         for sample in summary.quarantine.samples[:SAMPLES]
     ]
-
-
-def _compact(svg: str) -> str:
-    """A picture with places to a hundredth of a pixel."""
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
-
-
-def _svg(chart: alt.Chart | alt.LayerChart | alt.ConcatChart, label: str) -> str:
-    """The chart as inline SVG that scales with the page; it may load no data."""
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), allowed_base_urls=[])
-    size = " ".join(re.findall(r'(?:width|height|viewBox)="[-\d. ]+"', drawn[: drawn.index(">")]))
-    return f'<svg class="chart" {size} role="img" aria-label="{html(label)}">{drawn[drawn.index(">") + 1 :]}'

@@ -9,7 +9,7 @@ from typing import Final
 import altair as alt
 import vl_convert
 
-from amiss import plots_activity, report
+from amiss import page, plots_activity
 from amiss.activity import Activity
 from amiss.bollinger import Width
 from amiss.errors import SinkError, UsageError
@@ -19,7 +19,7 @@ FORMS: Final = (".png", ".svg", ".html")
 SHARPNESS: Final = 2
 """Pixels of a PNG for each of the chart."""
 
-Chart = alt.LayerChart | alt.ConcatChart
+Chart = alt.LayerChart | alt.ConcatChart | alt.VConcatChart
 
 
 def check(output: Path) -> None:
@@ -51,15 +51,19 @@ def of_group(counts: Activity, width: Width, name: str, *, dark: bool) -> Chart:
     return plots_activity.group_chart(together, users, name, palette=DARK if dark else LIGHT)
 
 
-def write(chart: Chart, output: Path) -> None:
-    """Write a picture in the form that the name of the file says.
+def write(chart: Chart, output: Path, title: str = "Activity over time") -> None:
+    """Write a picture in the form that the name of the file says; a page has a title.
 
     Raises
     ------
     SinkError
         If the file cannot be written.
     """
-    drawn = _page(chart) if output.suffix.lower() == ".html" else _picture(chart, output.suffix.lower())
+    drawn = (
+        page.picture(chart, title).encode()
+        if output.suffix.lower() == ".html"
+        else _picture(chart, output.suffix.lower())
+    )
     try:
         output.write_bytes(drawn)
     except OSError as error:
@@ -74,8 +78,3 @@ def _picture(chart: Chart, form: str) -> bytes:
         return svg.encode()
     png: bytes = vl_convert.vegalite_to_png(told, scale=SHARPNESS, allowed_base_urls=[])
     return png
-
-
-def _page(chart: Chart) -> bytes:
-    """A page that opens offline, light or dark as the reader likes."""
-    return report.picture(chart).encode()
