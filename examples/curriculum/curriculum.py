@@ -103,7 +103,7 @@ def programs(log: pl.DataFrame, cohorts: pl.DataFrame, folder: Path) -> None:
 
 def staff_members(log: pl.DataFrame, rules: dict[str, Any], folder: Path) -> None:
     """2. Who behaves like staff, and is not listed?"""
-    ranking = amiss.classify(log, "name=Staff as staff", parameters={"entitlement": rules})
+    ranking = amiss.classify(log, "name=Staff as staff", parameters={"entitlement": rules}).users
     write(ranking.with_columns(pl.col("reasons").list.join("; ")), folder / "2_staff.csv")
     likely = ranking.filter(verdict="staff")
     lines = [f"{label(user):>8}  {bits:6.1f} bits" for user, bits in likely.select("user", "bits").head(5).rows()]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from narwhals.typing import IntoFrame
 
     from amiss.behaviour import Grouped
+    from amiss.classes import Classified
     from amiss.result import Result
     from amiss.sources.couchdb import CouchSource
     from amiss.sources.files import FileSource
@@ -255,6 +256,7 @@ def classify(
     labels: str | Path | Mapping[str, str] | Sequence[str | Path],
     *,
     label: str | None = None,
+    odds: float = 10.0,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     everyone: bool = False,
     time: str | None = None,
@@ -265,8 +267,12 @@ def classify(
     timezone: str = "UTC",
     year: int | None = None,
     strict: bool = False,
-) -> pl.DataFrame:
-    """Users without a label, by how much their behaviour looks like that of those who have it.
+) -> Classified:
+    """The class that each user is of, by the behaviour of labelled users; or who is most like those with one label.
+
+    With labels of several classes: the chances of each class, behind all that a user did, with evidence action by
+    action. With one, or where `label` names one, users are ranked by how much their days look
+    like those of users who have it.
 
     Parameters
     ----------
@@ -276,7 +282,9 @@ def classify(
         Who has which label: a CSV file with the columns `user,label`, a rule such as ``name=Staff as staff`` about a
         column of the log or of the table of `parameters`, a list of these, or a mapping of users to labels.
     label
-        The label that is looked for; not needed where there is only one.
+        The label that is looked for, against all other users.
+    odds
+        To one, how much likelier than all else a class must be to be said.
     parameters
         ``{"entitlement": {...}}`` as for :func:`scan`: the table for rules, and the times of cohorts.
     everyone
@@ -286,8 +294,9 @@ def classify(
 
     Returns
     -------
-    ranking : (u, 7)
-        `user`, `label`, `bits`, `probability`, `verdict`, `days`, `reasons`; see :meth:`amiss.likeness.Likeness.rank`.
+    classified
+        The frames `.users`, and with several labels `.classes`, `.posterior` and `.evidence`, as
+        :class:`amiss.classes.Classified` tells; `.story(user)` gives the chances behind each event of a user.
 
     Raises
     ------
@@ -299,11 +308,13 @@ def classify(
     Examples
     --------
     >>> import polars as pl
-    >>> rows = [(f"2026-01-{day:02}T09:00:00Z", f"{kind}{number}", "answers" if kind == "t" else "lessons")
-    ...         for day in range(5, 15) for kind in "st" for number in range(4)]
-    >>> log = pl.DataFrame(rows, schema=["time", "user", "path"], orient="row")
-    >>> classify(log, {"t0": "teacher", "t1": "teacher", "t2": "teacher"}).select("user", "verdict").row(0)
-    ('t3', 'teacher')
+    >>> rows = [(f"2026-01-05T09:00:{second:02}Z", f"{kind}{number}", action)
+    ...         for kind, actions in {"bot": ["view"] * 9, "man": ["view", "buy", "pay"] * 3}.items()
+    ...         for number in range(4) for second, action in enumerate(actions)]
+    >>> log = pl.DataFrame(rows, schema=["time", "user", "action"], orient="row")
+    >>> found = classify(log, {"bot0": "bot", "bot1": "bot", "man0": "buyer", "man1": "buyer"})
+    >>> found.users.filter(user="bot3").select("verdict", pl.col("probability").round(2)).row(0)
+    ('bot', 0.95)
     """
     from amiss import classes
     from amiss.detect.entitlement import Entitlement
@@ -315,7 +326,7 @@ def classify(
     given = config.in_zone(parameters or {}, timezone)
     found = config.detectors(["entitlement"], given) if "entitlement" in given else []
     table = found[0] if found and isinstance(found[0], Entitlement) else None
-    return classes.ranked(sources, labels, label, table, timezone=timezone, everyone=everyone).ranking
+    return classes.classify(sources, labels, label, table, timezone=timezone, everyone=everyone, odds=odds)
 
 
 def groups(

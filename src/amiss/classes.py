@@ -1,20 +1,31 @@
-"""Who behaves like users of a class: from sources and labels to a ranking."""
+"""Who behaves like users of a class: from sources and labels to a ranking, or to chances of each of several classes."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from amiss.baseline import COUNT_SCHEMA, Floats, merge, no_counts
+from amiss.detect import Names
 from amiss.detect.entitlement import Entitlement
+from amiss.detect.sequence import ACTION, GAP, NO_GAP, bin_bounds, gap_bins
+from amiss.detect.sequence import Sequence as Actions
 from amiss.engine import coded_frames
 from amiss.errors import UsageError, nearest
 from amiss.events import Quarantine
 from amiss.labels import read_labels
 from amiss.likeness import Labeller, Likeness, Rule, days_of, profiles
+from amiss.posterior import NONE, Classifier, Posterior
+from amiss.sessions import Events, Last, action_of, group
 from amiss.sources import Source
+from amiss.spool import Spool
 from amiss.vocabulary import Coding
 
 Given = str | Path | Mapping[str, str] | Sequence[str | Path]
@@ -64,9 +75,7 @@ def ranked(
         If nobody of the log has the label, or several labels are there and none is named.
     """
     named, rules, quarantine = _given(labels)
-    keys = table.keys if table is not None else ("", "")
-    labeller = Labeller(rules, table.rows if table is not None and table.key else None, *keys)
-    coding = Coding(contexts=[labeller])
+    coding = Coding(contexts=[_labeller(rules, table)])
     days = days_of(_frames(sources, coding), coding, timezone)
     profile = profiles(days.rows, table.periods if table is not None and table.key else None)
     users = set(profile["user"])
@@ -75,6 +84,12 @@ def ranked(
     ranking = Likeness().rank(profile, known, wanted, everyone=everyone)
     labelled = sum(name == wanted for name in known.values())
     return Ranked(ranking, wanted, labelled, len(users), len(named.keys() - users), quarantine)
+
+
+def _labeller(rules: Sequence[Rule], table: Entitlement | None) -> Labeller:
+    """What says which labels users have by rules."""
+    keys = table.keys if table is not None else ("", "")
+    return Labeller(rules, table.rows if table is not None and table.key else None, *keys)
 
 
 def _frames(sources: Sequence[Source], coding: Coding) -> Iterator[pl.DataFrame]:
@@ -113,3 +128,348 @@ def _wanted(known: Mapping[str, str], label: str | None) -> str:
             f'nobody here is labelled "{label}". Labels of users of this log: {said}.{nearest(label, names)}'
         )
     return label
+
+
+ODDS: Final = 10.0
+"""To one: how much likelier than all else a class must be to be said."""
+
+TOLD: Final = 3
+"""Reasons that are given for a user."""
+
+LEAST_BITS: Final = 0.05
+"""A reason of fewer bits is none."""
+
+STEPS_AT_ONCE: Final = 1_000
+"""Events behind which chances are found in one go."""
+
+USER_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.String(),
+    "label": pl.String(),
+    "verdict": pl.String(),
+    "class": pl.String(),
+    "probability": pl.Float64(),
+    "none": pl.Float64(),
+    "against": pl.String(),
+    "events": pl.Int64(),
+    "reasons": pl.List(pl.String()),
+}
+EVIDENCE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.String(),
+    "class": pl.String(),
+    "against": pl.String(),
+    "bits": pl.Float64(),
+    "count": pl.Int64(),
+    "of": pl.Int64(),
+    "text": pl.String(),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Classified:
+    """Users and the classes they are of, by the behaviour of those who are labelled.
+
+    Attributes
+    ----------
+    users
+        With labels of several classes (u, 9), by class, those that are rarest first, likeliest first: `user`; their
+        `label`, or empty; the `verdict`, which is the class that is likelier than all else by the odds, or empty: don't
+        know; the likeliest `class` and its `probability`; that of being of `none`; what speaks most `against` it, a
+        class or empty for what everybody does; `events`; and `reasons` with their bits. Those who have a label are
+        judged by the others. With one label (u, 7): see :meth:`amiss.likeness.Likeness.rank`.
+    classes : (c, 4)
+        `class`, how many users are `labelled`, what `share` of all users is of it, and what it is `told_by`.
+    posterior : (n, 4)
+        `user`, `class` (empty for none), its `probability`, and the `bits` of what the user did by it.
+    evidence : (n, 7)
+        What speaks for the likeliest class and against the next, action by action: `user`, `class`, `against`, `bits`,
+        `count` times `of` so many, and a `text`. Actions that speak against the class have negative bits. By user and
+        bits.
+    odds
+        To one, what a verdict takes; infinite with one label.
+    absent
+        How many labels are of users whom the log does not know.
+    quarantine
+        Rows of labels that say nothing.
+    """
+
+    users: pl.DataFrame
+    classes: pl.DataFrame
+    posterior: pl.DataFrame
+    evidence: pl.DataFrame
+    odds: float
+    absent: int
+    quarantine: Quarantine
+    _reader: _Reader | None = field(default=None, repr=False)
+
+    def story(self, user: str) -> pl.DataFrame:
+        """The chances behind each event of a user: (n, 4 + c): `time`, `action`, `outcome`, each class, and `none`.
+
+        Raises
+        ------
+        UsageError
+            If there is no such user, or chances of one label only.
+        """
+        if self._reader is None or self._reader.classifier is None:
+            raise UsageError("the story of a user needs labels of at least two classes")
+        return self._reader.story(user)
+
+
+class _Reader:
+    """The events of some sources by day, their counts, and the labels that rules give."""
+
+    def __init__(self, sources: Sequence[Source], coding: Coding) -> None:
+        self.coding, self.spool, self.labels = coding, Spool(schema=coding.schema), dict[int, str]()
+        self.classifier: Classifier | None = None
+        self.taught: dict[int, str] = {}
+        offset = 0
+        for source in sources:
+            for frame in coded_frames(source, coding):
+                self.spool.add(frame.with_columns(pl.col("position") + offset))
+                some = frame.filter(pl.col("label") != 0).unique("user", keep="last", maintain_order=True)
+                self.labels |= dict(zip(some["user"].to_list(), coding.values.decode(some["label"]), strict=True))
+            offset = len(self.spool)
+
+    def events(self, which: pl.Expr | None = None) -> Iterator[Events]:
+        """The grouped events of each day, of all users or some."""
+        last, chosen = Last(), pl.lit(value=True) if which is None else which
+        for day in self.spool.days():
+            yield group(self.spool.select(day, chosen).drop("label"), last)
+
+    def counts(self) -> pl.DataFrame:
+        """How often each user did what, in all days together."""
+        return merge([no_counts(), *(Actions().summarise(events) for events in self.events())])
+
+    def story(self, name: str) -> pl.DataFrame:
+        """The chances behind each event of a user."""
+        code = self.coding.users.find(name)
+        if code is None or self.classifier is None:
+            raise UsageError(f'no user "{name}".{nearest(name, self.coding.users.texts().to_list())}')
+        frame = pl.concat([events.frame() for events in self.events(pl.col("user") == code)])
+        classifier = self.classifier
+        if code in self.taught:
+            classifier = classifier.without(Actions().summarise(Events.of(frame)), self.taught[code])
+        chances = _along(classifier, frame)
+        told = [action_of(state) for state in frame["state"].to_list()]
+        columns = {
+            "time": frame["time"],
+            "action": self.coding.actions.decode(pl.Series([action for action, _ in told], dtype=pl.UInt32)),
+            "outcome": pl.Series([outcome for _, outcome in told], dtype=pl.String),
+        }
+        shares = {name or "none": chances[:, at] for at, name in enumerate((*classifier.classes, NONE))}
+        return pl.DataFrame(columns | shares)
+
+
+def classify(
+    sources: Sequence[Source],
+    labels: Given,
+    label: str | None = None,
+    table: Entitlement | None = None,
+    *,
+    timezone: str = "UTC",
+    everyone: bool = False,
+    odds: float = ODDS,
+) -> Classified:
+    """What :func:`ranked` gives for one label, or where one is named, and :func:`classified` for several."""
+    if label is None and len(label_names(labels)) > 1:
+        return classified(sources, labels, table, odds=odds)
+    found = ranked(sources, labels, label, table, timezone=timezone, everyone=everyone)
+    none = pl.DataFrame()
+    return Classified(found.ranking, none, none, none, math.inf, found.absent, found.quarantine)
+
+
+def label_names(labels: Given) -> list[str]:
+    """The different labels that are given, in order."""
+    named, rules, _ = _given(labels)
+    return sorted({*named.values(), *(rule.label for rule in rules)})
+
+
+def classified(
+    sources: Sequence[Source], labels: Given, table: Entitlement | None = None, *, odds: float = ODDS
+) -> Classified:
+    """The chances that each user is of each labelled class.
+
+    Parameters
+    ----------
+    sources
+        What users did.
+    labels
+        Who has which label; of at least two classes.
+    table
+        Where rules look for columns that the log does not have.
+    odds
+        To one, what a verdict takes.
+
+    Raises
+    ------
+    UsageError
+        If users of the log have labels of fewer than two classes, or the odds are below 1.
+    """
+    if not odds >= 1.0:
+        raise UsageError(
+            f"odds are how much likelier a class must be than all else: expected 1 or more, found {odds:g}"
+        )
+    named, rules, quarantine = _given(labels)
+    reader = _Reader(sources, Coding(contexts=[_labeller(rules, table)]))
+    known = {
+        code: name for name, code in ((name, reader.coding.users.find(name)) for name in named) if code is not None
+    }
+    reader.taught = reader.labels | {code: named[name] for code, name in known.items()}
+    counts = reader.counts()
+    reader.classifier = Classifier.fit(counts, reader.taught)
+    absent = len(named) - len(known)
+    told = Findings(reader.classifier, counts, reader.taught, reader.coding, odds)
+    return Classified(told.users(), told.classes(), told.posterior(), told.evidence, odds, absent, quarantine, reader)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a classifier says of the users of some counts, in words; those who `taught` it are judged by the others."""
+
+    classifier: Classifier
+    counts: pl.DataFrame
+    taught: Mapping[int, str]
+    coding: Coding
+    odds: float
+
+    @cached_property
+    def judged(self) -> Posterior:
+        """The chances of all users."""
+        return self.classifier.judge(self.counts, self.taught)
+
+    @cached_property
+    def leading(self) -> tuple[list[str], list[str]]:
+        """The likeliest labelled class of each user, and the likeliest other, or none."""
+        classes, order = self.judged.classes, self.judged.order().tolist()
+        best = [next(at for at in each if classes[at] != NONE) for each in order]
+        second = [next(at for at in each if at != first) for each, first in zip(order, best, strict=True)]
+        return [classes[at] for at in best], [classes[at] for at in second]
+
+    @cached_property
+    def names(self) -> pl.Series:
+        """The names of the users."""
+        return self.coding.users.decode(pl.Series(self.judged.users, dtype=pl.UInt32))
+
+    def users(self) -> pl.DataFrame:
+        """The table of users."""
+        best, second = self.leading
+        codes = self.judged.users.tolist()
+        place = {name: at for at, name in enumerate(self.judged.classes)}
+        at = np.array([place[name] for name in best], dtype=np.int64)
+        chance = self.judged.chances[np.arange(len(at)), at]
+        said = zip(best, chance.tolist(), strict=True)
+        table = pl.DataFrame(
+            {
+                "user": self.names,
+                "label": [self.taught.get(user, "") for user in codes],
+                "verdict": [name if share >= self.odds / (1.0 + self.odds) else "" for name, share in said],
+                "class": best,
+                "probability": chance,
+                "none": self.judged.chances[:, -1],
+                "against": second,
+            },
+            schema_overrides=USER_SCHEMA,
+        )
+        events = self.counts.filter(feature=ACTION).group_by("user").agg(events=pl.sum("count")).sort("user")
+        table = table.with_columns(share=self.classifier.prior[at], events=events["events"])
+        whole = table.join(self._reasons(), on="user", how="left").with_columns(pl.col("reasons").fill_null([]))
+        order = {"share": False, "class": False, "probability": True, "user": False}
+        ordered = whole.sort(*order, descending=list(order.values()))
+        return ordered.select(pl.col(name).cast(dtype) for name, dtype in USER_SCHEMA.items())
+
+    def _reasons(self) -> pl.DataFrame:
+        """By user, what speaks most for the class."""
+        first = self.evidence.filter(pl.col("bits") >= LEAST_BITS).group_by("user", maintain_order=True).head(TOLD)
+        texts = [f"{text} ({bits:+,.1f} bits)" for text, bits in first.select("text", "bits").iter_rows()]
+        told = first.select("user", reasons=pl.Series(texts, dtype=pl.String))
+        return told.group_by("user", maintain_order=True).agg("reasons")
+
+    def classes(self) -> pl.DataFrame:
+        """The table of classes."""
+        columns = {
+            "class": list(self.classifier.classes),
+            "labelled": list(self.classifier.labelled),
+            "share": self.classifier.prior[:-1],
+            "told_by": self.classifier.words(),
+        }
+        return pl.DataFrame(columns)
+
+    def posterior(self) -> pl.DataFrame:
+        """The table of chances, by user and class."""
+        wide = len(self.judged.classes)
+        columns = {
+            "user": self.names.gather(np.repeat(np.arange(len(self.names)), wide)),
+            "class": pl.Series(list(self.judged.classes) * len(self.names), dtype=pl.String),
+            "probability": self.judged.chances.reshape(-1),
+            "bits": self.judged.bits.reshape(-1),
+        }
+        return pl.DataFrame(columns).sort("user", "class")
+
+    @cached_property
+    def evidence(self) -> pl.DataFrame:
+        """The table of evidence."""
+        best, second = (dict(zip(self.judged.users.tolist(), each, strict=True)) for each in self.leading)
+        cells = self.classifier.evidence(self.counts, best, second, self.taught)
+        actions = cells.filter(feature=ACTION).group_by("user", state="value").agg(pl.sum("bits", "count"))
+        bin_ = pl.lit(NO_GAP, pl.Int32)
+        actions = actions.with_columns(of=pl.sum("count").over("user"), low=bin_, high=bin_)
+        pauses = (
+            cells.filter(feature=GAP)
+            .group_by("user", state="given")
+            .agg(pl.sum("bits", "count"), of=pl.sum("count"), low=pl.min("value"), high=pl.max("value"))
+        )
+        both = pl.concat([actions, pauses.select(actions.columns)])
+        table = both.sort("user", "bits", "low", "state", descending=[False, True, False, False])
+        names, users = Names(self.coding), table["user"].to_list()
+        columns = {
+            "user": self.coding.users.decode(table["user"]),
+            "class": [best[user] for user in users],
+            "against": [second[user] for user in users],
+            "bits": table["bits"],
+            "count": table["count"],
+            "of": table["of"],
+            "text": [
+                _said(names.state(state), (low, high), count, of)
+                for state, low, high, count, of in table.select("state", "low", "high", "count", "of").iter_rows()
+            ],
+        }
+        return pl.DataFrame(columns, schema_overrides=EVIDENCE_SCHEMA)
+
+
+def _said(state: str, bins: tuple[int, int], count: int, of: int) -> str:
+    """What a user did, with counts."""
+    low, high = bins
+    if low == NO_GAP:
+        return f"{state} {count:,} of {of:,} times"
+    least, most = bin_bounds(low)[0], bin_bounds(high)[1]
+    pause = f"{least:.3g} to {most:.4g} s" if most > 1.0 else "within a second"
+    times = "once" if count == 1 else f"{count:,} times"
+    return f"{state} {times}, {pause} after the action before"
+
+
+def _along(classifier: Classifier, frame: pl.DataFrame) -> Floats:
+    """The chances behind each of a user's grouped events: (n, c + 1)."""
+    columns = {"event": np.arange(len(frame)), "given": frame["previous"], "value": frame["state"]}
+    pauses = {**columns, "given": frame["state"], "value": gap_bins(frame["gap"].to_numpy())}
+    parts = [
+        pl.DataFrame(each).select("event", feature=pl.lit(feature), given="given", value="value")
+        for feature, each in ((ACTION, columns), (GAP, pauses))
+    ]
+    cells = (
+        pl.concat(parts)
+        .filter(pl.col("value") >= 0)
+        .with_columns(cell=pl.struct("feature", "given", "value").rank("dense").cast(pl.Int64) - 1)
+    )
+    kinds = cells.unique("cell").sort("cell")
+    done, found = np.zeros(len(kinds), np.int64), [np.zeros((0, len(classifier.classes) + 1))]
+    for low in range(0, len(frame), STEPS_AT_ONCE):
+        some = cells.filter(pl.col("event").is_between(low, low + STEPS_AT_ONCE - 1))
+        steps = np.zeros((min(STEPS_AT_ONCE, len(frame) - low), len(kinds)), np.int64)
+        np.add.at(steps, (some["event"].to_numpy() - low, some["cell"].to_numpy()), 1)
+        sums = done + np.cumsum(steps, axis=0)
+        done = sums[-1]
+        event, cell = np.nonzero(sums)
+        counts = kinds.select("feature", "given", "value")[cell].with_columns(user=event, count=sums[event, cell])
+        found.append(
+            classifier.judge(counts.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())).chances
+        )
+    return np.concatenate(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +18,17 @@ from amiss.errors import EventError, SourceError, UsageError, nearest
 from amiss.escape import label
 from amiss.events import Quarantine
 from amiss.fields import texts
+from amiss.times import parse_text
 
 LABEL_SCHEMA: Final[dict[str, pl.DataType]] = {
     "user": pl.String(),
     "label": pl.String(),
     "author": pl.String(),
-    "time": pl.String(),
+    "time": pl.Datetime("us", "UTC"),
 }
 """Labels: who, what, and where that is known, who said so and when."""
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
 _WHOLE: Final = r"^(-?\d+)\.0+$"
 
@@ -95,10 +99,16 @@ class Labels:
         return dict(self.table.select("user", "label").iter_rows())
 
 
-def read_labels(file: str | Path) -> Labels:
-    """The labels of a CSV file with the columns `user,label` and maybe `author,time`; the last one of a user holds.
+def read_labels(file: str | Path, subject: str = "user") -> Labels:
+    """The labels of a CSV file with the columns `user,label` and maybe `author,time`; the latest one of a user holds.
 
-    Rows without a user or a label are quarantined.
+    Rows without a user or a label are quarantined, and such with a time that is none. So are rows that call a user two
+    things at once: with the same time, or without any.
+
+    Parameters
+    ----------
+    subject
+        The column with what is labelled, such as `group`; it stands as `user` in what comes back.
 
     Raises
     ------
@@ -106,21 +116,70 @@ def read_labels(file: str | Path) -> Labels:
         If the file cannot be read.
     EventError
         If a column is missing.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> rows = ["user,label,time", "ann,bot,2026-01-05", "ann,buyer,2026-01-09", "bob,bot,", "bob,buyer,"]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "labels.csv"
+    ...     _ = file.write_text(chr(10).join(rows))
+    ...     labels = read_labels(file)
+    >>> labels.by_user(), labels.quarantine.samples[0].reason
+    ({'ann': 'buyer'}, 'labelled "bot" here and "buyer" in line 5 at the same time')
     """
+    history, quarantine = read_history(file, subject)
+    return Labels(_last(history.sort("time", maintain_order=True, nulls_last=False)), quarantine)
+
+
+def read_history(file: str | Path, subject: str = "user") -> tuple[pl.DataFrame, Quarantine]:
+    """All labels of a CSV file (`LABEL_SCHEMA`), as :func:`read_labels` reads them, and the rows that say nothing."""
     found = read_csv(file)
-    require(found, ("user", "label"), str(file))
+    require(found, (subject, "label"), str(file))
+    names = [subject if name == "user" else name for name in LABEL_SCHEMA]
     chosen = [
         spelled(found[name]) if name in found.columns else pl.repeat(None, len(found), dtype=pl.String, eager=True)
-        for name in LABEL_SCHEMA
+        for name in names
     ]
-    table = pl.DataFrame([each.alias(name) for name, each in zip(LABEL_SCHEMA, chosen, strict=True)])
-    good = pl.col("user").is_not_null() & pl.col("label").is_not_null()
-    quarantine = Quarantine()
-    for line, row in enumerate(table.rows(), start=2):
-        if row[0] is None or row[1] is None:
-            missing = "user" if row[0] is None else "label"
-            quarantine.add(str(file), line, f'column "{missing}" is empty', ",".join(each or "" for each in row))
-    return Labels(_last(table.filter(good)), quarantine)
+    texts_ = pl.DataFrame([each.alias(name) for name, each in zip(LABEL_SCHEMA, chosen, strict=True)])
+    times = pl.Series([_time(each) for each in texts_["time"]], dtype=LABEL_SCHEMA["time"])
+    table = texts_.with_columns(text=pl.col("time"), time=times).with_row_index("line", 2)
+    quarantine, good = Quarantine(), []
+    conflicts = _conflicts(table)
+    for row in table.iter_rows(named=True):
+        reason = _mistake(row, subject) or conflicts.get(row["line"])
+        good.append(reason is None)
+        if reason is not None:
+            written = (row["user"], row["label"], row["author"], row["text"])
+            quarantine.add(str(file), row["line"], reason, ",".join(each or "" for each in written))
+    return table.filter(pl.Series(good, dtype=pl.Boolean)).select(*LABEL_SCHEMA), quarantine
+
+
+def _time(text: str | None) -> datetime | None:
+    """The time that a text says; the first of all where it is none."""
+    return None if text is None else parse_text(text) or _FIRST
+
+
+def _mistake(row: dict[str, object], subject: str) -> str | None:
+    """Why a row of labels says nothing, if it does not."""
+    for name in ("user", "label"):
+        if row[name] is None:
+            return f'column "{subject if name == "user" else name}" is empty'
+    return f'column "time" is no time: "{label(str(row["text"]), 40)}"' if row["time"] == _FIRST else None
+
+
+def _conflicts(table: pl.DataFrame) -> dict[int, str]:
+    """By line, why a row contradicts another: another label of the same user at the same time."""
+    sound = table.filter(pl.col("user").is_not_null() & pl.col("label").is_not_null())
+    both = sound.group_by("user", "time", maintain_order=True).agg("line", "label")
+    found = {}
+    for lines, names in both.filter(pl.col("label").list.n_unique() > 1).select("line", "label").iter_rows():
+        for line, name in zip(lines, names, strict=True):
+            other = next(at for at, each in enumerate(names) if each != name)
+            found[line] = (
+                f'labelled "{label(name)}" here and "{label(names[other])}" in line {lines[other]} at the same time'
+            )
+    return found
 
 
 def read_csv(file: str | Path) -> pl.DataFrame:
