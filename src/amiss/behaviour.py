@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import numpy as np
@@ -200,6 +201,20 @@ class Grouped:
 
         return drawn(self, kind)
 
+    def report(self, path: str | Path) -> None:
+        """Write one self-contained HTML page that opens offline: the pictures, the groups, what changed and why.
+
+        Raises
+        ------
+        SinkError
+            If the file cannot be written.
+        UsageError
+            If there are no users.
+        """
+        from amiss.report_groups import write_report
+
+        write_report(self, path)
+
     def _of(self, group: int) -> list[str]:
         """The members of a group."""
         known = self.groups["id"].to_list()
@@ -215,6 +230,7 @@ class Reader:
         self.coding = Coding()
         self.spool = Spool()
         self.last_day: dict[int, date] = {}
+        self.sources = [source.url for source in sources]
         offset = 0
         for source in sources:
             for frame in coded_frames(source, self.coding):
@@ -621,7 +637,7 @@ class _Days:
         changes = pl.DataFrame(self.changes, schema=CHANGE_SCHEMA)
         moves = pl.concat([pl.DataFrame(schema=MOVE_SCHEMA), *self.moves])
         coding = self.reader.coding
-        history = History(self.ended, coding.users, coding.actions, self.space.context)
+        history = History(self.ended, coding.users, coding.actions, self.space.context, self.reader.sources)
         groups_, order = self._groups(members, changes), self.space.order
         return Grouped(groups_, members, moves, changes, order, limits, history, self.reader)
 

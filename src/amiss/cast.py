@@ -57,7 +57,8 @@ class Cast:
         """What a group does, in so many characters; failures in words, for not every font has their sign."""
         words = (self.words.get(group) or "").replace(FAILED, " failed").split(", ")
         fitting = [", ".join(words[:count]) for count in range(len(words), 0, -1)]
-        return escape.label(next((each for each in fitting if len(each) <= room), fitting[-1]), room)
+        shortest = words[0].rpartition(" ")[0] or words[0]
+        return escape.label(next((each for each in fitting if len(each) <= room), shortest), room)
 
 
 def _coloured(groups: Iterable[int]) -> dict[int, str]:

@@ -28,7 +28,7 @@ NEW: Final = -1
 FITTED_DAYS: Final = 7
 """Days that the axes of a map are fitted to; later ones are placed by the same axes."""
 
-MOST_DRAWN: Final = 1_200
+MOST_DRAWN: Final = 700
 """Users of a map, about."""
 
 FEW: Final = 40
@@ -84,12 +84,15 @@ class History:
         The names of users and actions by code.
     context : (cells,)
         What each cell of the days' rows comes after.
+    sources
+        Where the events came from.
     """
 
     days: Sequence[Day] = ()
     users: Vocabulary = field(default_factory=Vocabulary)
     actions: Vocabulary = field(default_factory=Vocabulary)
     context: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    sources: Sequence[str] = ()
 
     def sizes(self) -> pl.DataFrame:
         """How many members each group has after each day, and how many of them came: (d x g, 4).

@@ -42,7 +42,7 @@ def flow_chart(
     parts = [flows.filter(pl.col("day") == day) for day in shown[1:]]
     there = set(pl.concat(parts).select(pl.concat_list("left", "joined").explode())["left"])
     order = [node for node in (NEW, *cast.drawn, OTHERS, AWAY) if node in there]
-    margin = min(240, width // 4)
+    margin = max(112, min(240, width // 4))
     placed = layout(parts, order, width=width - margin - 46.0, height=min(460.0, 200 + 30.0 * len(order)))
     chart = _flow(placed, shown, cast, margin, palette)
     said = ["strong: users who changed groups · faint: those who stayed, are new, went away or came back"]

@@ -105,7 +105,7 @@ def _bars(found: Grouped, cast: Cast, width: int, palette: Palette) -> Chart:
 def _multiples(found: Grouped, cast: Cast, width: int, palette: Palette) -> Chart:
     """A small chart for each group: members and those who came, day by day."""
     days = [each.day for each in found.history.days]
-    beside = max(1, min(len(cast.drawn), width // 210))
+    beside = max(1, min(len(cast.drawn), 4, width // 160))
     small = (width - 16 * (beside - 1)) // beside - 8
     sizes = found.history.sizes()
     charts = [
@@ -160,7 +160,7 @@ def actions_chart(found: Grouped, *, width: int = WIDTH, palette: Palette = LIGH
     Bars that tower over all others are shortened, with a gap that says so.
     """
     check(found)
-    stack = _Stack.of(action_table(found, most=max(2, min(BARS, (width - 150) // 62))), width)
+    stack = _Stack.of(action_table(found, most=max(2, min(BARS, int(width - _first(width)) // 46))), width)
     chart = stack.drawn(Cast.of(found), palette)
     said = ["bits a member, on the last day that each came · strong: the actions at the top of the table"]
     gap = ["a gap: higher than drawn, the shares as they are"] if stack.is_cut else []
@@ -222,7 +222,7 @@ class _Stack:
             for (group,), rows in told.group_by("group", maintain_order=True)
         }
         names = told["action"].head(len(told) // len(values)).to_list()
-        first = min(190.0, width * 0.3)
+        first = _first(width)
         return cls(names, values, first, min(96.0, (width - first) / len(values)))
 
     @property
@@ -314,6 +314,11 @@ class _Stack:
     def _lines(self) -> Iterator[float]:
         """How far down the lines of the table stand."""
         return (HIGH + 45 + LINE * at for at in range(len(self.names)))
+
+
+def _first(width: float) -> float:
+    """Pixels for the names of actions."""
+    return min(190.0, max(108.0, width * 0.3))
 
 
 _RECTANGLE: Final[dict[str, pl.DataType]] = dict.fromkeys(("x", "right", "y", "bottom"), pl.Float64()) | {

@@ -34,7 +34,7 @@ def map_chart(
     """
     check(found)
     cast, days = Cast.of(found), [each.day for each in found.history.days][-panels:]
-    points = found.history.places(min(MOST_DRAWN, MOST_POINTS // len(days)))
+    points = points_of(found)
     scale = _Scale.of(points)
     beside = max(1, min(len(days), width // 280))
     side = (width - 18 * (beside - 1)) // beside
@@ -48,6 +48,20 @@ def map_chart(
     there = [group for group in cast.drawn if group in points.filter(pl.col("day").is_in(days))["group"]]
     chart: Chart = panels_ if on_page else alt.vconcat(panels_, legend(cast, there, width, palette), spacing=16)
     return finished(chart, "Who behaves alike", said + unseen(cast), palette, on_page=on_page)
+
+
+def points_of(found: Grouped) -> pl.DataFrame:
+    """The points of a map, as :meth:`amiss.history.History.places` gives them; the fewer users, the more days."""
+    shown = max(1, min(PANELS, len(found.history.days)))
+    return found.history.places(min(MOST_DRAWN, MOST_POINTS // shown))
+
+
+def drawn_said(found: Grouped, points: pl.DataFrame) -> str:
+    """How many users are on a map."""
+    users = points["user"].n_unique()
+    return (
+        f"{users:,} of {len(found.members):,} users are drawn" if users < len(found.members) else "all users are drawn"
+    )
 
 
 @dataclass(frozen=True)

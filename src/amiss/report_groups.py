@@ -1,0 +1,191 @@
+"""One HTML file about groups of users: a page as :mod:`amiss.page` makes them, with the pictures of groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from amiss import escape, page, story
+from amiss.behaviour import Grouped
+from amiss.cast import FAILED, Cast, Chart
+from amiss.plots_flow import flow_chart
+from amiss.plots_groups import actions_chart, sizes_chart
+from amiss.plots_map import drawn_said, map_chart, points_of
+
+WIDE: Final = 1000
+NARROW: Final = 340
+"""Pixels of pictures, and of those on a phone."""
+
+ROWS: Final = 40
+"""Groups, changes and moves that are told at most."""
+
+DAYS: Final = {"wide": {"map": 9, "flow": 10}, "narrow": {"map": 2, "flow": 3}}
+"""Days that maps and flows show at most, the last ones."""
+
+TOLD: Final = ("born", "split", "merged", "emptied", "returned")
+"""What became of groups that is told; growing and shrinking is drawn."""
+
+
+def write_report(found: Grouped, path: str | Path) -> None:
+    """Write the report of groups as one self-contained HTML file.
+
+    Raises
+    ------
+    SinkError
+        If the file cannot be written.
+    UsageError
+        If there are no users.
+    """
+    page.write(render(found), path)
+
+
+def render(found: Grouped) -> str:
+    """The report of groups as HTML; see :func:`write_report`."""
+    cast, days = Cast.of(found), [each.day for each in found.history.days]
+    told = {
+        "headline": _headline(found, days),
+        "lead": _lead(found),
+        "sources": ", ".join(escape.label(each, 60) for each in found.history.sources[:3]),
+        "period": _period(days),
+        "figures": list(_figures(found, days)),
+        "sizes": _pictures(found, "sizes"),
+        "actions": _pictures(found, "actions"),
+        "map": _pictures(found, "map"),
+        "flow": _pictures(found, "flow") if len(days) > 1 else None,
+        "groups": [_group(row, cast) for row in found.groups.head(ROWS).iter_rows(named=True)],
+        "more": _more(len(found.groups), "group"),
+        "is_daily": len(days) > 1,
+        "drawn": _part(found),
+        **_changes(found, days),
+        **_moves(found),
+    }
+    return page.rendered("report_groups.html", told)
+
+
+def _headline(found: Grouped, days: list[date]) -> str:
+    """How many groups there are, and what is new on the last day."""
+    alive = int((found.groups["members"] > 0).sum())
+    said = f"{story.plural(len(found.members), 'user')} in {story.plural(alive, 'group')}"
+    moved = len(found.moves.filter(pl.col("day") == days[-1])) if len(days) > 1 else 0
+    return f"{said}, {moved:,} moved on the last day" if moved else said
+
+
+def _lead(found: Grouped) -> str:
+    """What most users do, and which group stands farthest from the others."""
+    alive = found.groups.filter(pl.col("members") > 0)
+    told = [
+        f"group {row['id']} ({row['share']:.0%}): {_does(row['does'])}" for row in alive.head(2).iter_rows(named=True)
+    ]
+    rest = len(alive) - len(told)
+    small = int(alive["members"][len(told) :].sum())
+    few = f" The other {story.plural(rest, 'group')} have {story.plural(small, 'user')}." if rest > 1 else ""
+    return f"The largest are {'; '.join(told)}.{few}"
+
+
+def _part(found: Grouped) -> str:
+    """How many users are on the map, where not all are."""
+    points = points_of(found)
+    return "" if points["user"].n_unique() == len(found.members) else drawn_said(found, points)
+
+
+def _does(text: str) -> str:
+    """What a group does, with failures in words."""
+    return escape.label(text.replace(FAILED, " failed"), 90)
+
+
+def _period(days: list[date]) -> str:
+    return f"{days[0]} to {days[-1]}" if days[0] != days[-1] else f"{days[0]}"
+
+
+def _figures(found: Grouped, days: list[date]) -> Iterator[dict[str, str]]:
+    """The four figures at the top."""
+    looked = "what follows what" if found.order else "what they do"
+    new = found.changes.filter(pl.col("change").is_in(["born", "split"]), pl.col("day") > days[0])
+    last = found.moves.filter(pl.col("day") == days[-1])
+    came = len(found.history.days[-1].rows)
+    daily = len(days) > 1
+    yield _figure("Users", f"{len(found.members):,}", f"{came:,} came on the last day" if daily else "all days as one")
+    yield _figure("Groups", f"{int((found.groups['members'] > 0).sum()):,}", f"by {looked}")
+    yield _figure(
+        "New groups", f"{len(new):,}" if daily else "-", "since the first day" if daily else "take days one by one"
+    )
+    yield _figure(
+        "Moved", f"{len(last):,}" if daily else "-", "to another group, on the last day" if daily else "takes days"
+    )
+
+
+def _figure(name: str, value: str, note: str) -> dict[str, str]:
+    return {"name": name, "value": value, "note": note}
+
+
+def _pictures(found: Grouped, kind: str) -> dict[str, str]:
+    """A picture for wide pages and one for phones."""
+    return {size: _picture(found, kind, width, DAYS[size]) for size, width in (("wide", WIDE), ("narrow", NARROW))}
+
+
+def _picture(found: Grouped, kind: str, width: int, days: Mapping[str, int]) -> str:
+    """A picture of a kind."""
+    chart: Chart
+    if kind == "map":
+        chart, label = map_chart(found, width=width, on_page=True, panels=days["map"]), "Users as points on a map"
+    elif kind == "flow":
+        chart, label = flow_chart(found, width=width, on_page=True, days=days["flow"]), "Users who went between groups"
+    elif kind == "actions":
+        chart, label = actions_chart(found, width=width, on_page=True), "Surprisal by action, stacked for each group"
+    else:
+        chart, label = sizes_chart(found, width=width, on_page=True), "Users of each group"
+    return page.svg(chart, label, is_compact=True)
+
+
+def _group(row: Mapping[str, Any], cast: Cast) -> dict[str, object]:
+    """A row of the table of groups."""
+    history = "" if row["change"] == "born" else f"{row['change']} on {row['changed']}"
+    told = {name: row[name] for name in ("id", "members", "share", "bits", "bits_per_event", "born")}
+    return told | {"colour": cast.colours.get(row["id"], ""), "does": _does(row["does"]), "history": history}
+
+
+def _more(count: int, noun: str) -> str:
+    return f"and {story.plural(count - ROWS, noun)} more" if count > ROWS else ""
+
+
+def _changes(found: Grouped, days: list[date]) -> dict[str, object]:
+    """What became of groups since the first day, the last first."""
+    told = found.changes.filter(pl.col("change").is_in(TOLD), pl.col("day") > days[0])
+    rows = told.sort("day", "id", descending=[True, False]).head(ROWS).iter_rows(named=True)
+    said = [
+        {"day": row["day"], "said": _change(row), "reason": _does(row["reason"] or ""), "bits": row["bits"]}
+        for row in rows
+    ]
+    return {"changes": said, "more_changes": _more(len(told), "change")}
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    """What became of a group, in words."""
+    number, other = row["id"], row["other"]
+    words = {
+        "born": f"group {number} is new, with {story.plural(row['after'], 'user')}",
+        "split": f"group {number} split from group {other}, with {story.plural(row['after'], 'user')}",
+        "merged": f"group {number} merged into group {other}",
+        "emptied": f"group {number} lost its last {story.plural(row['before'], 'user')}",
+        "returned": f"group {number} came back, with {story.plural(row['after'], 'user')}",
+    }
+    return words[row["change"]]
+
+
+def _moves(found: Grouped) -> dict[str, object]:
+    """Who moved, the last day first, and of a day those first whom the new group explains best."""
+    ranked = found.moves.sort("day", "bits", "user", descending=[True, True, False])
+    rows = ranked.head(ROWS).iter_rows(named=True)
+    said = [
+        {
+            **row,
+            "user": escape.label(row["user"]),
+            "reason": escape.label(row["reason"].replace(FAILED, " failed"), 160),
+        }
+        for row in rows
+    ]
+    return {"moves": said, "more_moves": _more(len(found.moves), "move")}
