@@ -482,24 +482,24 @@ def test_a_newer_format_is_refused(store: Store):
     store._run("PRAGMA user_version = 9")
     store.close()
     for write in (True, False):
-        with pytest.raises(StateError, match=r"of format 9, newer .* \(2\).* amiss learn SOURCE --state NEW") as error:
+        with pytest.raises(StateError, match=r"of format 9, newer .* \(3\).* amiss learn SOURCE --state NEW") as error:
             Store.open(store.path, write=write)
-        assert (error.value.stored, error.value.wanted) == ("9", "2")
+        assert (error.value.stored, error.value.wanted) == ("9", "3")
 
 
 def test_an_older_format_is_brought_up_to_date(store: Store, monkeypatch: pytest.MonkeyPatch):
     """By the writer, in one transaction; readers wait for it."""
     store.append(FIRST)
     store.close()
-    monkeypatch.setattr(schema, "FORMAT", 4)
-    with pytest.raises(StateError, match=r"cannot bring to 4. Rebuild it by replay"):
+    monkeypatch.setattr(schema, "FORMAT", 5)
+    with pytest.raises(StateError, match=r"cannot bring to 5. Rebuild it by replay"):
         Store.open(store.path)
-    steps = {2: lambda db: db.execute("CREATE TABLE more (x INTEGER) STRICT")}
+    steps = {3: lambda db: db.execute("CREATE TABLE more (x INTEGER) STRICT")}
     monkeypatch.setattr(schema, "MIGRATIONS", steps)
-    with pytest.raises(StateError, match="cannot bring to 4"):
+    with pytest.raises(StateError, match="cannot bring to 5"):
         Store.open(store.path)
-    steps[3] = lambda db: db.execute("INSERT INTO more VALUES (7)")
-    with pytest.raises(StateError, match="is of format 2, and this version reads 4"):
+    steps[4] = lambda db: db.execute("INSERT INTO more VALUES (7)")
+    with pytest.raises(StateError, match="is of format 3, and this version reads 5"):
         Store.open(store.path, write=False)
     with Store.open(store.path) as migrated:
         assert migrated._one("SELECT x FROM more") == 7
@@ -514,6 +514,7 @@ def test_a_state_of_the_first_format_goes_on(store: Store):
     for table, columns in {"progress": ['"values"'], "deltas": ['"values"', "new_values"]}.items():
         for column in columns:
             store._run(f"ALTER TABLE {table} DROP COLUMN {column}")
+    store._run("DROP TABLE labels")
     store._run("PRAGMA user_version = 1")
     store.close()
     with Store.open(store.path) as migrated:
@@ -827,7 +828,7 @@ def test_figures_say_what_is_kept(told: Store):
     told.add_feedback("a1", "false", author="me", time=NOON)
     told.suppress({"user": "bob"}, author="me", reason="", time=NOON)
     info = told.info()
-    assert (info.format, info.seq, info.snapshot_seq, info.cursor) == (2, 2, 1, "5")
+    assert (info.format, info.seq, info.snapshot_seq, info.cursor) == (3, 2, 1, "5")
     assert (info.events, info.users, info.actions, info.deltas) == (4, 3, 2, 1)
     assert (info.periods, info.first_period, info.last_period) == (1, DAY, DAY)
     assert (info.stories, info.alerts_by_severity, info.alerts_hidden) == (1, {"high": 2}, 0)

@@ -18,7 +18,7 @@ import polars as pl
 from amiss.errors import StateError
 from amiss.events import OUTCOMES
 from amiss.store.history import KINDS, texts_behind
-from amiss.store.notices import Notices
+from amiss.store.labelling import Labelling
 from amiss.store.rows import Info
 from amiss.store.schema import FORMAT
 from amiss.vocabulary import Known
@@ -53,7 +53,7 @@ _SEVERITIES: Final = """
 Problems = Iterator[str]
 
 
-class Audit(Notices):
+class Audit(Labelling):
     """A store that can be looked at as a whole."""
 
     def info(self) -> Info:
@@ -241,6 +241,7 @@ class Audit(Notices):
             "SELECT count(*) FROM outbox": self.outbox,
             "SELECT count(*) FROM suppressions": self.suppressions,
             "SELECT count(*) FROM feedback": self.feedback,
+            "SELECT count(*) FROM labels": self.label_history,
         }
         for sql, read in tables.items():
             with _found() as problems:
@@ -260,6 +261,7 @@ class Audit(Notices):
             "outbox": self.outbox(),
             "suppressions": self.suppressions(),
             "feedback": self.feedback(),
+            "labels": self.label_history(),
         }
         for name, rows in tables.items():
             yield _written(place / f"{name}.jsonl", rows)

@@ -194,6 +194,23 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What a person calls a user or a group (`kind`), or that it is called so no more (None).
+
+    `via` is the group whose label it is, where a user has it as a member.
+    """
+
+    id: int
+    kind: str
+    subject: str
+    label: str | None
+    author: str
+    note: str
+    time: datetime
+    via: str | None
+
+
+@dataclass(frozen=True)
 class Info:
     """Figures of a store; sizes in bytes."""
 
@@ -301,6 +318,7 @@ STORY: Final = Shape(Story, period=DAY, opened=TIME, last=TIME, detectors=JSON, 
 ALERT: Final = Shape(StoredAlert, alert=NOTICE)
 OUTBOX: Final = Shape(OutboxRow, due=TIME, delivered_at=TIME)
 SUPPRESSION: Final = Shape(Suppression, rule=JSON, created=TIME, expires=TIME, lifted=TIME)
+LABEL: Final = Shape(Label, time=TIME)
 VERDICT: Final = Shape(Verdict, time=TIME, undone_time=TIME)
 PERIOD: Final = Shape(PeriodRecord, without=["peaks"], day=DAY, detectors=JSON)
 PROGRESS: Final = Shape(Progress)

@@ -9,7 +9,7 @@ from typing import Final
 APPLICATION: Final = 0x616D6973
 """What marks a SQLite file as a store of amiss: "amis" in ASCII."""
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """The format that this version writes."""
 
 PAGE_BYTES: Final = 16_384
@@ -22,12 +22,27 @@ def _with_values(db: sqlite3.Connection) -> None:
         db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _with_values}
+def _with_labels(db: sqlite3.Connection) -> None:
+    """Format 3 keeps what people call users and groups."""
+    for statement in _LABELS.split(";\n"):
+        db.execute(statement)
+
+
+MIGRATIONS: Final[dict[int, Callable[[sqlite3.Connection], None]]] = {1: _with_values, 2: _with_labels}
 """What turns a file of the format that is the key into one of the next."""
 
 REBUILD: Final = "Rebuild it by replay: amiss learn SOURCE --state NEW"
 
-TABLES: Final = """
+_LABELS: Final = """
+CREATE TABLE labels (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('user', 'group')), subject TEXT NOT NULL,
+    label TEXT, author TEXT NOT NULL, note TEXT NOT NULL, time INTEGER NOT NULL, via TEXT
+) STRICT;
+CREATE INDEX labels_subject ON labels (kind, subject, time, id);
+"""
+
+TABLES: Final = (
+    """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE progress (
     id INTEGER PRIMARY KEY CHECK (id = 1), seq INTEGER NOT NULL, snapshot_seq INTEGER NOT NULL,
@@ -84,6 +99,8 @@ CREATE TABLE feedback (
 ) STRICT;
 CREATE INDEX feedback_story ON feedback (story);
 """
+    + _LABELS
+)
 """`deltas.users`, `actions` and `values` are how many were known before; `frames` holds all that is a
 table of columns."""
 
