@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from amiss.cli.given import asked, reader, settings_of
 from amiss.cli.output import console, say
 from amiss.errors import UsageError
 from amiss.evaluate import PUBLISHED, SIMULATED
-from amiss.options import SHOWING
+from amiss.options import JUDGING, SHOWING, ConfigOption, Judging, Reading, grouped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from amiss.config import Settings
     from amiss.evaluate import Measured
     from amiss.evaluate.measured import Figure
 
 
+FILE = "file"
+
+WIDTH = 76
+"""Columns of text from which on a table stands on its side."""
+
+
+@dataclass(frozen=True)
+class OfFile:
+    """What else `amiss evaluate file` takes."""
+
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="CSV of what is odd in LOG: user[,day] or event_id; label.", rich_help_panel=JUDGING
+        ),
+    ] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="N/PERIOD", help="False alarms to allow in LOG. (default 1/day)", rich_help_panel=JUDGING),
+    ] = None
+
+
+@grouped
 def evaluate(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help=f"What to evaluate: {', '.join([*SIMULATED, *PUBLISHED])}."),
+        typer.Argument(metavar="[NAME]", help=f"What to evaluate: {', '.join([*SIMULATED, *PUBLISHED, FILE])}."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[LOG]", help=f"With {FILE}, the log.", show_default=False),
     ] = None,
     *,
     data: Annotated[
@@ -51,17 +81,28 @@ def evaluate(
         Literal["text", "json"],
         typer.Option("--format", metavar="FORMAT", help="text or json.", rich_help_panel=SHOWING),
     ] = "text",
+    of_file: OfFile,
+    reading: Reading,
+    judging: Judging,
+    config: ConfigOption = None,
 ) -> None:
-    """Measure quality on simulations whose truth is known, and on published data by the protocol of their publishers.
+    """Measure quality on simulations whose truth is known, on published data by their protocol, or on your own log.
 
-    Simulations need no data. JSON has the figures that an evaluation is quoted by on top.
+    Simulations need no data. `amiss evaluate file LOG --truth FILE` scans a log as amiss scan does, and says how well
+    that tells who is odd. JSON has the figures that an evaluation is quoted by on top.
     """
     from amiss.evaluate import evaluate as measure
 
     if listed or name is None:
         _list()
         return
-    measured = measure(name, data, seeds=seeds or None, users=users)
+    if name == FILE:
+        settings = settings_of(config, reading, judging, of_file)
+        measured = _of_file(asked(sources or [], reading.query), of_file.truth, settings)
+    elif sources or of_file.truth:
+        raise UsageError(f"{name} takes no log and no --truth: amiss evaluate {FILE} LOG --truth FILE does")
+    else:
+        measured = measure(name, data, seeds=seeds or None, users=users)
     if calibration is not None:
         _draw(measured, calibration)
     if shape == "json":
@@ -70,12 +111,38 @@ def evaluate(
         _show(measured)
 
 
+def _of_file(sources: Sequence[str], truth: Path | None, settings: Settings) -> Measured:
+    """How well a scan of a log tells what its truth says."""
+    from datetime import timedelta
+
+    from amiss import config
+    from amiss.decide import Budget
+    from amiss.detect import fitting
+    from amiss.evaluate.file import evaluate as measure
+    from amiss.sessions import SESSION_GAP
+    from amiss.sources import fields_of
+
+    if not sources or truth is None:
+        raise UsageError(f"say which log, and what is odd in it: amiss evaluate {FILE} LOG --truth FILE")
+    scan, opened = settings.scan, reader(settings).open(list(sources))
+    names = scan.detectors or fitting(fields_of(opened), settings.detector)
+    return measure(
+        opened,
+        truth,
+        learn=reader(settings).open(list(scan.learn)) if scan.learn else (),
+        budget=Budget.parse(scan.budget),
+        detectors=config.detectors(names, settings.detector, cap=scan.cap),
+        session_gap=timedelta(seconds=config.seconds(scan.session_gap)) if scan.session_gap else SESSION_GAP,
+    )
+
+
 def _list() -> None:
     """Print what can be evaluated."""
     for what, names in (("Simulated", SIMULATED), ("Published, with --data", PUBLISHED)):
         typer.echo(f"{what}:")
         for name, about in names.items():
             typer.echo(f"  {name:16}{about}")
+    typer.echo(f"Your own:\n  {FILE:16}any LOG, with --truth FILE")
 
 
 def _draw(measured: Measured, path: Path) -> None:
@@ -93,16 +160,23 @@ def _show(measured: Measured) -> None:
     from rich.table import Table
 
     names = list(measured.rows[0]) if measured.rows else []
-    table = Table(title=f"{measured.name}: {measured.about}", title_justify="left", box=None)
-    for name in names:
-        numeric = not any(isinstance(row[name], str) for row in measured.rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
-    for row in measured.rows:
-        table.add_row(*(_cell(row[name]) for name in names))
+    cells = [
+        [name.replace("_", " ") for name in names],
+        *([_cell(row[name]) for name in names] for row in measured.rows),
+    ]
+    if sum(len(name) + 2 for name in names) > WIDTH:
+        cells = [list(column) for column in zip(*cells, strict=True)]
+    table = Table(box=None)
+    for column in zip(*cells, strict=True):
+        numeric = all(cell == "-" or cell[:1].isdigit() for cell in column[1:])
+        table.add_column(column[0], justify="right" if numeric else "left")
+    for row in cells[1:]:
+        table.add_row(*row)
     out = console(sys.stdout)
+    out.print(f"{measured.name}: {measured.about}", highlight=False, soft_wrap=True, markup=False)
     out.print(table)
     if measured.calibration:
-        out.print("\nDays of normal users that reach 1, 5, 10 bits (promised: 1 in 2, 32, 1,024 at most)")
+        out.print("\nDays of normal users that reach 1, 5, 10 bits (at most 1 in 2, 32, 1,024):", highlight=False)
         for line in _calibrated(measured.calibration):
             out.print(line, highlight=False)
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Floats, Past, no_counts
 from amiss.detect import Forgetful, Names, Plain, Reason, Scores
+from amiss.detect.purchase_places import PLACE, Places
 from amiss.evidence import FULL_WEIGHT
 from amiss.fields import Fields
 from amiss.network import BEFRIEND, PURCHASE, UNFRIEND, Acts, Network, Window
@@ -19,6 +20,9 @@ from amiss.sessions import Events
 
 NO_AMOUNT: Final = -(1 << 63)
 """The amount of an event that has none."""
+
+DAY: Final = 86_400_000_000
+"""Microseconds of a day."""
 
 OTHER: Final = 3
 """The kind of an event that is neither a purchase nor about a friendship."""
@@ -104,12 +108,14 @@ class Neighbours:
 class PurchaseBaseline:
     """What users bought on earlier days: how many purchases, the sums of their octaves and of the squares of these.
 
-    `within` is the variance of purchases of the same user, over all users.
+    `within` is the variance of purchases of the same user, over all users; `places` is what places say of purchases,
+    where people told of bad ones.
     """
 
     user: npt.NDArray[np.uint32]
     sums: Floats
     within: float = WITHIN
+    places: Places | None = None
 
     def of(self, users: npt.NDArray[np.uint32]) -> Floats:
         """The three sums of users: (3, n); zeros of those who bought nothing."""
@@ -134,15 +140,21 @@ class Purchase(Plain):
     ``(w s + S + kn/(k+n) (m - m0)²) / v · (1 + 1/(k+n))``; once in a thousand, a purchase of any price. `q` is the same
     in half of all cases; in the other half it lies two octaves higher, and is wider by one. ``bits = log2(q/p)``.
 
+    Where people confirmed alerts, and purchases name where they were made (`other_user`), odd ones are in half of all
+    cases made where bad ones were: ``bits += log2((1 + r)/2)`` with `r` how much more often purchases turn out bad at
+    places of which as much was told (:mod:`amiss.detect.purchase_places`).
+
     Beside it stands the rule of the challenge that this comes from: is the amount above mean + 3 sd of the network's
     last purchases, with the deviation of the population?
 
     **What it remembers.** All friendships, 16 bytes, and the last purchases of each user, 32 bytes. By user the
-    own amounts of earlier days, in quarters of octaves; what speaks against the user counts less.
+    own amounts of earlier days, in quarters of octaves; what speaks against the user counts less. Where purchases name
+    places, by user how many there were at each on each day.
 
     **When it is silent.** For purchases with fewer than two to go by, amounts of 0 and below, and all other events.
 
-    **What fools it.** Whoever befriends big spenders first. Who spends a little more each day.
+    **What fools it.** Whoever befriends big spenders first. Who spends a little more each day. A place with bad
+    purchases speaks against all who buy there.
 
     Parameters
     ----------
@@ -218,19 +230,18 @@ class Purchase(Plain):
         return frame.with_columns(pl.lit(0, pl.Int64).alias(name) for name in NEAR)
 
     def summarise(self, events: Events) -> pl.DataFrame:
-        """How often each user bought for how much, in sixteenths, by quarter of an octave."""
+        """How often each user bought for how much, by quarter of an octave, and on each day where; in sixteenths."""
         bought = _bought(events)
         weight = np.full(len(events), FULL_WEIGHT, np.int64) if events.weight is None else events.weight
         value = np.floor(STEPS * np.log2(np.maximum(events.context["amount_cents"][bought], 1))).astype(np.int32)
-        columns = pl.DataFrame({"user": events.user[bought], "value": value, "count": weight[bought]})
-        whole = columns.with_columns(feature=pl.lit(0), given=pl.lit(-1))
-        frame = whole.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
+        amounts = {"feature": 0, "user": events.user[bought], "given": -1, "value": value, "count": weight[bought]}
+        frame = pl.concat([_counts(amounts), _counts(_where(events, bought))])
         sums = frame.group_by("feature", "user", "given", "value").agg(pl.col("count").sum())
-        return sums.filter(pl.col("count") != 0).sort("user", "value")
+        return sums.filter(pl.col("count") != 0).sort("feature", "user", "given", "value")
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> PurchaseBaseline:
         """What users bought on earlier days; nothing when the day itself is all there is."""
-        counts = no_counts() if leave_out else past.by_user()
+        counts = no_counts() if leave_out else past.by_user().filter(feature=0)
         octaves = (pl.col("value") + 0.5) / STEPS
         weight = pl.col("count") / FULL_WEIGHT
         sums = counts.group_by("user").agg(
@@ -238,7 +249,7 @@ class Purchase(Plain):
         )
         ordered = sums.sort("user")
         columns = ordered.select("n", "x", "xx").to_numpy().T.copy()
-        return PurchaseBaseline(ordered["user"].to_numpy(), columns, _within(columns))
+        return PurchaseBaseline(ordered["user"].to_numpy(), columns, _within(columns), Places.known(past))
 
     def memory(self, state: pl.DataFrame | None = None) -> Forgetful:  # noqa: ARG002 - there is nothing to recall
         """Nothing is remembered of users while a period runs; friendships and purchases are the witness's."""
@@ -254,6 +265,8 @@ class Purchase(Plain):
         silent = ~_bought(events) | (context["near_count"] < 2)
         own = baseline.of(events.user)
         kernel.judge(near, own, baseline.within, steps, silent, scores.bits, scores.surprisal)
+        if baseline.places is not None:
+            scores.bits[:] += np.where(_bought(events), baseline.places.of(context["other_user"]), 0.0)
         return scores
 
     def explain(self, events: Events, baseline: PurchaseBaseline, names: Names) -> dict[int, list[Reason]]:
@@ -263,12 +276,12 @@ class Purchase(Plain):
             odd = np.maximum(bits[low:high], 0.0)
             if odd.any():
                 bought, counted = int(_bought(events)[low:high].sum()), int((odd > 0).sum())
-                said = self._reason(events, int(low + odd.argmax()), names)
+                said = self._reason(events, int(low + odd.argmax()), names, baseline.places)
                 more = f"; {counted} of {bought} purchases of the day speak against the user" if counted > 1 else ""
                 found[user] = [replace(said, bits=float(odd.sum()), text=said.text + more, count=counted, of=bought)]
         return found
 
-    def _reason(self, events: Events, at: int, names: Names) -> Reason:
+    def _reason(self, events: Events, at: int, names: Names, places: Places | None) -> Reason:
         """What is said of a purchase."""
         context = events.context
         amount, *near = (in_words(int(context[name][at])) for name in ("amount_cents", *NEAR[2:6]))
@@ -282,7 +295,23 @@ class Purchase(Plain):
             f"bought for {amount}; the last {count} purchases near, of {people} people, have mean {mean} and sd "
             f"{deviation} ({rule} mean + 3 sd), the largest {largest}; {whose} bought for {closest}"
         )
-        return Reason(self.name, 0.0, text, 0, 0, above, count, names.state(int(events.state[at])))
+        text = text if count > 1 else f"bought for {amount}"
+        where = _place_in_words(int(context["other_user"][at]), places, names)
+        return Reason(self.name, 0.0, text + where, 0, 0, above, count, names.state(int(events.state[at])))
+
+
+def _where(events: Events, bought: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """The purchases that name a place, by day and place."""
+    named = bought & (events.context["other_user"] > 0)
+    day = events.time[named] // DAY
+    return {"feature": PLACE, "user": events.user[named], "given": day, "value": events.context["other_user"][named],
+            "count": FULL_WEIGHT}  # fmt: skip
+
+
+def _counts(columns: Mapping[str, Any]) -> pl.DataFrame:
+    """Columns as counts."""
+    whole = pl.DataFrame(dict(columns), schema_overrides={"count": pl.Int64})
+    return whole.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
 
 
 def _within(sums: Floats) -> float:
@@ -314,6 +343,14 @@ def in_words(cents: int) -> str:
     '1,601.83'
     """
     return f"{'-' if cents < 0 else ''}{abs(cents) // 100:,}.{abs(cents) % 100:02}"
+
+
+def _place_in_words(place: int, places: Places | None, names: Names) -> str:
+    """What is known of where a purchase was made, if it had bad ones lately."""
+    known = places.told(place) if places is not None else None
+    if known is None or not known.bad:
+        return ""
+    return f"; at {names.value(place)} {known.bad} of {known.purchases} purchases of a week turned out bad"
 
 
 def _bought(events: Events) -> npt.NDArray[np.bool_]:

@@ -24,6 +24,7 @@ SIMULATED: Final[Mapping[str, str]] = MappingProxyType({
 """What is evaluated on simulations, by the name of its module, and what each is about."""
 
 PUBLISHED: Final[Mapping[str, str]] = MappingProxyType({
+    "fraud-handbook": "the Fraud Detection Handbook: card transactions, without labels and with late feedback",
     "nab": "the Numenta Anomaly Benchmark: anomalies in 58 series of numbers",
 })  # fmt: skip
 """What is evaluated on published data, by the name of its module, and what each is about."""
@@ -56,7 +57,8 @@ def evaluate(
         If the data are absent, or others.
     """
     if name not in EVALUATIONS:
-        raise UsageError(f"{name} is no evaluation.{nearest(name, EVALUATIONS)} There are: {', '.join(EVALUATIONS)}")
+        known = [*EVALUATIONS, "file"]
+        raise UsageError(f"{name} is no evaluation.{nearest(name, known)} There are: {', '.join(known)}")
     module: Any = import_module(f"amiss.evaluate.{name.replace('-', '_')}")
     given = {key: value for key, value in (("seeds", seeds), ("users", users)) if value is not None}
     _check(name, data, given)
@@ -71,6 +73,5 @@ def _check(name: str, data: Path | None, given: Mapping[str, object]) -> None:
     if name in PUBLISHED and data is None:
         raise UsageError(f"{name} is of published data: say where they are with --data DIR")
     if name in PUBLISHED and given:
-        raise UsageError(
-            f"{name} is of published data, not simulated: leave out {', '.join(f'--{key}' for key in given)}"
-        )
+        flags = ", ".join({"seeds": "--seed", "users": "--users"}[key] for key in given)
+        raise UsageError(f"{name} is of published data, not simulated: leave out {flags}")
