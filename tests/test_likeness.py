@@ -168,8 +168,8 @@ def test_the_command_ranks_and_says_why(school, tmp_path: Path):
     assert done.exit_code == 0
     assert "3 of" in done.stdout
     assert "\x1b" not in done.output
-    assert "1 rows of labels say nothing, the first" in done.stderr
-    assert "1 labelled users are not in the log" in done.stderr
+    assert "1 row of labels left out" in done.stderr
+    assert "1 labelled user not seen there" in done.stderr
     plain = ["classify", str(folder / "short.csv"), "--labels", str(file), "--format", "csv"]
     assert CliRunner().invoke(app, plain).stdout.startswith("user,label,bits,probability,verdict,days,reasons\n")
 

@@ -12,13 +12,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import polars as pl
 
+from amiss import watch
 from amiss.baseline import COUNT_SCHEMA, Floats, merge, no_counts
 from amiss.detect import Names
 from amiss.detect.entitlement import Entitlement
 from amiss.detect.sequence import ACTION, GAP, NO_GAP, bin_bounds, gap_bins
 from amiss.detect.sequence import Sequence as Actions
 from amiss.engine import coded_frames
-from amiss.errors import UsageError, nearest
+from amiss.errors import StateError, UsageError, nearest
 from amiss.events import Quarantine
 from amiss.labels import read_labels
 from amiss.likeness import Labeller, Likeness, Rule, days_of, profiles
@@ -26,10 +27,45 @@ from amiss.posterior import NONE, Classifier, Posterior
 from amiss.sessions import Events, Last, action_of, group
 from amiss.sources import Source
 from amiss.spool import Spool
+from amiss.store import Store
 from amiss.vocabulary import Coding
 
 Given = str | Path | Mapping[str, str] | Sequence[str | Path]
 """Labels: a file, a rule, several of these, or users with labels."""
+
+
+ODDS: Final = 10.0
+"""To one: how much likelier than all else a class must be to be said."""
+
+TOLD: Final = 3
+"""Reasons that are given for a user."""
+
+LEAST_BITS: Final = 0.05
+"""A reason of fewer bits is none."""
+
+STEPS_AT_ONCE: Final = 1_000
+"""Events behind which chances are found in one go."""
+
+USER_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.String(),
+    "label": pl.String(),
+    "verdict": pl.String(),
+    "class": pl.String(),
+    "probability": pl.Float64(),
+    "none": pl.Float64(),
+    "against": pl.String(),
+    "events": pl.Int64(),
+    "reasons": pl.List(pl.String()),
+}
+EVIDENCE_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.String(),
+    "class": pl.String(),
+    "against": pl.String(),
+    "bits": pl.Float64(),
+    "count": pl.Int64(),
+    "of": pl.Int64(),
+    "text": pl.String(),
+}
 
 
 class Ranked(NamedTuple):
@@ -86,6 +122,42 @@ def ranked(
     return Ranked(ranking, wanted, labelled, len(users), len(named.keys() - users), quarantine)
 
 
+def remembered(store: Store, labels: Given, *, odds: float = ODDS) -> Classified:
+    """The chances that each user of a state is of each labelled class, by what the state has counted, open days too.
+
+    Raises
+    ------
+    UsageError
+        If users of the state have labels of fewer than two classes, or a rule is given: a state keeps no columns.
+    StateError
+        If the state counts no actions, or nothing yet.
+    """
+    named, rules, quarantine = _given(labels)
+    if rules:
+        raise UsageError("rules look at columns of a log: give a SOURCE, or labels of users")
+    settings = watch.remembered(store)
+    family = Actions.counts
+    if settings is None or family not in {each.counts for each in settings.detectors}:
+        raise StateError(f"{store.path} counts no actions: the detector sequence was not among those that began it")
+    live = watch.recall(store, settings)
+    open_days = [live.coded(period.tally.total()[family]) for period in live.open_days]
+    closed = [counts for _, each, counts in store.counts() if each == family]
+    counts = merge([no_counts(), *closed, *open_days])
+    known = {code: name for user, name in named.items() if (code := live.coding.users.find(user)) is not None}
+    told = Findings(Classifier.fit(counts, known), counts, known, live.coding, _checked(odds))
+    frames = told.users(), told.classes(), told.posterior(), told.evidence
+    return Classified(*frames, odds, len(named) - len(known), quarantine)
+
+
+def _checked(odds: float) -> float:
+    """Odds that can be."""
+    if not odds >= 1.0:
+        raise UsageError(
+            f"odds are how much likelier a class must be than all else: expected 1 or more, found {odds:g}"
+        )
+    return odds
+
+
 def _labeller(rules: Sequence[Rule], table: Entitlement | None) -> Labeller:
     """What says which labels users have by rules."""
     keys = table.keys if table is not None else ("", "")
@@ -128,40 +200,6 @@ def _wanted(known: Mapping[str, str], label: str | None) -> str:
             f'nobody here is labelled "{label}". Labels of users of this log: {said}.{nearest(label, names)}'
         )
     return label
-
-
-ODDS: Final = 10.0
-"""To one: how much likelier than all else a class must be to be said."""
-
-TOLD: Final = 3
-"""Reasons that are given for a user."""
-
-LEAST_BITS: Final = 0.05
-"""A reason of fewer bits is none."""
-
-STEPS_AT_ONCE: Final = 1_000
-"""Events behind which chances are found in one go."""
-
-USER_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "user": pl.String(),
-    "label": pl.String(),
-    "verdict": pl.String(),
-    "class": pl.String(),
-    "probability": pl.Float64(),
-    "none": pl.Float64(),
-    "against": pl.String(),
-    "events": pl.Int64(),
-    "reasons": pl.List(pl.String()),
-}
-EVIDENCE_SCHEMA: Final[dict[str, pl.DataType]] = {
-    "user": pl.String(),
-    "class": pl.String(),
-    "against": pl.String(),
-    "bits": pl.Float64(),
-    "count": pl.Int64(),
-    "of": pl.Int64(),
-    "text": pl.String(),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +248,7 @@ class Classified:
             If there is no such user, or chances of one label only.
         """
         if self._reader is None or self._reader.classifier is None:
-            raise UsageError("the story of a user needs labels of at least two classes")
+            raise UsageError("the story of a user needs a source, and labels of at least two classes")
         return self._reader.story(user)
 
 
@@ -304,20 +342,14 @@ def classified(
     UsageError
         If users of the log have labels of fewer than two classes, or the odds are below 1.
     """
-    if not odds >= 1.0:
-        raise UsageError(
-            f"odds are how much likelier a class must be than all else: expected 1 or more, found {odds:g}"
-        )
     named, rules, quarantine = _given(labels)
     reader = _Reader(sources, Coding(contexts=[_labeller(rules, table)]))
-    known = {
-        code: name for name, code in ((name, reader.coding.users.find(name)) for name in named) if code is not None
-    }
-    reader.taught = reader.labels | {code: named[name] for code, name in known.items()}
+    known = {code: name for user, name in named.items() if (code := reader.coding.users.find(user)) is not None}
+    reader.taught = reader.labels | known
     counts = reader.counts()
     reader.classifier = Classifier.fit(counts, reader.taught)
     absent = len(named) - len(known)
-    told = Findings(reader.classifier, counts, reader.taught, reader.coding, odds)
+    told = Findings(reader.classifier, counts, reader.taught, reader.coding, _checked(odds))
     return Classified(told.users(), told.classes(), told.posterior(), told.evidence, odds, absent, quarantine, reader)
 
 

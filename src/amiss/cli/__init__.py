@@ -26,6 +26,7 @@ from amiss.cli import (
     classifying,
     evaluating,
     grouping,
+    labelling,
     looking,
     serving,
     studying,
@@ -250,6 +251,7 @@ simulate.command("curriculum")(studying.simulated)
 app.command()(looking.alerts)
 app.command()(looking.users)
 app.add_typer(answers.suppress, name="suppress")
+app.add_typer(labelling.label, name="label")
 app.add_typer(looking.state, name="state")
 app.command()(checking.check)
 app.command()(evaluating.evaluate)

@@ -1,14 +1,18 @@
-"""`amiss classify`: whose behaviour looks like that of users with a label."""
+"""`amiss classify`: of which labelled class users are, and whose behaviour looks like that of users with a label."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
 import typer
 
-from amiss.cli.given import asked, reader, settings_of
+from amiss.cli.given import asked, reader, settings_of, state_file
+from amiss.cli.labelling import tell_unread
 from amiss.cli.output import console, say, stream_to
+from amiss.errors import UsageError, nearest
 from amiss.options import (
     JUDGING,
     SHOWING,
@@ -17,69 +21,165 @@ from amiss.options import (
     OutputOption,
     QuietOption,
     Reading,
-    SourcesArgument,
+    StateOption,
     grouped,
 )
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.console import Console
 
-    from amiss.classes import Ranked
+    from amiss.classes import Classified, Given, Ranked
     from amiss.config import Settings
     from amiss.detect.entitlement import Entitlement
+    from amiss.sources import Source
+
+
+TABLES: Final = ("users", "classes", "posterior", "evidence")
 
 
 @grouped
 def classify(
-    sources: SourcesArgument,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE...]",
+            help="Files, globs, directories, databases, or - for stdin; none: what the state holds.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     reading: Reading,
     labels: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="FILE|RULE",
-            help="Who is what: a CSV file of user,label, or a rule such as 'name=Staff as staff'; may be repeated.",
+            help="Who is what: a CSV file of user,label, or a rule such as 'name=Staff as staff'; may be repeated. "
+            "(default those of the state)",
             rich_help_panel=JUDGING,
         ),
-    ],
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="The label that is looked for. (default the only one)", rich_help_panel=JUDGING
+            metavar="NAME",
+            help="Rank users by how much they are like those with this label. (default if it is the only one)",
+            rich_help_panel=JUDGING,
         ),
     ] = None,
+    odds: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="N", help="Say a class that is N times likelier than all else.", rich_help_panel=JUDGING
+        ),
+    ] = 10.0,
+    state: StateOption = None,
     everyone: Annotated[
         bool,
         typer.Option("--all", help="Show also those who have it, each judged by the others.", rich_help_panel=SHOWING),
     ] = False,
+    story: Annotated[
+        str | None,
+        typer.Option(metavar="USER", help="The chances behind each event of this user.", rich_help_panel=SHOWING),
+    ] = None,
+    table: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="users, classes, posterior or evidence.", rich_help_panel=SHOWING),
+    ] = "users",
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Users to show.", rich_help_panel=SHOWING)] = 10,
     shape: FormatOption = "text",
     output: OutputOption = None,
     quiet: QuietOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Rank users without a label by how much their behaviour looks like that of those who have it, and say why.
+    """Tell of which class users without a label are, by those who have one, and say why.
 
-    A rule looks at a column of the log, or of the table of [entitlement]. Bits compare with everybody else.
+    With labels of one class only, or --label, users are ranked by how much their days look like those of users who have
+    it. A rule looks at a column of the log, or of the table of [entitlement].
     """
-    from amiss import terminal
-    from amiss.classes import ranked
+    from amiss import classes
 
     settings = settings_of(config, reading)
+    given = _given(labels, state, settings)
+    if label is None and (not sources or story or table != "users" or len(classes.label_names(given)) > 1):
+        opened = reader(settings).open(asked(sources, reading.query)) if sources else None
+        found = _classified(opened, given, state, settings, odds)
+        with stream_to(output, shape) as stream:
+            _write(found, stream, shape, table=table, user=story, top=top, everyone=everyone)
+        _tell(found, quiet=quiet)
+        return
+    if not sources:
+        raise UsageError("a SOURCE is needed with --label: a state keeps no days of users")
     opened = reader(settings).open(asked(sources, reading.query))
     zone = settings.fields.timezone
-    found = ranked(opened, labels, label, table_of(settings), timezone=zone, everyone=everyone)
+    ranked = classes.ranked(opened, given, label, table_of(settings), timezone=zone, everyone=everyone)
     with stream_to(output, shape) as stream:
         if shape == "text":
-            _print(found, console(stream), top)
+            _print(ranked, console(stream), top)
         else:
-            terminal.write_records(found.ranking.head(top).to_dicts(), shape, stream)
-    if not quiet and found.quarantine.total:
-        first = found.quarantine.samples[0]
-        where = f"{first.file}:{first.position}: {first.reason}"
-        say(f"{found.quarantine.total:,} rows of labels say nothing, the first: {where}")
+            from amiss import terminal
+
+            terminal.write_records(ranked.ranking.head(top).to_dicts(), shape, stream)
+    _tell(ranked, quiet=quiet)
+
+
+def _given(labels: list[str] | None, state: Path | None, settings: Settings) -> Given:
+    """The labels that are meant: those given, else those of the state."""
+    if labels:
+        return labels
+    if state is None and not settings.watch.state:
+        raise UsageError("who is what? Give --labels FILE, or --state FILE with labels (amiss label user U LABEL)")
+    from amiss.store import Store
+
+    with Store.open(state_file(state, settings), write=False) as store:
+        return {each.subject: str(each.label) for each in store.labels()}
+
+
+def _classified(
+    opened: Sequence[Source] | None, given: Given, state: Path | None, settings: Settings, odds: float
+) -> Classified:
+    """The classes of the users of some sources, or of a state."""
+    from amiss import classes
+
+    if opened is not None:
+        return classes.classified(opened, given, table_of(settings), odds=odds)
+    from amiss.store import Store
+
+    with Store.open(state_file(state, settings), write=False) as store:
+        return classes.remembered(store, given, odds=odds)
+
+
+def _tell(found: Classified | Ranked, *, quiet: bool) -> None:
+    """Say what of the labels was of no use."""
+    from amiss.story import plural
+
+    if not quiet:
+        tell_unread(found.quarantine)
     if not quiet and found.absent:
-        say(f"{found.absent:,} labelled users are not in the log")
+        say(f"{plural(found.absent, 'labelled user')} not seen there")
+
+
+def _write(
+    found: Classified, stream: TextIO, shape: str, *, table: str, user: str | None, top: int, everyone: bool
+) -> None:
+    """Write what was asked for."""
+    from amiss import terminal
+
+    if table not in TABLES:
+        raise UsageError(f'--table is one of {", ".join(TABLES)}. Found: "{table}".{nearest(table, TABLES)}')
+    if user is not None:
+        story = found.story(user)
+        if shape == "text":
+            return _print_story(story, user, console(stream))
+        return terminal.write_records(story.to_dicts(), shape, stream)
+    if shape == "text" and table == "users":
+        return _print_classes(found, console(stream), top, everyone=everyone)
+    frame = getattr(found, table)
+    if table == "users" and not everyone:
+        frame = frame.filter(frame["label"] == "")
+    if shape == "text":
+        return _print_rows(frame, console(stream), top)
+    return terminal.write_records(frame.to_dicts(), shape, stream)
 
 
 def table_of(settings: Settings) -> Entitlement | None:
@@ -90,6 +190,103 @@ def table_of(settings: Settings) -> Entitlement | None:
     given: Mapping[str, Any] = settings.detector.get("entitlement", {})
     found = detectors(["entitlement"], {"entitlement": given}) if given else []
     return next((each for each in found if isinstance(each, Entitlement)), None)
+
+
+def _print_classes(found: Classified, screen: Console, top: int, *, everyone: bool) -> None:
+    """Print classes, and users by class, for people."""
+    from rich.text import Text
+
+    from amiss import terminal
+    from amiss.escape import label
+    from amiss.story import plural
+
+    users = found.users if everyone else found.users.filter(found.users["label"] == "")
+    verdicts = Counter(users["verdict"].to_list())
+    told = [f"{label(name)} {verdicts[name]:,}" for name in found.classes["class"]]
+    labelled = ", ".join(f"{count:,} {label(name)}" for name, count in found.classes.select("class", "labelled").rows())
+    terminal.print_wrapped(
+        Text(
+            f"Labelled: {labelled}. Of {plural(len(users), 'user')}"
+            f"{'' if everyone else ' without a label'}: {', '.join(told)}; "
+            f"don't know {verdicts['']:,} (less likely than {found.odds:g} to 1)."
+        ),
+        screen,
+    )
+    terminal.print_line(screen)
+    terminal.print_line(screen, Text(f"{'class':<12} {'chance':>7}  {'user':<12} {'events':>6}  why", style="bold"))
+    for row in shown_first(users, top).iter_rows(named=True):
+        name = label(row["class"], 11) + ("" if row["verdict"] else "?")
+        head = f"{name:<12} {chance(row['probability']):>7}  {label(row['user'], 12):<12} {row['events']:>6,}  "
+        against = f" · against {label(row['against'])}" if row["against"] else ""
+        reasons = " · ".join(row["reasons"] or ["nothing speaks for it"]) + against
+        lines = Text(reasons).wrap(screen, max(20, screen.width - len(head)))
+        for number, line in enumerate(lines):
+            terminal.print_line(screen, Text.assemble(head if number == 0 else " " * len(head), line))
+
+
+def _print_story(story: pl.DataFrame, user: str, screen: Console) -> None:
+    """Print the chances behind each event of a user."""
+    from rich.text import Text
+
+    from amiss import terminal
+    from amiss.escape import label
+
+    names = story.columns[3:]
+    wide = [max(7, len(label(name, 12))) for name in names]
+    head = "  ".join(f"{label(name, 12):>{width}}" for name, width in zip(names, wide, strict=True))
+    terminal.print_line(screen, Text(f"The chances of {label(user)} behind each event"))
+    terminal.print_line(screen)
+    terminal.print_line(screen, Text(f"{'time':<14}  {'action':<16}  {head}", style="bold"))
+    for time, action, outcome, *chances in story.iter_rows():
+        did = label(action, 16 if outcome != "failure" else 14) + (" ✗" if outcome == "failure" else "")
+        cells = "  ".join(f"{chance(each):>{width}}" for each, width in zip(chances, wide, strict=True))
+        terminal.print_line(screen, Text(f"{time:%m-%d %H:%M:%S}  {did:<16}  {cells}"))
+
+
+def _print_rows(frame: pl.DataFrame, screen: Console, top: int) -> None:
+    """Print a table for people."""
+    from rich.text import Text
+
+    from amiss import terminal
+    from amiss.escape import label
+
+    rows = [[_cell(value) for value in row] for row in frame.head(top).iter_rows()]
+    cells = [[label(name, 60) for name in frame.columns], *([label(cell, 60) for cell in row] for row in rows)]
+    wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for number, row in enumerate(cells):
+        line = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=True))
+        terminal.print_line(screen, Text(line, style="" if number else "bold"))
+
+
+def _cell(value: object) -> str:
+    """A value in a table."""
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def shown_first(users: pl.DataFrame, top: int) -> pl.DataFrame:
+    """As many users, some of each class: as many of each as of the others, as far as they go."""
+    import polars as pl
+
+    order = pl.int_range(pl.len()).over("class")
+    kept = users.with_columns(order=order).with_row_index("row").sort("order", "row").head(top)
+    return kept.sort("row").drop("row", "order")
+
+
+def chance(share: float) -> str:
+    """A chance in words: 98 %, 99.9 %, > 99.9 %.
+
+    Examples
+    --------
+    >>> [chance(share) for share in (0.5, 0.991, 0.9996, 0.0001, 0.0)]
+    ['50 %', '99.1 %', '>99.9 %', '<0.1 %', '<0.1 %']
+    """
+    if share > 0.9995:
+        return ">99.9 %"
+    if share < 0.0005:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %" if not 0.0995 < share < 0.985 else f"{100 * share:.0f} %"
 
 
 def _print(found: Ranked, screen: Console, top: int) -> None:
