@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,19 @@ from tests import naive_purchases as naive
 from tests import watching
 
 import amiss
-from amiss.baseline import Past
+from amiss.baseline import COUNT_SCHEMA, Past
 from amiss.detect import Names, detector, fitting
-from amiss.detect.purchase import NEAR, NO_AMOUNT, OTHER, Neighbours, Purchase, PurchaseBaseline, in_words
+from amiss.detect.purchase import (
+    NEAR,
+    NO_AMOUNT,
+    OTHER,
+    Neighbours,
+    Purchase,
+    PurchaseBaseline,
+    _place_in_words,
+    in_words,
+)
+from amiss.detect.purchase_places import PLACE, Places
 from amiss.engine import Scan
 from amiss.events import CODED_SCHEMA
 from amiss.fields import Fields, RoleGuess
@@ -307,3 +317,72 @@ def test_a_result_shows_what_a_purchase_was_judged_by(log: Path, tmp_path: Path,
 def network_of(result: Any, user: str) -> int:
     """How many purchases a user's is judged by."""
     return len(result.networks([user])[user][1])
+
+
+def at_shop(day: int, minute: int, user: str, cents: int, shop: str) -> dict[str, object]:
+    """A purchase that names where it was made."""
+    when = datetime(2026, 3, day, 8, tzinfo=UTC) + timedelta(minutes=minute)
+    return {"time": when, "user": user, "action": "purchase", "amount_cents": cents, "other_user": shop}
+
+
+def friends(users: int) -> list[dict[str, object]]:
+    """Everybody befriends everybody."""
+    when = datetime(2026, 3, 1, 1, tzinfo=UTC)
+    pairs = [(one, other) for one in range(users) for other in range(one)]
+    return [{"time": when, "user": f"u{one}", "action": "befriend", "other_user": f"u{other}"} for one, other in pairs]
+
+
+def test_a_confirmed_purchase_speaks_against_others_at_the_same_place(tmp_path: Path):
+    """Before the verdict two shops are alike; behind it the same purchase says more at the shop that was told of."""
+    session = Session(
+        tmp_path / "s.db", detectors=[Purchase(degrees=1)], budget="5/day", now=lambda: datetime(2026, 3, 9, tzinfo=UTC)
+    )
+    with session:
+        for event in friends(12):
+            session.score(event)
+        for number in range(120):
+            day, minute = divmod(number, 40)
+            session.score(at_shop(day + 1, minute, f"u{number % 12}", 1000 + 37 * (number % 7), f"shop {number % 4}"))
+        before = [session.score(at_shop(4, shop, f"u{shop}", 1010, f"shop {shop}")).event_bits for shop in range(2)]
+        alert = session.score(at_shop(4, 5, "u9", 6000, "shop 1")).alert
+        assert alert is not None
+        session.feedback(alert, "confirmed")
+        session.flush()
+        after = [session.score(at_shop(4, 7, f"u{4 + shop}", 1010, f"shop {shop}")).event_bits for shop in range(2)]
+    assert abs(before[1] - before[0]) < 0.05
+    assert after[1] - after[0] > 0.4
+
+
+def placed(rows: list[tuple[int, int, int]]) -> pl.DataFrame:
+    """Counts of purchases by day and place."""
+    return pl.DataFrame([(PLACE, 7, day, place, 16 * n) for day, place, n in rows], schema=COUNT_SCHEMA, orient="row")
+
+
+def test_places_with_reports_are_worse_than_others_and_they_add_up():
+    """What all places say of all purchases of the last week told of is no more than nothing: q sums to one."""
+    good = [(day, place, 5) for day in range(40) for place in range(1, 21) if place > 1 or day < 25]
+    past = Past([placed(good)])
+    past.bad = placed([(day, 1, 5) for day in range(25, 33)] + [(30, 2, 1)])
+    found = Places.known(past)
+    assert found is not None
+    bits = found.of(np.arange(22, dtype=np.uint32))
+    assert bits[0] == 0
+    assert bits[1] > bits[2] > bits[3] == bits[20] == bits[21]
+    told = [(5 + (place == 2) / 7, bits[place]) for place in range(1, 21)]
+    ratios = sum(sold * (2 * 2**each - 1) for sold, each in told) / sum(sold for sold, _ in told)
+    assert ratios == pytest.approx(1, abs=0.01)
+    assert found.told(1) == (35, 35)
+    assert found.told(2) == (36, 1)
+    assert found.told(3) is None
+
+
+def test_a_reason_names_the_place_with_bad_purchases():
+    """How many of a week's purchases there turned out bad, the place as the log names it."""
+    coding = Coding(contexts=[Purchase()])
+    coding.values.encode(pl.Series(["shop <b>"]))
+    past = Past([placed([(day, 1, 5) for day in range(9)])])
+    past.bad = placed([(8, 1, 3)])
+    assert _place_in_words(1, Places.known(past), Names(coding)) == (
+        "; at shop <b> 3 of 38 purchases of a week turned out bad"
+    )
+    assert _place_in_words(5, Places.known(past), Names(coding)) == ""

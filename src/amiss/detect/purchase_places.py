@@ -32,6 +32,9 @@ TAUGHT: Final = 22
 DOUBT: Final = 20.0
 """How many purchases the share of all places is worth to places that are known alike."""
 
+SUSPECT: Final = 8.0
+"""How much more often purchases turn out bad at a place that had such, while nothing is known of places like it."""
+
 ALIKE: Final = 200.0
 """How many purchases the share of places that are known alike is worth to a place."""
 
@@ -60,7 +63,7 @@ class Places:
     >>> past = Past([counts(good)])
     >>> past.bad = counts([(day, 10, 80) for day in range(20, 30)])
     >>> Places.known(past).of(np.array([0, 1, 10])).round(1)
-    array([ 0. , -0.8,  2.8])
+    array([ 0. , -0.9,  2.4])
     """
 
     place: npt.NDArray[np.uint32]
@@ -101,18 +104,19 @@ def _learned(counts: pl.DataFrame, bad: pl.DataFrame) -> Places:
     told = int(bad["given"].to_numpy().max())
     days = _days(counts, bad, places, told)
     late = max(1, int(counts["given"].to_numpy().max(initial=told)) + 1 - told)
-    alike, usual = _shares(days, late)
+    alike = _shares(days, late)
     kinds = _kinds(days, len(days.bad) - 1)
-    week = slice(max(0, len(days.bad) - WEEK), None)
-    own = days.bad[week].sum(axis=0)
-    share = (own + ALIKE * alike[kinds]) / (days.purchases[week].sum(axis=0) + ALIKE)
-    seen = [Seen(int(sold), int(odd)) for sold, odd in zip(days.purchases[week].sum(axis=0), own, strict=True)]
-    return Places(places.astype(np.uint32), _bits(share / usual), float(_bits(alike[0] / usual)), tuple(seen))
+    sold, odd, others = (each[-WEEK:].sum(axis=0) for each in (days.purchases, days.bad, days.others))
+    share = (odd + ALIKE * alike[kinds]) / (sold + ALIKE)
+    expected = (sold @ share + others * alike[0]) / max(float(sold.sum() + others), 1.0)
+    seen = tuple(Seen(round(one), round(other)) for one, other in zip(sold, odd, strict=True))
+    return Places(places.astype(np.uint32), _bits(share / expected), float(_bits(alike[:1] / expected)[0]), seen)
 
 
-def _bits(ratio: Floats | float) -> Floats:
+def _bits(ratio: Floats) -> Floats:
     """Bits of a ratio, where half of all odd purchases have nothing to do with the place."""
-    return np.asarray(np.log2(0.5 + 0.5 * np.asarray(ratio)))
+    bits: Floats = np.log2(0.5 + 0.5 * ratio)
+    return bits
 
 
 def _days(counts: pl.DataFrame, bad: pl.DataFrame, places: npt.NDArray[np.int32], told: int) -> _Days:
@@ -146,8 +150,8 @@ def _kinds(days: _Days, row: int) -> Ints:
     return kinds
 
 
-def _shares(days: _Days, late: int) -> tuple[Floats, float]:
-    """The share of bad purchases at places that were known alike `late` days before, by kind; and of all."""
+def _shares(days: _Days, late: int) -> Floats:
+    """The share of bad purchases at places that were known alike `late` days before, by kind."""
     kinds = (len(IN_WEEK) + 1) * (len(IN_MONTH) + 1)
     sold, odd = np.zeros(kinds), np.zeros(kinds)
     for row in range(len(days.bad) - TAUGHT, len(days.bad)):
@@ -156,4 +160,5 @@ def _shares(days: _Days, late: int) -> tuple[Floats, float]:
         odd += np.bincount(kind, days.bad[row], kinds)
         sold[0] += days.others[row]
     usual = float(odd.sum() / max(sold.sum(), 1.0))
-    return (odd + DOUBT * usual) / (sold + DOUBT), usual
+    before = np.where(np.arange(kinds) > 0, SUSPECT, 1.0) * usual
+    return (odd + DOUBT * np.minimum(before, 1.0)) / (sold + DOUBT)
