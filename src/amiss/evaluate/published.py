@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def files_of(data: Path, archive: str, digest: str, wanted: Sequence[str]) -> di
     data
         The archive, or a directory that holds it or its contents.
     archive
-        What the archive is called.
+        What the archive is called (.tar.gz, .zip), or the file, where one is published by itself.
     digest
         Of all files that are wanted, as :func:`digest_of` gives it.
     wanted
@@ -31,7 +32,8 @@ def files_of(data: Path, archive: str, digest: str, wanted: Sequence[str]) -> di
     """
     found = {name: content for name, content in _contents(Path(data), archive) if name.startswith(tuple(wanted))}
     if not found:
-        raise SourceError(f"{data} holds neither {archive} nor its contents ({', '.join(wanted)})")
+        contents = "" if archive in wanted else f", nor its contents ({', '.join(wanted)})"
+        raise SourceError(f"{data} does not hold {archive}{contents}")
     if digest_of(found) != digest:
         raise SourceError(
             f"{data} does not hold the published files: {len(found)} files have the digest {digest_of(found)}; "
@@ -52,15 +54,25 @@ def _contents(data: Path, archive: str) -> Iterator[tuple[str, bytes]]:
     """Names and contents of all files."""
     packed = data if data.is_file() else data / archive
     try:
-        if packed.is_file():
-            with tarfile.open(packed) as opened:
-                for member in opened:
-                    held = opened.extractfile(member) if member.isfile() else None
-                    if held is not None:
-                        yield member.name.removeprefix("./"), held.read()
-        else:
+        if not packed.is_file():
             for path in sorted(data.rglob("*")):
                 if path.is_file():
                     yield path.relative_to(data).as_posix(), path.read_bytes()
-    except (OSError, tarfile.TarError, EOFError) as error:
+        elif packed.suffix == ".zip":
+            with zipfile.ZipFile(packed) as opened:
+                yield from ((name, opened.read(name)) for name in opened.namelist() if not name.endswith("/"))
+        elif packed.name.endswith((".tar.gz", ".tgz")):
+            with tarfile.open(packed) as opened_tar:
+                yield from _members(opened_tar)
+        else:
+            yield packed.name, packed.read_bytes()
+    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise SourceError(f"{packed} cannot be read: {error}") from error
+
+
+def _members(opened: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files in an archive."""
+    for member in opened:
+        held = opened.extractfile(member) if member.isfile() else None
+        if held is not None:
+            yield member.name.removeprefix("./"), held.read()
