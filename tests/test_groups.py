@@ -315,7 +315,7 @@ def test_the_command_lists_groups_within_the_terminal_and_without_control_charac
     assert "\x1b" not in ran.out
     assert "10 users in 3 groups, by what follows what." in ran.said
     assert "group 3 is new with 1 user: unlike group" in ran.said
-    assert "b0: 1 → 2" in ran.said
+    assert "b0 1 → 2" in ran.said
     shown = run("groups", "show", "3", str(file))
     assert "\x1b" not in shown.out
     assert "A typical member, =evil()\\x1b[31m: read x30" in shown.said

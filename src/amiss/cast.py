@@ -55,10 +55,9 @@ class Cast:
 
     def name(self, group: int, room: int) -> str:
         """What a group does, in so many characters; failures in words, for not every font has their sign."""
-        words = (self.words.get(group) or "").replace(FAILED, " failed").split(", ")
-        fitting = [", ".join(words[:count]) for count in range(len(words), 0, -1)]
-        shortest = words[0].rpartition(" ")[0] or words[0]
-        return escape.label(next((each for each in fitting if len(each) <= room), shortest), room)
+        words = (self.words.get(group) or "").replace(FAILED, " failed")
+        first = words.split(", ")[0]
+        return escape.listed(words if len(first) <= room else first.rpartition(" ")[0] or first, room)
 
 
 def _coloured(groups: Iterable[int]) -> dict[int, str]:

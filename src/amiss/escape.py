@@ -97,6 +97,19 @@ def label(text: str, width: int = 40) -> str:
     return shorten(visible(text[: 4 * width] + text[-4 * width :] if len(text) > 8 * width else text), width)
 
 
+def listed(text: str, width: int = 40, between: str = ", ") -> str:
+    """A list to show: as many of its parts as fit, the first one shortened where not even that does.
+
+    Examples
+    --------
+    >>> listed("view 53%, buy 20%, login 8%", 20), listed("view 53%, buy 20%", 5)
+    ('view 53%, buy 20%', 'vi…3%')
+    """
+    parts = text.split(between)
+    fitting = (between.join(parts[:count]) for count in range(len(parts), 0, -1))
+    return label(next((each for each in fitting if cells(visible(each)) <= width), parts[0]), width)
+
+
 def csv_cell(text: str) -> str:
     r"""The text as a cell that no spreadsheet takes for a formula, on one line.
 
