@@ -1,13 +1,14 @@
 """Slow, obvious twins of what amiss computes in compiled passes: dictionaries and loops, no Polars, no arrays.
 
-Written from the docstrings of `amiss.sessions`, `amiss.baseline`, `amiss.detect.chain`, `amiss.detect.sequence` and
-`amiss.evidence`.
+Written from the docstrings of `amiss.sessions`, `amiss.baseline`, `amiss.detect.chain`, `amiss.detect.mixture`,
+`amiss.detect.sequence` and `amiss.evidence`.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -124,11 +125,42 @@ class Scored(NamedTuple):
     surprisal: float
 
 
-def score_user(shown: list[tuple[int, int] | None], normal: Normal) -> list[Scored]:
+@dataclass
+class Way:
+    """A group of users: how common it is, and what its members did, no user above `most`."""
+
+    share: float
+    after: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+    @classmethod
+    def of(cls, share: float, members: set[int], counts: Counts, feature: str, most: int) -> Way:
+        """The group of some users, from the counts of periods added up."""
+        sums: Counts = Counter()
+        for (_, user, counted, given, value), times in counts.items():
+            if counted == feature and user in members:
+                sums["all", user, counted, given, value] += times
+        way = cls(share)
+        for (_, _, _, given, value), times in sums.items():
+            way.after[given][value] += min(times, most)
+        return way
+
+    def p(self, given: int, value: object, everyone: float) -> float:
+        """The chance of a value, of which `everyone` has that chance."""
+        row = self.after.get(given, Counter())
+        here = sum(times for seen, times in row.items() if seen == value)
+        prior = 8 + sum(row.values()) / 20
+        return (here + prior * everyone) / (sum(row.values()) + prior)
+
+
+def score_user(
+    shown: list[tuple[int, int] | None], normal: Normal, ways: Sequence[Way] = (), bad: Way | None = None
+) -> list[Scored]:
     """Bits and surprisal of one user's (given, value) pairs of one feature, in order; 0 where it is not shown."""
     alphabet = [*normal.known(), NEVER_SEEN]
     prior = min(0.5, 8 / len(alphabet))
-    weights = [1 / EXPERTS] * EXPERTS
+    number = EXPERTS + (bad is not None)
+    weights = [1 / number] * number
+    beliefs = [way.share for way in ways]
     chain: Counter[tuple[int, object]] = Counter()
     scored = []
     for pair in shown:
@@ -136,15 +168,21 @@ def score_user(shown: list[tuple[int, int] | None], normal: Normal) -> list[Scor
             scored.append(Scored(0.0, 0.0))
             continue
         given, value = pair[0], pair[1] if pair[1] in alphabet else NEVER_SEEN
+        everyone = normal.p(given, value)
         experts = [
             _kt({v: chain[given, v] for v in alphabet}, prior)[value],
             _kt({v: sum(n for (_, seen), n in chain.items() if seen == v) for v in alphabet}, prior)[value],
             1 / len(alphabet),
-            math.sqrt(normal.p(given, value)) / sum(math.sqrt(normal.p(given, v)) for v in alphabet),
+            math.sqrt(everyone) / sum(math.sqrt(normal.p(given, v)) for v in alphabet),
+            *([bad.p(given, value, everyone)] if bad is not None else []),
         ]
-        p, q = normal.p(given, value), sum(w * e for w, e in zip(weights, experts, strict=True))
+        each = [way.p(given, value, everyone) for way in ways]
+        p = sum(belief * way for belief, way in zip(beliefs, each, strict=True)) if ways else everyone
+        q = sum(w * e for w, e in zip(weights, experts, strict=True))
         scored.append(Scored(math.log2(q / p), -math.log2(p)))
-        weights = [(1 - SHARE) * w * e / q + SHARE / EXPERTS for w, e in zip(weights, experts, strict=True)]
+        weights = [(1 - SHARE) * w * e / q + SHARE / number for w, e in zip(weights, experts, strict=True)]
+        told = zip(beliefs, each, ways, strict=True)
+        beliefs = [(1 - SHARE) * belief * chance / p + SHARE * way.share for belief, chance, way in told]
         chain[given, value] += 1
     return scored
 
@@ -155,17 +193,32 @@ def _kt(counts: dict[object, int], prior: float) -> dict[object, float]:
     return {value: (times + prior) / total for value, times in counts.items()}
 
 
-def sequence(past: Counts | None, events: list[Followed], cap: int = 5) -> list[Scored]:
+class Society(NamedTuple):
+    """The groups that count as normal, by share and members (none where it stands for everybody), and the bad users."""
+
+    ways: list[tuple[float, set[int]]]
+    bad: set[int]
+
+
+ALIKE = Society([], set())
+"""All users are one group, and nobody is bad."""
+
+
+def sequence(
+    past: Counts | None, events: list[Followed], cap: int = 5, society: Society = ALIKE, periods: int = 1
+) -> list[Scored]:
     """Bits and surprisal of events by the counts of the past, or, without one, by the other users' same events."""
     found = [Scored(0.0, 0.0)] * len(events)
     for user in {event.user for event in events}:
         mine = [i for i, event in enumerate(events) if event.user == user]
+        without = user if past is None else None
+        known = {key: times for key, times in (count(events) if past is None else past).items() if key[1] != without}
         for feature in ("action", "gap"):
-            normal = (
-                Normal.of(count(events), feature, cap, without=user) if past is None else Normal.of(past, feature, cap)
-            )
+            normal = Normal.of(Counter(known), feature, cap)
+            ways = [Way.of(share, users, Counter(known), feature, cap * periods) for share, users in society.ways]
+            bad = Way.of(1.0, society.bad, Counter(known), feature, cap * periods) if society.bad else None
             shown = [next((p[1:] for p in pairs(events[i]) if p[0] == feature), None) for i in mine]
-            for i, scored in zip(mine, score_user(shown, normal), strict=True):
+            for i, scored in zip(mine, score_user(shown, normal, ways, bad), strict=True):
                 found[i] = Scored(found[i].bits + scored.bits, found[i].surprisal + scored.surprisal)
     return found
 

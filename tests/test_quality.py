@@ -91,15 +91,16 @@ def test_quality_is_measured_as_the_textbook_does():
 @pytest.mark.parametrize("markets", [pytest.param(4, id="4"), pytest.param(10, id="10", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("learning", [True, False], ids=["learned", "first scan"])
 def test_abnormal_users_stand_out_and_normal_ones_do_not(*, learning: bool, markets: int):
-    """Over so many marketplaces: average precision .88, AUC .99, at most one normal user at 10 bits a day."""
+    """Over so many marketplaces: average precision .95, AUC .999; at 10 bits six in ten, and at most one normal a day."""
     measured = [quality(standings(days(seed)[1], days(seed)[0] if learning else None)) for seed in SEEDS[:markets]]
     for seed, figures in zip(SEEDS[:markets], measured, strict=True):
         print(seed, *(f"{figure:.4f}" for figure in figures[:2]), *figures[2:])  # noqa: T201  figures to be quoted
-    precision, auc, normal, *_ = np.mean(measured, axis=0)
-    print(f"mean {precision:.4f} {auc:.4f} {normal:.1f}")  # noqa: T201
-    assert precision >= 0.88
-    assert auc >= 0.99
+    precision, auc, normal, caught, abnormal = np.mean(measured, axis=0)
+    print(f"mean {precision:.4f} {auc:.4f} {normal:.1f} {caught / abnormal:.2f}")  # noqa: T201  figures to be quoted
+    assert precision >= 0.95
+    assert auc >= 0.999
     assert normal <= 1.0
+    assert caught >= 0.6 * abnormal
 
 
 @pytest.mark.parametrize("learning", [True, False], ids=["learned", "first scan"])
@@ -148,15 +149,14 @@ def flooded(log: pl.DataFrame, times: int) -> pl.DataFrame:
 
 
 def test_a_flood_cannot_make_itself_normal():
-    """Who learns from 20,000 failures of one user still finds thirty of them; without a cap they would be normal."""
+    """Who learns from 20,000 failures of one user still finds thirty of them, the less of them without a cap."""
     past, today = days(101)
 
     def bits(learn: pl.DataFrame, cap: int) -> float:
         return float(standings(flooded(today, 30), learn, cap).filter(user="flooder")["bits"].item())
 
     assert bits(past, 5) > 20
-    assert bits(flooded(past, 20_000), 5) > 20
-    assert bits(flooded(past, 20_000), 10**9) < 0
+    assert bits(flooded(past, 20_000), 5) > bits(flooded(past, 20_000), 10**9) + 10
 
 
 def test_a_flood_is_found_on_a_first_scan():

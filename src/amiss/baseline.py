@@ -6,12 +6,12 @@ Every feature that amiss judges is a **chain**: a categorical `value` (an action
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from amiss.errors import UsageError
 
 if TYPE_CHECKING:
     from amiss.baseline_kernel import Normal, Rows
+
+T = TypeVar("T")
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -41,7 +43,8 @@ COUNT_KEYS: Final = tuple(name for name in COUNT_SCHEMA if name != "count")
 OWN_SCHEMA: Final[dict[str, pl.DataType]] = {
     "user": pl.UInt32(),
     "feature": pl.UInt8(),
-    "weights": pl.Array(pl.Float64(), 4),
+    "weights": pl.Array(pl.Float64(), 5),
+    "ways": pl.List(pl.Float64()),
     "given": pl.List(pl.Int32()),
     "value": pl.List(pl.Int32()),
     "count": pl.List(pl.Int32()),
@@ -164,17 +167,27 @@ class Past:
     def __init__(self, periods: Iterable[pl.DataFrame] = ()) -> None:
         self._periods: list[pl.DataFrame] = []
         self._cells: dict[tuple[int, int], pl.DataFrame] = {}
-        self._chains: dict[tuple[int, int], Chain] = {}
+        self._made: dict[Hashable, Any] = {}
         self._by_user: pl.DataFrame | None = None
         self.taught = no_counts()
         """What a person said is to be expected of users (`COUNT_SCHEMA`): it speaks against them no more."""
-        self.bad = no_counts()
-        """What a person said was done by somebody else (`COUNT_SCHEMA`)."""
+        self._bad = no_counts()
         for period in periods:
             self.add(period)
 
     def __len__(self) -> int:
         return len(self._periods)
+
+    @property
+    def bad(self) -> pl.DataFrame:
+        """What a person said was done by somebody else, or by a bad user (`COUNT_SCHEMA`)."""
+        return self._bad
+
+    @bad.setter
+    def bad(self, counts: pl.DataFrame) -> None:
+        if not counts.equals(self._bad):
+            self._made.clear()
+            self._bad = counts
 
     @property
     def periods(self) -> list[pl.DataFrame]:
@@ -199,10 +212,14 @@ class Past:
 
     def chain(self, feature: int, cap: int) -> Chain:
         """The chances of one feature, from its cells; the same object until a period comes or goes."""
-        key = (feature, cap)
-        if key not in self._chains:
-            self._chains[key] = Chain.from_cells(self.cells(feature, cap))
-        return self._chains[key]
+        return self.once((feature, cap), lambda: Chain.from_cells(self.cells(feature, cap)))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is made of these counts under a key, made anew only when they or what is bad change."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
     def by_user(self) -> pl.DataFrame:
         """The counts over all periods by user (`COUNT_SCHEMA`)."""
@@ -212,7 +229,7 @@ class Past:
 
     def _change(self, counts: pl.DataFrame, sign: int) -> None:
         """Add the counts of a period to all sums, or take them away."""
-        self._chains.clear()
+        self._made.clear()
         signed = pl.col("count") * sign
         for (feature, cap), cells in self._cells.items():
             self._cells[feature, cap] = _summed([cells, capped(counts, feature, cap).with_columns(signed)])

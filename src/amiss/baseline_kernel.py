@@ -128,10 +128,10 @@ def row_after(normal, given):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def in_row(normal, row, value):
-    """The chain's count of `value` in `row`."""
+def cell_of(normal, row, value):
+    """Where the cell of `value` in `row` stands, -1 where there is none."""
     if row < 0:
-        return np.int64(0)
+        return np.int64(-1)
     low, high = normal.start[row], normal.start[row + 1]
     end = high
     while low < high:
@@ -140,7 +140,14 @@ def in_row(normal, row, value):
             low = middle + 1
         else:
             high = middle
-    return normal.counts[low] if low < end and normal.value[low] == value else np.int64(0)
+    return low if low < end and normal.value[low] == value else np.int64(-1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def in_row(normal, row, value):
+    """The chain's count of `value` in `row`."""
+    cell = cell_of(normal, row, value)
+    return normal.counts[cell] if cell >= 0 else np.int64(0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -108,7 +108,7 @@ class Rows(NamedTuple):
         if not len(self):
             return np.zeros(0, dtype=np.int64)
         with np.errstate(over="ignore"):
-            mixed = _mixed(_mixed(self.cell.astype(np.uint64)) + (self.times * _GRAIN).astype(np.uint64))
+            mixed = scrambled(scrambled(self.cell.astype(np.uint64)) + (self.times * _GRAIN).astype(np.uint64))
             content = np.add.reduceat(mixed, self.first[:-1])
         found: Ints = np.lexsort((content, -np.add.reduceat(self.times, self.first[:-1]))).astype(np.int64)
         return found
@@ -119,7 +119,7 @@ class Rows(NamedTuple):
         return found
 
 
-def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def scrambled(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Numbers whose sums tell sets apart (the finaliser of SplitMix64)."""
     mixed = (numbers + np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -2,8 +2,8 @@ r"""Evidence from a chain: is this value odd after what came before it?
 
 For the value of each event after its given, with everything counted before the event::
 
-    p = the baseline's chance (see amiss.baseline.Chain)
-    q = sum of w_e * q_e over four experts:
+    p = the baseline's chance (see amiss.baseline.Chain; of groups that count as normal, amiss.detect.mixture)
+    q = sum of w_e * q_e over experts:
         own chain    (c(given, value) + a) / (c(given) + a*K)     the user's own counts of the period
         own values   (c(value) + a) / (c + a*K)
         uniform      1 / K
@@ -23,16 +23,20 @@ Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, HIGHEST_CAP, OWN_SCHEMA, Chain, Ints
+from amiss.baseline import COUNT_SCHEMA, HIGHEST_CAP, OWN_SCHEMA, Chain, Floats, Ints
 from amiss.blocks import frozen, highest
 from amiss.detect import Scores
 from amiss.detect import chain_kernel as kernel
+from amiss.detect.mixture import ONE_WAY, Ways
+
+if TYPE_CHECKING:
+    from amiss.baseline_kernel import Normal
 
 NOTHING: Final = -1
 """The given of an event that nothing came before."""
@@ -56,6 +60,19 @@ class Feature(NamedTuple):
     def events(self) -> Ints:
         """How many events each user has: (u,)."""
         return self.first[1:] - self.first[:-1]
+
+
+class Judge(NamedTuple):
+    """What one feature of users is judged by: everybody's chain, the groups that count as normal, and the bad users."""
+
+    chain: Chain
+    ways: Ways = ONE_WAY
+    bad: Ways = ONE_WAY
+
+    @property
+    def arrays(self) -> tuple[Normal, Ways, Ways]:
+        """What compiled passes judge by."""
+        return self.chain.normal, self.ways, self.bad
 
 
 class Counted:
@@ -114,13 +131,14 @@ class Own:
         if state is not None:
             self._recall(state.filter(pl.col("feature") == feature).sort("user"))
 
-    def score(self, feature: Feature, chain: Chain, scores: Scores) -> None:
+    def score(self, feature: Feature, judge: Judge, scores: Scores) -> None:
         """Add what a feature's events say; their users are remembered with them."""
+        self._widen(len(judge.ways.share))
         self._grow(highest(feature.users) + 1)
-        used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores[:2])
+        used = kernel.score_users(*feature, *judge.arrays, self._pairs, self._used, self._held, *scores[:2])
         if used > len(self._pairs.counts):
             self._compact(used - self._used)
-            used = kernel.score_users(*feature, chain.normal, self._pairs, self._used, self._held, *scores[:2])
+            used = kernel.score_users(*feature, *judge.arrays, self._pairs, self._used, self._held, *scores[:2])
         self._used = used
 
     def frame(self) -> pl.DataFrame:
@@ -134,7 +152,13 @@ class Own:
             "feature": pl.repeat(self._feature, len(users), dtype=pl.UInt8, eager=True),
             "weights": pl.Series(self._held.weights[users], dtype=OWN_SCHEMA["weights"]),
         }
+        lists["ways"] = self._ways(users)
         return pl.DataFrame(fixed | lists, schema=OWN_SCHEMA)
+
+    def _ways(self, users: Ints) -> pl.Series:
+        """The weights of groups, as many as each user has."""
+        ways, groups = self._held.ways, self._held.groups[users]
+        return _lists(ways.ravel()[_spread(users * ways.shape[1], groups)], groups)
 
     def _recall(self, state: pl.DataFrame) -> None:
         """Take up rows of a state, ordered by user."""
@@ -147,12 +171,23 @@ class Own:
         held.here[users] = True
         if len(users):
             held.weights[users] = state["weights"].to_numpy()
+            groups: Ints = state["ways"].list.len().to_numpy().astype(np.int64)
+            held.groups[users] = groups
+            self._widen(int(groups.max()))
+            ways = self._held.ways
+            ways.ravel()[_spread(users * ways.shape[1], groups)] = state["ways"].explode(empty_as_null=False).to_numpy()
+
+    def _widen(self, groups: int) -> None:
+        """Make room for the weights of so many groups of each user."""
+        more = groups - self._held.ways.shape[1]
+        if more > 0:
+            self._held = self._held._replace(ways=np.pad(self._held.ways, ((0, 0), (0, more))))
 
     def _grow(self, users: int) -> None:
         """Make room for the codes below `users`."""
         there = len(self._held.here)
         if users > there:
-            more = _nothing_held(max(users, there * 5 // 4) - there)
+            more = _nothing_held(max(users, there * 5 // 4) - there, self._held.ways.shape[1])
             self._held = kernel.Held(*(np.concatenate(each) for each in zip(self._held, more, strict=True)))
 
     def _compact(self, more: int) -> None:
@@ -171,18 +206,18 @@ class Own:
 _PAIR: Final = ("given", "value", "count")
 
 
-def score_alone(feature: Feature, chain: Chain, scores: Scores) -> None:
+def score_alone(feature: Feature, judge: Judge, scores: Scores) -> None:
     """Add what events say that are all there is of their users in a period, so that nothing is kept."""
     users = np.arange(len(feature.users), dtype=np.uint32)
-    held = _nothing_held(len(users))
+    held = _nothing_held(len(users), len(judge.ways.share))
     held.room.fill(kernel.MOST_PAIRS)
-    kernel.score_users(*feature._replace(users=users), chain.normal, _most(feature), 0, held, *scores[:2])
+    kernel.score_users(*feature._replace(users=users), *judge.arrays, _most(feature), 0, held, *scores[:2])
 
 
-def score_left_out(feature: Feature, own: Counted, chain: Chain, cap: int, scores: Scores) -> None:
+def score_left_out(feature: Feature, own: Counted, judge: Judge, cap: int, scores: Scores) -> None:
     """The same where the chain was learned from these very events, with each user's `own` counts taken out of it."""
-    weights = _nothing_held(len(feature.users)).weights
-    kernel.score_left_out(*feature, chain.normal, own.owned, cap, _most(feature), weights, *scores[:2])
+    held = _nothing_held(len(feature.users), len(judge.ways.share))
+    kernel.score_left_out(*feature, *judge.arrays, own.owned, cap, _most(feature), held, *scores[:2])
 
 
 def compare(feature: Feature, past: Counted, chain: Chain, least: int, scores: Scores) -> None:
@@ -235,11 +270,12 @@ def _room(pairs: int) -> kernel.Pairs:
     return kernel.Pairs(*(np.zeros(pairs, dtype=np.int32) for _ in range(3)))
 
 
-def _nothing_held(users: int) -> kernel.Held:
-    """Nothing, of so many users; equal weights for all experts."""
-    begin, size, room = (np.zeros(users, dtype=np.int64) for _ in range(3))
-    weights = np.full((users, kernel.EXPERTS), 1.0 / kernel.EXPERTS)
-    return kernel.Held(begin, size, room, weights, np.zeros(users, dtype=np.bool_))
+def _nothing_held(users: int, groups: int = 0) -> kernel.Held:
+    """Nothing, of so many users; equal weights for all experts, none yet for so many groups."""
+    begin, size, room, ways = (np.zeros(users, dtype=np.int64) for _ in range(4))
+    weights = np.zeros((users, kernel.EXPERTS + 1))
+    weights[:, : kernel.EXPERTS] = 1.0 / kernel.EXPERTS
+    return kernel.Held(begin, size, room, weights, np.zeros((users, groups)), ways, np.zeros(users, dtype=np.bool_))
 
 
 def _spread(begin: Ints, size: Ints) -> Ints:
@@ -249,7 +285,7 @@ def _spread(begin: Ints, size: Ints) -> Ints:
     return places
 
 
-def _lists(column: Codes, size: Ints) -> pl.Series:
+def _lists(column: Codes | Floats, size: Ints) -> pl.Series:
     """A column cut into lists of these sizes."""
     from pyarrow.lib import LargeListArray
 

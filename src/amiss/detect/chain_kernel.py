@@ -14,13 +14,14 @@ import numpy.typing as npt
 from numba import njit
 
 from amiss.baseline import Floats, Ints
-from amiss.baseline_kernel import Whole, in_row, priced, row_after, shares
+from amiss.baseline_kernel import Whole, cell_of, in_row, priced, row_after, shares
 
 ABSENT: Final = -1
 """The value of an event that does not show the feature: it gives no evidence."""
 
 EXPERTS: Final = 4
-"""What q mixes: the user's own chain, the user's own values, uniform, p flattened."""
+"""What q mixes: the user's own chain, the user's own values, uniform, p flattened; where there are bad users, a fifth,
+what they did."""
 
 SHARE: Final = 0.02
 """The weight that flows back to all experts after each event, so that none is ever given up."""
@@ -30,7 +31,10 @@ STRONGEST_PRIOR: Final = 8.0
 keep it from learning."""
 
 PRIOR: Final = 8.0
-"""The events that everyone's chances are worth beside the user's own past."""
+"""The events that everyone's chances are worth beside the user's own past, or beside a group."""
+
+AMONG: Final = 0.05
+"""How much everyone's chances are worth beside a group's, as a share of its events, and :data:`PRIOR` more."""
 
 MOST_PAIRS: Final = 1024
 """The different pairs of a feature that are remembered of a user in a period; what comes new after them is not."""
@@ -52,13 +56,16 @@ class Pairs(NamedTuple):
 class Held(NamedTuple):
     """What is held of users by code: the place of the first of their pairs, how many there are, and may be there.
 
-    `weights` are those of the experts; `here` are the users that anything is held of.
+    `weights` are those of the experts, the last, of bad users, 0 where there are none; `ways` those of as many `groups`
+    that count as normal as there were when the user was judged last; `here` are the users that anything is held of.
     """
 
     begin: Ints
     size: Ints
     room: Ints
     weights: Floats
+    ways: Floats
+    groups: Ints
     here: npt.NDArray[np.bool_]
 
 
@@ -112,23 +119,67 @@ def _remember(givens, values, counts, size, place, given, value):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _bet(own, row, alike, events, w, flattened, alphabet):
-    """q, the chance that the experts together give; `w`, their weights, moves on."""
+def _bet(own, row, alike, events, w, flattened, bad, alphabet):
+    """q, the chance that the experts together give; `w`, their weights, moves on. `bad` is 0 where nobody is bad."""
     prior = min(0.5, STRONGEST_PRIOR / alphabet)
     own_chain = (own + prior) / (row + prior * alphabet)
     own_values = (alike + prior) / (events + prior * alphabet)
     uniform = 1.0 / alphabet
-    q = w[0] * own_chain + w[1] * own_values + w[2] * uniform + w[3] * flattened
-    stay = (1.0 - SHARE) / q
-    w[0] = stay * w[0] * own_chain + SHARE / EXPERTS
-    w[1] = stay * w[1] * own_values + SHARE / EXPERTS
-    w[2] = stay * w[2] * uniform + SHARE / EXPERTS
-    w[3] = stay * w[3] * flattened + SHARE / EXPERTS
+    q = w[0] * own_chain + w[1] * own_values + w[2] * uniform + w[3] * flattened + w[4] * bad
+    stay, back = (1.0 - SHARE) / q, SHARE / (EXPERTS if bad == 0.0 else EXPERTS + 1)
+    w[0] = stay * w[0] * own_chain + back
+    w[1] = stay * w[1] * own_values + back
+    w[2] = stay * w[2] * uniform + back
+    w[3] = stay * w[3] * flattened + back
+    w[4] = stay * w[4] * bad + back if bad > 0.0 else 0.0
     return q
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _member(ways, user):
+    """The group of a user, -1 for none."""
+    return ways.member[user] if user < len(ways.member) else np.int64(-1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _begun(held, user, ways, bad):
+    """The weights of a user's experts and groups; those of others than are there now begin anew."""
+    w, groups = held.weights[user], held.ways[user, : len(ways.share)]
+    if (w[EXPERTS] > 0.0) != (len(bad.share) > 0):
+        w[EXPERTS] = 1.0 / EXPERTS if len(bad.share) > 0 else 0.0
+        w /= w.sum()
+    if held.groups[user] != len(groups):
+        held.groups[user] = len(groups)
+        groups[:] = ways.share
+    return w, groups
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _in_way(ways, way, cell, row, everyone, member, mine, mine_in_row):
+    """The chance in one group; see :func:`_mixed`."""
+    own, own_in_row = (mine, mine_in_row) if way == member else (np.int64(0), np.int64(0))
+    n, of = ways.counts[cell, way] - own, ways.totals[row, way] - own_in_row
+    prior = PRIOR + AMONG * of
+    return (n + prior * everyone) / (of + prior)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _mixed(ways, w, cell, row, everyone, member, mine, mine_in_row):
+    """p, the chance that the groups together give; `w`, their weights, moves on.
+
+    `mine` of the cell and `mine_in_row` are those that the user at hand gave to the group `member`: they are left out.
+    """
+    p = 0.0
+    for way in range(len(w)):
+        w[way] *= _in_way(ways, way, cell, row, everyone, member, mine, mine_in_row)
+        p += w[way]
+    for way in range(len(w)):
+        w[way] = (1.0 - SHARE) * w[way] / p + SHARE * ways.share[way]
+    return p
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_users(users, first, given, value, normal, pairs, used, held, bits, surprisal):
+def score_users(users, first, given, value, normal, ways, bad, pairs, used, held, bits, surprisal):
     """Score the events of users: number n of `users` has those from `first[n]` to `first[n + 1]`.
 
     Adds to `bits` and `surprisal` by event; `pairs`, of which `used` places are taken, and what is `held` of the users
@@ -142,7 +193,8 @@ def score_users(users, first, given, value, normal, pairs, used, held, bits, sur
     alphabet = normal.whole.known + 1.0
     for number in range(len(users)):
         user = np.int64(users[number])
-        begin, size, w = held.begin[user], held.size[user], held.weights[user]
+        begin, size = held.begin[user], held.size[user]
+        w, groups = _begun(held, user, ways, bad)
         end = begin + min(size + first[number + 1] - first[number], MOST_PAIRS)
         givens, values, counts = pairs.given[begin:end], pairs.value[begin:end], pairs.counts[begin:end]
         events = counts[:size].sum()
@@ -153,15 +205,22 @@ def score_users(users, first, given, value, normal, pairs, used, held, bits, sur
             after = row_of[g + 1] if g + 1 < len(row_of) else np.int64(-1)
             if len(table) > 0:
                 at = min(v, len(total))
-                flattened, log2_p = table[after, at, 1], table[after, at, 2]
+                p, flattened, log2_p = table[after, at, 0], table[after, at, 1], table[after, at, 2]
             else:
-                _, flattened, log2_p = priced(normal, after, np.int64(v))
+                p, flattened, log2_p = priced(normal, after, np.int64(v))
+            q_bad, cell = 0.0, np.int64(-1)
+            if len(groups) > 0 or len(bad.share) > 0:
+                cell = cell_of(normal, after, np.int64(v))
+            if len(bad.share) > 0:
+                q_bad = _in_way(bad, 0, cell, after, p, -1, 0, 0)
+            if len(groups) > 0:
+                log2_p = math.log2(_mixed(ways, groups, cell, after, p, -1, 0, 0))
             if v < len(total) and total[v] > 0:
                 own, row, alike, place = _find(givens[:size], values[:size], counts[:size], g, v)
             else:
                 v = np.int32(-1 - v)
                 own, row, alike, place = _find_unknown(givens[:size], values[:size], counts[:size], g, v)
-            bits[i] += math.log2(_bet(own, row, alike, events, w, flattened, alphabet)) - log2_p
+            bits[i] += math.log2(_bet(own, row, alike, events, w, flattened, q_bad, alphabet)) - log2_p
             surprisal[i] -= log2_p
             size, more = _remember(givens, values, counts, size, place, g, v)
             events += more
@@ -214,7 +273,9 @@ class Without(NamedTuple):
     done: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]  # whether anybody else showed the value of the pair, as the next two
     flattened: Floats
+    p: Floats
     log2_p: Floats
+    cell: Ints  # where the pair stands in the chain
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -229,6 +290,8 @@ def _without(rows, values, pairs):
         np.zeros(pairs, dtype=np.bool_),
         np.zeros(pairs, dtype=np.float64),
         np.zeros(pairs, dtype=np.float64),
+        np.zeros(pairs, dtype=np.float64),
+        np.zeros(pairs, dtype=np.int64),
     )
 
 
@@ -295,10 +358,12 @@ def _price_left(out, given, value, counts, normal, sums, cap):
         for at in range(low, high):
             v = np.int64(value[at])
             left = normal.total[v] - out.value[v]
-            n = in_row(normal, row, v) - min(counts[at], cap) if left > 0 else 0
+            cell = cell_of(normal, row, v)
+            n = normal.counts[cell] - min(counts[at], cap) if left > 0 else 0
             p0 = (left + 0.5) / scale if left > 0 else novel
             p = (n + distinct * p0) / (of + distinct)
-            out.known[at], out.flattened[at], out.log2_p[at] = left > 0, math.sqrt(p) / flat, math.log2(p)
+            out.known[at], out.cell[at] = left > 0, cell
+            out.flattened[at], out.p[at], out.log2_p[at] = math.sqrt(p) / flat, p, math.log2(p)
         low = high
 
 
@@ -321,7 +386,7 @@ def _owned(bounds, user):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_left_out(users, first, given, value, normal, own, cap, pairs, weights, bits, surprisal):
+def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pairs, held, bits, surprisal):
     """Score the events of users as :func:`score_users` does, by the baseline without each user's own counts.
 
     `own` are the counts of the same events; `pairs` has room for those of one user.
@@ -331,14 +396,15 @@ def score_left_out(users, first, given, value, normal, own, cap, pairs, weights,
         low, high = _owned(own.bounds, code)
         most = max(most, high - low)
     out = _without(len(normal.row_of), len(normal.total), most)
-    begin, known, flattened, log2_p = out.begin, out.known, out.flattened, out.log2_p
+    begin, known, flattened = out.begin, out.known, out.flattened
     for user in range(len(first) - 1):
         low, high = _owned(own.bounds, users[user])
         own_given, own_value, own_counts = own.given[low:high], own.value[low:high], own.counts[low:high]
-        w = weights[user]
+        w, groups = _begun(held, user, ways, bad)
+        member, labelled = _member(ways, users[user]), _member(bad, users[user])
         sums = _leave_out(out, own_given, own_value, own_counts, normal, cap)
         _price_left(out, own_given, own_value, own_counts, normal, sums, cap)
-        alphabet, held, events = sums.known + 1.0, 0, 0
+        alphabet, kept, events = sums.known + 1.0, 0, 0
         givens, values, counts = pairs
         for i in range(first[user], first[user + 1]):
             if value[i] == ABSENT:
@@ -348,13 +414,19 @@ def score_left_out(users, first, given, value, normal, own, cap, pairs, weights,
             while own_value[at] != v:
                 at += 1
             if known[at]:
-                seen, row, alike, place = _find(givens[:held], values[:held], counts[:held], g, v)
+                seen, of, alike, place = _find(givens[:kept], values[:kept], counts[:kept], g, v)
             else:
                 v = np.int32(-1 - v)
-                seen, row, alike, place = _find_unknown(givens[:held], values[:held], counts[:held], g, v)
-            bits[i] += math.log2(_bet(seen, row, alike, events, w, flattened[at], alphabet)) - log2_p[at]
-            surprisal[i] -= log2_p[at]
-            held, more = _remember(givens, values, counts, held, place, g, v)
+                seen, of, alike, place = _find_unknown(givens[:kept], values[:kept], counts[:kept], g, v)
+            log2_p, p, cell, q_bad = out.log2_p[at], out.p[at], out.cell[at], 0.0
+            row, mine, mine_in_row = row_after(normal, np.int64(g)), min(own_counts[at], cap), out.row[g + 1]
+            if len(bad.share) > 0:
+                q_bad = _in_way(bad, 0, cell, row, p, labelled, mine, mine_in_row)
+            if len(groups) > 0:
+                log2_p = math.log2(_mixed(ways, groups, cell, row, p, member, mine, mine_in_row))
+            bits[i] += math.log2(_bet(seen, of, alike, events, w, flattened[at], q_bad, alphabet)) - log2_p
+            surprisal[i] -= log2_p
+            kept, more = _remember(givens, values, counts, kept, place, g, v)
             events += more
         _forget(out, own_given, own_value)
 

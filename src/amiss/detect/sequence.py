@@ -17,7 +17,7 @@ from amiss.detect import Names, Plain, Reason, Scores
 from amiss.sessions import START, Events
 
 if TYPE_CHECKING:
-    from amiss.detect.chain import Counted, Feature, Own
+    from amiss.detect.chain import Counted, Feature, Judge, Own
 
 ACTION: Final = 0
 """The feature "which state comes after the previous one"."""
@@ -73,20 +73,29 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class SequenceBaseline:
-    """What is normal: the chain of states, the chain of gaps before each state, and what of them is whose.
+    """What users are judged by: the chain of states, that of gaps before each state, and what of them is whose.
 
     `own` holds the counts of each feature by user where each user's share is to be taken out, else nothing; `taught`
     what a person said is to be expected of users.
     """
 
-    action: Chain
-    gap: Chain
+    judges: tuple[Judge, Judge]
     own: tuple[Counted, ...] = ()
     taught: tuple[Counted, ...] = ()
 
+    @property
+    def action(self) -> Chain:
+        """Everybody's chain of states."""
+        return self.of(ACTION)
+
+    @property
+    def gap(self) -> Chain:
+        """Everybody's chain of gaps."""
+        return self.of(GAP)
+
     def of(self, feature: int) -> Chain:
-        """The chain of a feature."""
-        return self.action if feature == ACTION else self.gap
+        """Everybody's chain of a feature."""
+        return self.judges[feature].chain
 
 
 @dataclass(frozen=True)
@@ -95,15 +104,17 @@ class Sequence(Plain):
 
     Two chains (:mod:`amiss.detect.chain`): the state (action and outcome) after the previous state of the session, or
     after its START, and the gap before the state, in bins that double. ``bits = log2(q/p)`` of the state plus
-    log2(q/p) of the gap. `p` comes from everybody's counts, to which no user adds more than `cap` a period.
+    log2(q/p) of the gap. `p` comes from the counts of everybody and of the groups that count as normal
+    (:mod:`amiss.detect.mixture`), to which no user adds more than `cap` a period.
 
     **What it remembers.** While a period runs, for each user the different (previous, state) and (state, gap) pairs
-    with a count, 12 bytes each, up to 1,024 of either, and eight weights. The counts of a period hold all pairs.
+    with a count, 12 bytes each, up to 1,024 of either, ten weights, and two for each group that counts as normal. The
+    counts of a period hold all pairs.
 
     **When it is silent.** With no baseline at all, all actions are unknown and the evidence is 0.
 
-    **What fools it.** An attacker who moves through the application as everybody does, at everybody's pace; actions
-    that differ only in what the log does not say.
+    **What fools it.** An attacker who moves through the application as everybody does, at everybody's pace; what 3 % of
+    the users do; actions that differ only in what the log does not say. A small team with a job of its own looks odd.
 
     Parameters
     ----------
@@ -149,7 +160,8 @@ class Sequence(Plain):
         from amiss.detect.chain import Counted
 
         own = tuple(Counted(past.by_user(), feature) for feature in (ACTION, GAP)) if leave_out else ()
-        return SequenceBaseline(past.chain(ACTION, self.cap), past.chain(GAP, self.cap), own, taught(past))
+        judges = past.once(("judges", self.cap), lambda: judged_by(past, self.cap))
+        return SequenceBaseline(judges, own, taught(past))
 
     def memory(self, state: pl.DataFrame | None = None) -> SequenceMemory:
         """What is remembered of users while a period runs."""
@@ -182,11 +194,11 @@ class Sequence(Plain):
         code, feature = found
         said = Scores.nothing(len(feature.value)) if baseline.taught else scores
         if baseline.own:
-            chain.score_left_out(feature, baseline.own[code], baseline.of(code), self.cap, said)
+            chain.score_left_out(feature, baseline.own[code], baseline.judges[code], self.cap, said)
         elif memory is None:
-            chain.score_alone(feature, baseline.of(code), said)
+            chain.score_alone(feature, baseline.judges[code], said)
         else:
-            memory.own[code].score(feature, baseline.of(code), said)
+            memory.own[code].score(feature, baseline.judges[code], said)
         if baseline.taught:
             scores.add(said if baseline.own else chain.excuse(said, feature, baseline.taught[code]))
         return scores
@@ -199,6 +211,21 @@ class Sequence(Plain):
             others = others[0] - own[0], others[1] - own[1]
         text = f"{sentence(pair, names)}; {_elsewhere(*others)}"
         return Reason(self.name, pair.bits, text, pair.count, pair.of, *others, action=about(pair, names))
+
+
+def judged_by(past: Past, cap: int) -> tuple[Judge, Judge]:
+    """What states and gaps are judged by; a user adds up to `cap` to a count in each period."""
+    from amiss.detect import mixture
+    from amiss.detect.chain import Judge
+
+    counts, bad = ([mixture.Counts.of(each, code) for code in (ACTION, GAP)] for each in (past.by_user(), past.bad))
+    members = mixture.members(counts[ACTION], np.unique(bad[ACTION].user))
+
+    def judge(code: int) -> Judge:
+        chain, most = past.chain(code, cap), cap * len(past)
+        return Judge(chain, mixture.ways(counts[code], members, chain, most), mixture.labelled(bad[code], chain, most))
+
+    return judge(ACTION), judge(GAP)
 
 
 def taught(past: Past) -> tuple[Counted, ...]:
