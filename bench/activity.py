@@ -19,66 +19,15 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import polars as pl
 
-from amiss.decide import Budget
-from amiss.detect.activity import Activity
-from amiss.engine import WINDOW, Scan
-from amiss.simulate.curriculum import Simulated, simulate
-from amiss.testing import ListSource
+from amiss.engine import WINDOW
+from amiss.evaluate.curriculum import KINDS, ODD, TEACHING, Found, School, at_one_a_day, evidence, found, school
+from amiss.simulate.curriculum import simulate
 
-KINDS = ("scraper", "surge", "silence")
-WITHIN = 14
-TEACHING = 60
 SPAN = 30
-
-
-@dataclass(frozen=True)
-class School:
-    """Pages by user (row) and day with a log (column), and what is odd.
-
-    Attributes
-    ----------
-    days
-        Numbers of the days with a log, from the first.
-    counts, known
-        Pages, and whether the user had come before or on the day.
-    planted
-        Kind, row, and first and last column of what is odd.
-    """
-
-    users: np.ndarray
-    days: np.ndarray
-    counts: np.ndarray
-    known: np.ndarray
-    planted: list[tuple[str, int, int, int]]
-
-    @property
-    def weekday(self) -> np.ndarray:
-        """The weekday of each column."""
-        return self.days % 7
-
-
-def school(made: Simulated, days: int) -> School:
-    """What a log and its truth say of days."""
-    first = made.events["date"].min()
-    number = (pl.col("date") - pl.lit(first)).dt.total_days()
-    daily = made.events.group_by("user_id", day=number).len()
-    users = np.sort(daily["user_id"].unique().to_numpy())
-    whole = np.zeros((len(users), days))
-    whole[np.searchsorted(users, daily["user_id"]), daily["day"]] = daily["len"]
-    there = np.flatnonzero(whole.sum(axis=0) > 0)
-    counts = whole[:, there]
-    planted = [
-        (row["kind"], int(np.searchsorted(users, row["user_id"])),
-         *np.searchsorted(there, [(row[end] - first).days for end in ("first_date", "last_date")]).tolist())
-        for row in made.truth.filter(pl.col("kind").is_in(KINDS)).iter_rows(named=True)
-    ]  # fmt: skip
-    return School(users, there, counts, np.maximum.accumulate(counts, axis=1) > 0, planted)
 
 
 def bollinger(of: School) -> np.ndarray:
@@ -126,55 +75,6 @@ def seasonal(of: School) -> np.ndarray:
     return found
 
 
-def evidence(made: Simulated, of: School, *, by_group: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of the detector, and whether it would alert by itself."""
-    when = pl.col("date").dt.combine(pl.col("time")).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
-    user, group = (pl.col(name).cast(pl.String) for name in ("user_id", "cohort_id"))
-    outcome, position = pl.lit("success"), pl.int_range(pl.len()) + 1
-    log = made.events.select(time=when, user=user, action="path", outcome=outcome, group=group, position=position)
-    scan = Scan([Activity(by_group=by_group)], budget=Budget(1.0), top=1)
-    scan.run([ListSource(log, rows_at_once=len(log))], [], lambda _: None)
-    standings = scan.standings
-    users = pl.Series(scan.coding.users.decode(standings["user"])).cast(pl.Int64).to_numpy()
-    first = made.events["date"].min()
-    day = standings.select((pl.col("period") - pl.lit(first)).dt.total_days()).to_series().to_numpy()
-    place = np.searchsorted(of.users, users), np.searchsorted(of.days, day)
-    bits, alert = np.full(of.counts.shape, -np.inf), np.zeros(of.counts.shape, bool)
-    bits[place], alert[place] = standings["bits"], standings["alert"]
-    return bits, alert
-
-
-@dataclass(frozen=True)
-class Found:
-    """How many of each kind were found of how many, and false alarms a day."""
-
-    hits: dict[str, int]
-    of: dict[str, int]
-    false: float
-
-
-def found(alarms: np.ndarray, of: School, teaching: int) -> Found:
-    """What alarms of users on days are worth."""
-    judged = of.days >= teaching
-    false = alarms & judged
-    hits, all_ = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-    for kind, user, first, last in of.planted:
-        until = last if kind != "silence" else min(last, first + WITHIN - 1)
-        all_[kind] += 1
-        hits[kind] += bool(alarms[user, first : until + 1].any())
-        false[user, first : last + 1] = False
-    return Found(hits, all_, false.sum() / judged.sum())
-
-
-def at_one_a_day(score: np.ndarray, of: School, teaching: int) -> Found:
-    """What a way finds at the threshold of one false alarm a day."""
-    others, judged = score.copy(), of.days >= teaching
-    for _, user, first, last in of.planted:
-        others[user, first : last + 1] = -np.inf
-    ranked = np.sort(others[:, judged], axis=None)[::-1]
-    return found(score > ranked[judged.sum()], of, teaching)
-
-
 def line(name: str, parts: list[Found]) -> str:
     """A row of the table."""
     cells = []
@@ -197,18 +97,18 @@ def main() -> None:
     }  # fmt: skip
     table: dict[str, list[Found]] = {}
     for seed in given.seeds:
-        made = simulate(users=given.users, days=given.days, seed=seed, odd_users=0.1, odd_after=TEACHING)
+        made = simulate(users=given.users, days=given.days, seed=seed, odd_users=ODD, odd_after=TEACHING)
         of = school(made, given.days)
         for name, way in ways.items():
             table.setdefault(name, []).append(at_one_a_day(way(of), of, TEACHING))
         table.setdefault("Bollinger bands, %b > 1 at k = 2", []).append(found(upper(of), of, TEACHING))
         began = time.perf_counter()
-        bits, alert = evidence(made, of)
+        bits, _, alert = evidence(made, of)
         print(f"seed {seed}: {made.events.height:,} events in {time.perf_counter() - began:.1f} s", file=sys.stderr)
         table.setdefault("**activity**", []).append(at_one_a_day(bits, of, TEACHING))
         there = np.where(of.counts > 0, bits, -np.inf)
         table.setdefault("**activity**, of days with events alone", []).append(at_one_a_day(there, of, TEACHING))
-        grouped, _ = evidence(made, of, by_group=True)
+        grouped = evidence(made, of, by_group=True).bits
         table.setdefault("**activity**, by cohort", []).append(at_one_a_day(grouped, of, TEACHING))
         table.setdefault("**activity**, as it decides itself", []).append(found(alert, of, TEACHING))
     print(f"| way | {' | '.join(KINDS)} | false alarms a day |\n|---|---|---|---|---|")

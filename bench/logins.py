@@ -19,7 +19,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -33,15 +32,11 @@ from amiss.baseline import Past
 from amiss.detect import coding
 from amiss.detect.login import Login
 from amiss.detect.login_vectors import Encoding, Parts, packed, unpacked
-from amiss.engine import Scan
+from amiss.evaluate.logins import LEARN, RATES, WAYS, Method, judged, numbered, with_truth
 from amiss.session import Session
 from amiss.sessions import Events, group
 from amiss.simulate.attackers import KINDS
 from amiss.simulate.logins import FIRST_DATE, Simulated, simulate
-from amiss.testing import ListSource
-
-LEARN = 20
-"""Days before attackers come, on which nobody is judged."""
 
 RETRAIN = 7
 """Days after which estimators are trained anew."""
@@ -51,7 +46,6 @@ LEAST = 5
 
 SAMPLE = 20_000
 WARM, TIMED = 30_000, 10_000
-RATES = (1e-4, 1e-3)
 CURVE = np.geomspace(1e-5, 0.1, 81)
 TITLES = {
     "world": "from anywhere in the world",
@@ -64,21 +58,9 @@ COLOURS = ("#c2410c", "#e89a55", "#2563ab", "#0f766e", "#8b3fa8")
 Floats = NDArray[np.float64]
 
 
-def judged(simulated: Simulated, ranges: Path) -> pl.DataFrame:
-    """The logins from the 21st day on as amiss judges them: `position`, `user`, `day`, `bits`, `evidence`."""
-    ranges.write_text("\n".join(simulated.vpn_ranges))
-    events = simulated.events.with_columns(position=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
-    scan = Scan([Login(wide=str(ranges))], top=1)
-    scan.run([ListSource(events, rows_at_once=len(events))], [], lambda _: None)
-    days = [each for each in scan.days if each.day >= FIRST_DATE + timedelta(LEARN)]
-    found = pl.concat(scan.scored(each.day, each.standings["user"].to_list()) for each in days)
-    logins = found.filter(pl.col("login") > 0)
-    return logins.select("position", "user", "bits", "evidence", day=pl.col("time").dt.date())
-
-
 def coded(simulated: Simulated, ranges: Path) -> pl.DataFrame:
     """All logins that did not fail, in order: what the rules and the estimators see."""
-    events = simulated.events.with_columns(position=pl.int_range(1, pl.len() + 1, dtype=pl.Int64))
+    events = numbered(simulated)
     context = Login(wide=str(ranges)).context(events)
     whole = pl.concat([events.select("position", "time", "user"), context], how="horizontal")
     texts = [name for name, dtype in Login.context_schema.items() if dtype == pl.UInt32()]
@@ -159,7 +141,6 @@ RIVALS: dict[str, Callable[[pl.DataFrame], Floats]] = {
     "OneClassSVM per user": support_vectors,
     "isolation forest": isolation,
 }
-AMISS = {"bits": "amiss, bits of the login", "evidence": "amiss, evidence of the day"}
 
 
 def scored(seed: int, users: int, days: int) -> pl.DataFrame:
@@ -168,7 +149,7 @@ def scored(seed: int, users: int, days: int) -> pl.DataFrame:
     with TemporaryDirectory() as folder:
         ranges = Path(folder) / "vpn.txt"
         began = time.perf_counter()
-        table = judged(simulated, ranges).rename(AMISS)
+        table = judged(simulated, ranges)[0].rename(WAYS)
         print(f"seed {seed}: {len(simulated.events):,} events", file=sys.stderr)
         print(f"  amiss {time.perf_counter() - began:.0f} s", file=sys.stderr)
         logins = coded(simulated, ranges)
@@ -177,35 +158,7 @@ def scored(seed: int, users: int, days: int) -> pl.DataFrame:
         told = logins.select("position", pl.Series(name, rival(logins)))
         table = table.join(told, on="position", how="left")
         print(f"  {name} {time.perf_counter() - began:.0f} s", file=sys.stderr)
-    truth = simulated.truth.select("position", "attack", "incident")
-    table = table.join(truth, on="position", how="left").with_columns(seed=pl.lit(seed))
-    attacked = table.drop_nulls("attack").select("user", "day").unique().with_columns(attacked=pl.lit(True))
-    return table.join(attacked, on=["user", "day"], how="left").with_columns(pl.col("attacked").fill_null(False))
-
-
-class Method:
-    """How one method ranks: the scores of users' logins, most first, and the highest of each attack."""
-
-    def __init__(self, table: pl.DataFrame, name: str) -> None:
-        lot = np.random.default_rng(1).random(len(table))
-        order = np.lexsort((lot, table[name].to_numpy()))
-        rank = np.empty(len(table))
-        rank[order] = np.arange(len(table))
-        ranked = table.with_columns(rank=pl.Series(rank))
-        own = ranked.filter(pl.col("attack").is_null())
-        self.logins = len(own)
-        self.normal = own.filter(~pl.col("attacked"))["rank"].sort(descending=True).to_numpy()
-        bad = ranked.drop_nulls("attack").group_by("seed", "incident", "attack").agg(pl.col("rank").max())
-        self.attacks = {kind: bad.filter(attack=kind)["rank"].to_numpy() for kind in KINDS}
-
-    def caught(self, kind: str, rate: float) -> float:
-        """The share of attacks above the threshold with so many false alarms per login."""
-        return float((self.attacks[kind] > self.normal[int(rate * self.logins)]).mean())
-
-    def auc(self) -> float:
-        """The chance that an attack of any kind ranks above a login of a user."""
-        ranks = np.concatenate(list(self.attacks.values()))
-        return float(np.searchsorted(self.normal[::-1], ranks).mean() / len(self.normal))
+    return with_truth(table, simulated).with_columns(seed=pl.lit(seed))
 
 
 def table_of(methods: dict[str, Method]) -> str:
@@ -301,7 +254,7 @@ def main() -> None:
         measure_speed(options.seed[0], options.users)
         return
     table = pl.concat(scored(seed, options.users, options.days) for seed in options.seed)
-    methods = {name: Method(table, name) for name in (*AMISS.values(), *RIVALS)}
+    methods = {name: Method(table, name) for name in (*WAYS.values(), *RIVALS)}
     attacks = ", ".join(f"{kind} {len(ranks)}" for kind, ranks in next(iter(methods.values())).attacks.items())
     print(f"{len(table):,} judged logins of {options.users:,} users in {options.days} days; attacks: {attacks}.\n")
     print(table_of(methods))

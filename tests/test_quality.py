@@ -5,8 +5,8 @@ The figures are means over seeds on which nothing was tuned. `pytest -s -m "" te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
 
@@ -14,18 +14,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from amiss.detect import detector
-from amiss.engine import Scan
-from amiss.events import EVENT_SCHEMA
-from amiss.simulate import Event, Profile, load_profiles, simulate
-from amiss.testing import ListSource, reached_by_chance
+from amiss.evaluate import marketplace, ranking
+from amiss.simulate import Profile, load_profiles, simulate
+from amiss.testing import reached_by_chance
 
 SEEDS = range(101, 111)
 USERS = 3_000
-FIRST = date(2026, 1, 5)
+FIRST = marketplace.FIRST
 SECOND = FIRST + timedelta(days=1)
 NOON = datetime(2026, 1, 6, 12, tzinfo=UTC)
-ABNORMAL = {profile.name for profile in load_profiles() if profile.abnormal}
 
 
 def kinds(*names: str) -> list[Profile]:
@@ -33,30 +30,15 @@ def kinds(*names: str) -> list[Profile]:
     return [profile for profile in load_profiles() if profile.name in names]
 
 
-def frame(events: Iterable[Event]) -> pl.DataFrame:
-    """An event frame, the kind of user beside it."""
-    ordered = sorted(events, key=lambda event: event.time)
-    outcomes = {"fail": "failure", "success": "success"}
-    rows = [(i, e.time, e.user, e.path, outcomes[e.status], e.type) for i, e in enumerate(ordered, start=1)]
-    return pl.DataFrame(rows, schema=EVENT_SCHEMA | {"type": pl.String()}, orient="row")
-
-
 @cache
 def days(seed: int, *names: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Two days of a marketplace, of all kinds of users unless named."""
-    events = frame(simulate(kinds(*names) if names else None, users=USERS, days=2, seed=seed, date=FIRST))
-    first = pl.col("time").dt.date() == FIRST
-    return events.filter(first), events.filter(~first)
+    return marketplace.days(seed, users=USERS, kinds=kinds(*names) if names else None)
 
 
 def standings(today: pl.DataFrame, learn: pl.DataFrame | None, cap: int = 5) -> pl.DataFrame:
     """Where each user stands at the end of a day: `user`, `bits`, `peak`, `abnormal`."""
-    scan = Scan([detector(name, cap=cap) for name in ("sequence", "habit")])
-    hidden = [ListSource(log.drop("type"), rows_at_once=len(log)) for log in (today, learn) if log is not None]
-    scan.run(hidden[:1], hidden[1:], lambda _: None)
-    named = scan.standings.with_columns(scan.coding.users.decode(scan.standings["user"]).alias("user"))
-    truth = today.group_by("user").agg(pl.col("type").is_in(list(ABNORMAL)).any().alias("abnormal"))
-    return named.select("user", "bits", "peak").join(truth, on="user")
+    return marketplace.stood(("sequence", "habit"), today, learn, cap=cap)
 
 
 class Quality(NamedTuple):
@@ -71,15 +53,9 @@ class Quality(NamedTuple):
 
 def quality(found: pl.DataFrame) -> Quality:
     """The figures of a day; ties count against us in the average precision."""
-    ranked = found.sort(["bits", "abnormal"], descending=[True, False])
-    bits, bad = ranked["bits"].to_numpy(), ranked["abnormal"].to_numpy()
-    precision = np.cumsum(bad) / np.arange(1, len(bad) + 1)
-    ordered = np.sort(bits)
-    rank = (np.searchsorted(ordered, bits, "left") + np.searchsorted(ordered, bits, "right") + 1) / 2
-    pairs = bad.sum() * (~bad).sum()
-    auc = (rank[bad].sum() - bad.sum() * (bad.sum() + 1) / 2) / pairs
-    high = bits >= 10
-    return Quality(precision[bad].mean(), auc, (high & ~bad).sum(), (high & bad).sum(), bad.sum())
+    bits, bad = found["bits"].to_numpy(), found["abnormal"].to_numpy()
+    high = ranking.at(bits, bad, 10)
+    return Quality(ranking.average_precision(bits, bad), ranking.auc(bits, bad), high.false_alarms, high.hits, high.odd)
 
 
 def test_quality_is_measured_as_the_textbook_does():
@@ -91,7 +67,7 @@ def test_quality_is_measured_as_the_textbook_does():
 @pytest.mark.parametrize("markets", [pytest.param(4, id="4"), pytest.param(10, id="10", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("learning", [True, False], ids=["learned", "first scan"])
 def test_abnormal_users_stand_out_and_normal_ones_do_not(*, learning: bool, markets: int):
-    """Over so many marketplaces: average precision .95, AUC .999; at 10 bits six in ten, and at most one normal a day."""
+    """Average precision .95 and AUC .999; at 10 bits six in ten, and at most one normal user a day."""
     measured = [quality(standings(days(seed)[1], days(seed)[0] if learning else None)) for seed in SEEDS[:markets]]
     for seed, figures in zip(SEEDS[:markets], measured, strict=True):
         print(seed, *(f"{figure:.4f}" for figure in figures[:2]), *figures[2:])  # noqa: T201  figures to be quoted
@@ -115,7 +91,7 @@ def test_normal_users_reach_b_bits_at_most_once_in_2_to_the_b(*, learning: bool)
 
 def taken_over(today: pl.DataFrame, victims: Sequence[str], kind: str) -> pl.DataFrame:
     """A day on which somebody of another kind goes on, from noon, as each of the victims."""
-    strangers = frame(simulate(kinds(kind), users=40 * len(victims), seed=7, date=SECOND))
+    strangers = marketplace.frame(simulate(kinds(kind), users=40 * len(victims), seed=7, date=SECOND))
     long = strangers.group_by("user", maintain_order=True).len().filter(pl.col("len") >= 25)["user"]
     parts = [today.filter(~pl.col("user").is_in(list(victims)) | (pl.col("time") < NOON))]
     for victim, stranger in zip(victims, long.head(len(victims)), strict=True):
