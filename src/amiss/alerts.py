@@ -5,6 +5,7 @@ Texts here stand as the log had them; whoever shows them makes them harmless fir
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -49,6 +50,9 @@ class Alert:
     details
         What is known of the event that made it, as far as it is: `address`, `country` (ISO code), `city`, `device`
         ("Firefox, Linux"), `zone` of the user ("America/New_York") and `local_time` there ("2026-03-02 03:12").
+    likely_class, class_probability
+        The labelled class that the user's events of the period are most like, where one is likelier than all else by
+        the odds, and how likely it is. In records these are `class` and `class_probability`, where they are known.
 
     Examples
     --------
@@ -78,6 +82,8 @@ class Alert:
     risk: int
     escalated_from: Severity | None = None
     details: Mapping[str, str] = field(default_factory=dict)
+    likely_class: str | None = None
+    class_probability: float | None = None
 
     @property
     def headline(self) -> str:
@@ -93,7 +99,15 @@ class Alert:
     def sentence(self) -> str:
         """What the user did, and how often chance gives as much, in plain words."""
         said = ". ".join(f"{reason['text']} ({reason['bits']:,.1f} bits)" for reason in self.reasons)
-        return f"{self.user}: {said or 'nothing unusual'}. Together {self.bits:,.1f} bits: {self.chance}."
+        likeness = f" M{self.likeness[1:]}." if self.likeness else ""
+        return f"{self.user}: {said or 'nothing unusual'}. Together {self.bits:,.1f} bits: {self.chance}.{likeness}"
+
+    @property
+    def likeness(self) -> str:
+        """The class that the user is most like, in words; empty where none is known."""
+        if self.likely_class is None or self.class_probability is None:
+            return ""
+        return f"most like {self.likely_class} ({math.floor(100 * self.class_probability)} %)"
 
     def record(self) -> dict[str, Any]:
         """The notice in the values that JSON has, what matters most first."""
@@ -112,11 +126,17 @@ class Alert:
             "risk": self.risk,
             "escalated_from": self.escalated_from,
             "details": dict(self.details),
+            **self._class(),
         }
+
+    def _class(self) -> dict[str, Any]:
+        """The class in the values that JSON has, where it is known."""
+        known = self.likely_class is not None
+        return {"class": self.likely_class, "class_probability": self.class_probability} if known else {}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The notice that :meth:`record` gave; names that it does not know are left out."""
         known = {name: record[name] for name in cls.__dataclass_fields__ if name in record}
         times = {"time": datetime.fromisoformat(record["time"]), "period": date.fromisoformat(record["period"])}
-        return cls(**known | times)
+        return cls(**known | times | {"likely_class": record.get("class")})

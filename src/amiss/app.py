@@ -326,7 +326,8 @@ def classify(
     given = config.in_zone(parameters or {}, timezone)
     found = config.detectors(["entitlement"], given) if "entitlement" in given else []
     table = found[0] if found and isinstance(found[0], Entitlement) else None
-    return classes.classify(sources, labels, label, table, timezone=timezone, everyone=everyone, odds=odds)
+    told = classes.classify(sources, labels, label, table, timezone=timezone, everyone=everyone, odds=odds)
+    return told if isinstance(told, classes.Classified) else classes.Classified.of(told)
 
 
 def groups(

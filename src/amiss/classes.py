@@ -110,16 +110,18 @@ def ranked(
     UsageError
         If nobody of the log has the label, or several labels are there and none is named.
     """
-    named, rules, quarantine = _given(labels)
-    coding = Coding(contexts=[_labeller(rules, table)])
-    days = days_of(_frames(sources, coding), coding, timezone)
+    return _ranked(_Reader.of(sources, labels, table), label, table, timezone, everyone=everyone)
+
+
+def _ranked(reader: _Reader, label: str | None, table: Entitlement | None, timezone: str, *, everyone: bool) -> Ranked:
+    """The ranking of the users of a reader."""
+    days = days_of(reader.frames(), reader.coding, timezone)
     profile = profiles(days.rows, table.periods if table is not None and table.key else None)
-    users = set(profile["user"])
-    known = {user: name for user, name in (days.labels | named).items() if user in users}
+    known = {reader.coding.users.text(code): name for code, name in reader.taught.items()}
     wanted = _wanted(known, label)
     ranking = Likeness().rank(profile, known, wanted, everyone=everyone)
     labelled = sum(name == wanted for name in known.values())
-    return Ranked(ranking, wanted, labelled, len(users), len(named.keys() - users), quarantine)
+    return Ranked(ranking, wanted, labelled, profile["user"].n_unique(), reader.absent, reader.quarantine)
 
 
 def remembered(store: Store, labels: Given, *, odds: float = ODDS) -> Classified:
@@ -132,6 +134,7 @@ def remembered(store: Store, labels: Given, *, odds: float = ODDS) -> Classified
     StateError
         If the state counts no actions, or nothing yet.
     """
+    _check(odds)
     named, rules, quarantine = _given(labels)
     if rules:
         raise UsageError("rules look at columns of a log: give a SOURCE, or labels of users")
@@ -144,30 +147,23 @@ def remembered(store: Store, labels: Given, *, odds: float = ODDS) -> Classified
     closed = [counts for _, each, counts in store.counts() if each == family]
     counts = merge([no_counts(), *closed, *open_days])
     known = {code: name for user, name in named.items() if (code := live.coding.users.find(user)) is not None}
-    told = Findings(Classifier.fit(counts, known), counts, known, live.coding, _checked(odds))
+    told = Findings(Classifier.fit(counts, known), counts, known, live.coding, odds)
     frames = told.users(), told.classes(), told.posterior(), told.evidence
     return Classified(*frames, odds, len(named) - len(known), quarantine)
 
 
-def _checked(odds: float) -> float:
-    """Odds that can be."""
+def _check(odds: float) -> None:
+    """Refuse odds that cannot be."""
     if not odds >= 1.0:
         raise UsageError(
             f"odds are how much likelier a class must be than all else: expected 1 or more, found {odds:g}"
         )
-    return odds
 
 
 def _labeller(rules: Sequence[Rule], table: Entitlement | None) -> Labeller:
     """What says which labels users have by rules."""
     keys = table.keys if table is not None else ("", "")
     return Labeller(rules, table.rows if table is not None and table.key else None, *keys)
-
-
-def _frames(sources: Sequence[Source], coding: Coding) -> Iterator[pl.DataFrame]:
-    """Coded frames of all sources."""
-    for source in sources:
-        yield from coded_frames(source, coding)
 
 
 def _given(labels: Given) -> tuple[dict[str, str], list[Rule], Quarantine]:
@@ -239,6 +235,12 @@ class Classified:
     quarantine: Quarantine
     _reader: _Reader | None = field(default=None, repr=False)
 
+    @classmethod
+    def of(cls, found: Ranked) -> Classified:
+        """A ranking, with no chances of classes."""
+        none = pl.DataFrame()
+        return cls(found.ranking, none, none, none, math.inf, found.absent, found.quarantine)
+
     def story(self, user: str) -> pl.DataFrame:
         """The chances behind each event of a user: (n, 4 + c): `time`, `action`, `outcome`, each class, and `none`.
 
@@ -253,19 +255,38 @@ class Classified:
 
 
 class _Reader:
-    """The events of some sources by day, their counts, and the labels that rules give."""
+    """The events of some sources by day, their counts, and who of their users has which label."""
 
-    def __init__(self, sources: Sequence[Source], coding: Coding) -> None:
-        self.coding, self.spool, self.labels = coding, Spool(schema=coding.schema), dict[int, str]()
-        self.classifier: Classifier | None = None
+    def __init__(self, coding: Coding) -> None:
+        self.coding, self.spool = coding, Spool(schema=coding.schema)
         self.taught: dict[int, str] = {}
-        offset = 0
+        self.absent, self.quarantine = 0, Quarantine()
+        self.classifier: Classifier | None = None
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], labels: Given, table: Entitlement | None) -> _Reader:
+        """What sources hold."""
+        named, rules, quarantine = _given(labels)
+        reader = cls(Coding(contexts=[_labeller(rules, table)]))
         for source in sources:
-            for frame in coded_frames(source, coding):
-                self.spool.add(frame.with_columns(pl.col("position") + offset))
-                some = frame.filter(pl.col("label") != 0).unique("user", keep="last", maintain_order=True)
-                self.labels |= dict(zip(some["user"].to_list(), coding.values.decode(some["label"]), strict=True))
-            offset = len(self.spool)
+            reader._read(source)
+        find = reader.coding.users.find
+        known = {code: name for user, name in named.items() if (code := find(user)) is not None}
+        reader.taught |= known
+        reader.absent, reader.quarantine = len(named) - len(known), quarantine
+        return reader
+
+    def _read(self, source: Source) -> None:
+        """Take the events of a source, and what rules say of their users."""
+        offset, coding = len(self.spool), self.coding
+        for frame in coded_frames(source, coding):
+            self.spool.add(frame.with_columns(pl.col("position") + offset))
+            some = frame.filter(pl.col("label") != 0).unique("user", keep="last", maintain_order=True)
+            self.taught |= dict(zip(some["user"].to_list(), coding.values.decode(some["label"]), strict=True))
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The coded events day by day."""
+        yield from (self.spool.select(day, pl.lit(value=True)) for day in self.spool.days())
 
     def events(self, which: pl.Expr | None = None) -> Iterator[Events]:
         """The grouped events of each day, of all users or some."""
@@ -306,51 +327,38 @@ def classify(
     timezone: str = "UTC",
     everyone: bool = False,
     odds: float = ODDS,
-) -> Classified:
-    """What :func:`ranked` gives for one label, or where one is named, and :func:`classified` for several."""
-    if label is None and len(label_names(labels)) > 1:
-        return classified(sources, labels, table, odds=odds)
-    found = ranked(sources, labels, label, table, timezone=timezone, everyone=everyone)
-    none = pl.DataFrame()
-    return Classified(found.ranking, none, none, none, math.inf, found.absent, found.quarantine)
-
-
-def label_names(labels: Given) -> list[str]:
-    """The different labels that are given, in order."""
-    named, rules, _ = _given(labels)
-    return sorted({*named.values(), *(rule.label for rule in rules)})
-
-
-def classified(
-    sources: Sequence[Source], labels: Given, table: Entitlement | None = None, *, odds: float = ODDS
-) -> Classified:
-    """The chances that each user is of each labelled class.
+) -> Classified | Ranked:
+    """The chances that users are of each of several classes; a ranking for one label, or where one is named.
 
     Parameters
     ----------
     sources
         What users did.
     labels
-        Who has which label; of at least two classes.
+        Who has which label.
+    label
+        The one that is looked for.
     table
-        Where rules look for columns that the log does not have.
+        Where rules look for columns that the log does not have, and the times of cohorts.
+    timezone, everyone
+        For a ranking: where days begin, and whether those who have the label are ranked too.
     odds
         To one, what a verdict takes.
 
     Raises
     ------
     UsageError
-        If users of the log have labels of fewer than two classes, or the odds are below 1.
+        If nobody of the log has a label, or that label, or the odds are below 1.
     """
-    named, rules, quarantine = _given(labels)
-    reader = _Reader(sources, Coding(contexts=[_labeller(rules, table)]))
-    known = {code: name for user, name in named.items() if (code := reader.coding.users.find(user)) is not None}
-    reader.taught = reader.labels | known
+    _check(odds)
+    reader = _Reader.of(sources, labels, table)
+    if label is not None or len(set(reader.taught.values())) < 2:
+        return _ranked(reader, label, table, timezone, everyone=everyone)
     counts = reader.counts()
     reader.classifier = Classifier.fit(counts, reader.taught)
-    absent = len(named) - len(known)
-    told = Findings(reader.classifier, counts, reader.taught, reader.coding, _checked(odds))
-    return Classified(told.users(), told.classes(), told.posterior(), told.evidence, odds, absent, quarantine, reader)
+    told = Findings(reader.classifier, counts, reader.taught, reader.coding, odds)
+    frames = told.users(), told.classes(), told.posterior(), told.evidence
+    return Classified(*frames, odds, reader.absent, reader.quarantine, reader)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
@@ -33,6 +33,9 @@ from amiss.vocabulary import Coding
 WINDOW: Final = timedelta(days=30)
 """How far back a baseline reaches; whole days fall out of it."""
 
+USERS_SCHEMA: Final = {"user": pl.UInt32()}
+"""Users alone."""
+
 Counts = dict[str, pl.DataFrame]
 """The counts of a period, by what detectors call them."""
 
@@ -48,6 +51,8 @@ class History:
         """By the verdict that said so, what is to be expected of users."""
         self.bad: dict[int, Counts] = {}
         """By the verdict that said so, what was done by somebody else."""
+        self.condemned: frozenset[int] = frozenset()
+        """Users who are labelled as bad: all that they did on the days that judge is."""
         self._pasts: defaultdict[str, Past] = defaultdict(Past)
         self._within: list[tuple[bool, date]] = []
 
@@ -61,7 +66,7 @@ class History:
         self._move(recent or [(True, then) for then in self.learned])
         for family, past in self._pasts.items():
             past.taught = merge([counts[family] for counts in self.taught.values()])
-            past.bad = merge([counts[family] for counts in self.bad.values()])
+            past.bad = merge([*(counts[family] for counts in self.bad.values()), *of_users(past, self.condemned)])
         return self._pasts
 
     def figures_before(self, day: date) -> list[Figures]:
@@ -103,6 +108,7 @@ class History:
         self.judged = {day: all_of(counts) for day, counts in self.judged.items()}
         self.taught = {said: all_of(counts) for said, counts in self.taught.items()}
         self.bad = {said: all_of(counts) for said, counts in self.bad.items()}
+        self.condemned = frozenset(table(pl.DataFrame({"user": sorted(self.condemned)}, schema=USERS_SCHEMA))["user"])
         self._pasts, self._within = defaultdict(Past), []
 
     def alone(self, day: date) -> Mapping[str, Past]:
@@ -125,6 +131,19 @@ class History:
         del self._within[at]
         for past in self._pasts.values():
             past.drop(at)
+
+
+def of_users(past: Past, users: Collection[int]) -> list[pl.DataFrame]:
+    """What some users did in each period of a past.
+
+    Examples
+    --------
+    >>> from amiss.baseline import COUNT_SCHEMA
+    >>> day = pl.DataFrame([(0, 7, -1, 3, 2), (0, 8, -1, 3, 1)], schema=COUNT_SCHEMA, orient="row")
+    >>> [counts.rows() for counts in of_users(Past([day, day]), {8})]
+    [[(0, 8, -1, 3, 1)], [(0, 8, -1, 3, 1)]]
+    """
+    return [counts.filter(pl.col("user").is_in(list(users))) for counts in past.periods] if users else []
 
 
 @dataclass(frozen=True)

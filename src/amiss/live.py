@@ -32,7 +32,7 @@ from amiss.alerts import Alert
 from amiss.baseline import Floats, merge
 from amiss.decide import Budget, Figures, Threshold, threshold
 from amiss.detect import Detector, Memory, Names, Scores, Witnesses
-from amiss.engine import Counts, History, Panel, facts
+from amiss.engine import USERS_SCHEMA, Counts, History, Panel, facts
 from amiss.events import CODED_SCHEMA
 from amiss.evidence import Followed, Standing
 from amiss.recent import Recent
@@ -65,7 +65,6 @@ _PERIOD_SCHEMA: Final = {
 }
 _ALWAYS: Final = date.max.toordinal()
 _FIRST: Final = np.zeros(1, dtype=np.uint32)
-_FACTS_SCHEMA: Final = {"user": pl.UInt32()}
 _DISOWNED_SCHEMA: Final = {"user": pl.UInt32(), "verdict": pl.Int64()}
 _RISK_SCHEMA: Final = {"user": pl.UInt32(), "bits": pl.Float64(), "time": pl.Int64()}
 
@@ -179,6 +178,8 @@ class Live:
     ----------
     archive
         The counts of a closed day as they are kept, for when users come back; nothing unless set.
+    named
+        What else is to be said in a notice, by it and the user's coded events of the day; nothing unless set.
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class Live:
         self.max_users = max_users
         self.seats = None if max_users is None else Seats()
         self.archive: Callable[[date], Counts] = lambda _: {}
+        self.named: Callable[[Alert, pl.DataFrame], Alert] = lambda alert, _: alert
         self._unwritten: dict[date, Counts] = {}
         self._judging, self._is_gated = True, any(each.gated for each in detectors)
 
@@ -321,6 +323,7 @@ class Live:
 
     def _tell(self, period: Period, user: int, alert: Alert, taken: Taken, rows: pl.DataFrame) -> None:
         """Give a notice of a user, made of these events."""
+        alert = self.named(alert, rows)
         period.alarms[user] = alert
         taken.alerts.append(alert)
         taken.told[alert.alert_id] = Told(rows, period.threshold.bits)
@@ -442,6 +445,16 @@ class Live:
         changed = {then: self.history.add(then, counts)} if counts and then in self.history.judged else {}
         self._judge_anew()
         return self._whole(changed)
+
+    def condemn(self, users: Iterable[str]) -> bool:
+        """Take all that these users did for bad, and what no others did; whether that changes anything."""
+        codes = [code for user in users if (code := self.coding.users.find(user)) is not None]
+        condemned = frozenset(map(self._at_home, codes))
+        if condemned == self.history.condemned:
+            return False
+        self.history.condemned = condemned
+        self._judge_anew()
+        return True
 
     def cost(self, rows: pl.DataFrame, expected: Mapping[int, Counts] | None = None) -> float:
         """The most evidence that events of a user would give now, in bits; if what is `expected` were, too."""
@@ -593,7 +606,7 @@ class Live:
         said = [*self.history.taught.values(), *self.history.bad.values(), *removed]
         for table in (table for counts in said for table in counts.values()):
             rank[table["user"].to_numpy()] = _ALWAYS
-        rank[list(period.disowned)] = _ALWAYS
+        rank[[*period.disowned, *self.history.condemned]] = _ALWAYS
         return np.lexsort((seats.codes, -rank)), int((rank == _ALWAYS).sum())
 
     def _move(self, period: Period, kept: npt.NDArray[np.int64], moved: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
@@ -729,6 +742,7 @@ class Live:
     def _tables_by_seat(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Those in which users go by their seats."""
         yield "stray", self.stray.frame()
+        yield "condemned", pl.DataFrame({"user": sorted(self.history.condemned)}, schema=USERS_SCHEMA)
         for period in self.open_days:
             yield from ((f"{period.day}/{name}", table) for name, table in self._period_tables(period))
         for verdict, counts in self.history.taught.items():
@@ -751,6 +765,8 @@ class Live:
         tables = {name: self._moved_in(name, table) for name, table in tables.items()}
         self.witnesses.restore(tables)
         self.stray = Last(tables["stray"])
+        if "condemned" in tables:
+            self.history.condemned = frozenset(tables["condemned"]["user"])
         self.held = list(_by_day(tables["held"]))
         self.risks = {user: (bits, time) for user, bits, time in tables["risks"].iter_rows()}
         self._restore_verdicts(tables)
@@ -821,7 +837,7 @@ class Live:
         yield "before", period.before
         yield "last", period.last.frame()
         yield "standing", period.standing.frame()
-        yield "facts", pl.DataFrame({"user": sorted(period.facts)}, schema=_FACTS_SCHEMA)
+        yield "facts", pl.DataFrame({"user": sorted(period.facts)}, schema=USERS_SCHEMA)
         yield "disowned", pl.DataFrame(sorted(period.disowned.items()), schema=_DISOWNED_SCHEMA, orient="row")
         for detector, memory in zip(self.detectors, period.memories, strict=True):
             yield f"memory/{detector.name}", memory.frame()
@@ -843,7 +859,7 @@ class Live:
             standing=Standing(len(self.detectors), tables[f"{day}/standing"]),
             tally=Tally(self.detectors, begun),
             events=row["events"],
-            facts=set(tables.get(f"{day}/facts", pl.DataFrame(schema=_FACTS_SCHEMA))["user"]),
+            facts=set(tables.get(f"{day}/facts", pl.DataFrame(schema=USERS_SCHEMA))["user"]),
             disowned=dict(tables[f"{day}/disowned"].iter_rows()),
         )
 

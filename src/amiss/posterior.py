@@ -282,7 +282,7 @@ class Classifier:
     space: Space
 
     @classmethod
-    def fit(cls, counts: pl.DataFrame, labels: Mapping[int, str]) -> Classifier:
+    def fit(cls, counts: pl.DataFrame, labels: Mapping[int, str], *, most_users: int | None = None) -> Classifier:
         """The classifier of labelled users among all whose counts these are.
 
         Parameters
@@ -291,12 +291,15 @@ class Classifier:
             `amiss.baseline.COUNT_SCHEMA`, of all users.
         labels
             The classes of some of them by code.
+        most_users
+            So many users without a label are looked at, evenly spread; all unless given.
 
         Raises
         ------
         UsageError
             If no two classes have users with counts.
         """
+        counts, weight = _fewer(counts, labels, most_users)
         space = Space(counts)
         rows = space.coded(counts)
         own = np.array([labels.get(user, NONE) for user in rows.users.tolist()], dtype=object)
@@ -311,7 +314,7 @@ class Classifier:
         begun = cls(names, labelled, flat, 1.0, chances, space)
         bits = begun.bits(rows, which)
         exponent = _exponent(bits[:, :-1], flat[:-1], which, labelled)
-        prior = _prior(exponent * bits, which, flat)
+        prior = _prior(exponent * bits, which, flat, weight)
         return cls(names, labelled, prior, exponent, chances, space)
 
     def judge(self, counts: pl.DataFrame, labels: Mapping[int, str] | None = None) -> Posterior:
@@ -489,12 +492,27 @@ def _exponent(bits: Floats, prior: Floats, own: Ints, labelled: Sequence[int]) -
     return best
 
 
-def _prior(bits: Floats, own: Ints, begun: Floats) -> Floats:
-    """The shares of classes and none that explain all users best; the labels of those who have one are known."""
+def _prior(bits: Floats, own: Ints, begun: Floats, weight: float) -> Floats:
+    """The shares of classes and none that explain all users best; the labels of those who have one are known.
+
+    Each user without a label stands for `weight` of them.
+    """
     prior = np.append(begun[:-1] * 0.99, 0.01)
     known = own >= 0
+    weights = np.where(known, 1.0, weight)
     for _ in range(ROUNDS):
         chances = _posterior(bits, prior)
         chances[known] = np.eye(len(prior))[own[known]]
-        prior = (chances.sum(axis=0) + PRIOR_USERS) / (len(bits) + PRIOR_USERS * len(prior))
+        prior = (weights @ chances + PRIOR_USERS) / (weights.sum() + PRIOR_USERS * len(prior))
     return prior
+
+
+def _fewer(counts: pl.DataFrame, labels: Mapping[int, str], most: int | None) -> tuple[pl.DataFrame, float]:
+    """Counts of all labelled users and at most so many others, and how many users each of these stands for."""
+    users = counts["user"].unique().sort()
+    others = users.filter(~users.is_in(list(labels)))
+    if most is None or len(others) <= most:
+        return counts, 1.0
+    chosen = others.gather(np.linspace(0, len(others) - 1, most).astype(np.int64))
+    kept = pl.concat([chosen, users.filter(users.is_in(list(labels)))])
+    return counts.filter(pl.col("user").is_in(kept.implode())), len(others) / most

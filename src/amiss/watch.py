@@ -33,6 +33,7 @@ from amiss.engine import Counts
 from amiss.errors import SourceError, StateError, UsageError
 from amiss.escape import label
 from amiss.live import Closed, Live, Taken
+from amiss.naming import ODDS, Naming
 from amiss.outbox import Courier
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Cursor, LiveSource
@@ -77,6 +78,9 @@ FLUSH: Final = timedelta(seconds=30)
 STORY_EVENTS: Final = 1_000
 """Events of a user that are kept with a story, the latest."""
 
+BAD: Final = ("bad",)
+"""Labels of users whose deeds are bad, unless others are named."""
+
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -98,6 +102,12 @@ class Settings:
         Days that are learned before anybody is told of.
     max_users
         So many users are in memory at most when a day has closed, those who were active last.
+    labels
+        Classes of users by name, beside those that the state has, which come first.
+    bad
+        Classes all of whose deeds are bad.
+    odds
+        To one, what it takes for a class to be said in a notice.
     """
 
     detectors: Sequence[Detector[Any]]
@@ -106,6 +116,9 @@ class Settings:
     lateness: timedelta = timedelta(0)
     learning: int = 1
     max_users: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    bad: Sequence[str] = BAD
+    odds: float = ODDS
 
     def binding(self) -> dict[str, Any]:
         """What must be the same as when a state was begun, as JSON holds it."""
@@ -310,6 +323,9 @@ class Watch:
         self._snapshot_events = snapshot_events
         self._judge, self._now, self._told = judge, now, told
         self.live = recall(store, settings)
+        self._naming, self._settings, self._version = Naming(self.live, settings.odds), settings, -1
+        self.live.named = self._naming.named
+        self._naming.labels = self._labels()
         self.report = Report()
         progress = store.progress()
         self._seq, self._since_snapshot = progress.seq, 0
@@ -432,7 +448,8 @@ class Watch:
     def needs_all(self, events: int, taken: Taken) -> bool:
         """Whether a commit of so many events writes, or changes, more of what is known than they do."""
         due = self._since_snapshot + events >= self._snapshot_events
-        return due or bool(taken.closed) or bool(self._store.unapplied())
+        is_said = self._store.labels_version() != self._version or bool(self._store.unapplied())
+        return due or bool(taken.closed) or is_said
 
     def _without_future(self, given: Given) -> Given:
         """The frame without events whose time lies in the future, which count as rejected."""
@@ -459,10 +476,11 @@ class Watch:
             self._put_alerts(taken)
             for verdict in verdicts:
                 self._heed(verdict)
+            is_relabelled = self._relabel(always=bool(taken.closed))
             self._recent.append(_extent(self._seq, delta.events))
             self._newest = max(self._newest, self._recent[-1].newest)
             self._since_snapshot += len(delta.events)
-            if taken.closed or verdicts or self._since_snapshot >= self._snapshot_events:
+            if taken.closed or verdicts or is_relabelled or self._since_snapshot >= self._snapshot_events:
                 self._snapshot()
 
     def _heed(self, verdict: Verdict) -> None:
@@ -479,6 +497,21 @@ class Watch:
         for day, counts in changed.items():
             for family, table in counts.items():
                 self._store.put_counts(day, family, table)
+
+    def _relabel(self, *, always: bool = False) -> bool:
+        """Take up labels that are new; whether that changes what users are judged by, so that it must be written."""
+        version = self._store.labels_version()
+        if version != self._version:
+            self._naming.labels = self._labels()
+        elif not always:
+            return False
+        self._version = version
+        bad = [user for user, name in self._naming.labels.items() if name in self._settings.bad]
+        return self.live.condemn(bad)
+
+    def _labels(self) -> dict[str, str]:
+        """Who is called what: by the settings, and before that by the store."""
+        return {**self._settings.labels, **{each.subject: str(each.label) for each in self._store.labels()}}
 
     def _snapshot(self) -> None:
         """Write the whole state, and let go of events that open days need no more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from amiss.classes import Classified, Given, Ranked
     from amiss.config import Settings
     from amiss.detect.entitlement import Entitlement
-    from amiss.sources import Source
 
 
 TABLES: Final = ("users", "classes", "posterior", "evidence")
@@ -101,26 +100,18 @@ def classify(
 
     settings = settings_of(config, reading)
     given = _given(labels, state, settings)
-    if label is None and (not sources or story or table != "users" or len(classes.label_names(given)) > 1):
-        opened = reader(settings).open(asked(sources, reading.query)) if sources else None
-        found = _classified(opened, given, state, settings, odds)
-        with stream_to(output, shape) as stream:
-            _write(found, stream, shape, table=table, user=story, top=top, everyone=everyone)
-        _tell(found, quiet=quiet)
-        return
-    if not sources:
-        raise UsageError("a SOURCE is needed with --label: a state keeps no days of users")
-    opened = reader(settings).open(asked(sources, reading.query))
-    zone = settings.fields.timezone
-    ranked = classes.ranked(opened, given, label, table_of(settings), timezone=zone, everyone=everyone)
+    if sources:
+        opened, zone = reader(settings).open(asked(sources, reading.query)), settings.fields.timezone
+        rules = table_of(settings)
+        found = classes.classify(opened, given, label, rules, timezone=zone, everyone=everyone, odds=odds)
+    else:
+        found = _remembered(given, state, settings, label, odds)
     with stream_to(output, shape) as stream:
-        if shape == "text":
-            _print(ranked, console(stream), top)
+        if isinstance(found, classes.Classified):
+            _write(found, stream, shape, table=table, user=story, top=top, everyone=everyone)
         else:
-            from amiss import terminal
-
-            terminal.write_records(ranked.ranking.head(top).to_dicts(), shape, stream)
-    _tell(ranked, quiet=quiet)
+            _write_ranking(found, stream, shape, top)
+    _tell(found, quiet=quiet)
 
 
 def _given(labels: list[str] | None, state: Path | None, settings: Settings) -> Given:
@@ -135,18 +126,27 @@ def _given(labels: list[str] | None, state: Path | None, settings: Settings) -> 
         return {each.subject: str(each.label) for each in store.labels()}
 
 
-def _classified(
-    opened: Sequence[Source] | None, given: Given, state: Path | None, settings: Settings, odds: float
-) -> Classified:
-    """The classes of the users of some sources, or of a state."""
+def _remembered(
+    given: Given, state: Path | None, settings: Settings, label: str | None, odds: float
+) -> Classified | Ranked:
+    """The classes of the users of a state."""
     from amiss import classes
-
-    if opened is not None:
-        return classes.classified(opened, given, table_of(settings), odds=odds)
     from amiss.store import Store
 
+    if label is not None:
+        raise UsageError("--label ranks users by their days, which a state does not keep: give a SOURCE")
     with Store.open(state_file(state, settings), write=False) as store:
         return classes.remembered(store, given, odds=odds)
+
+
+def _write_ranking(found: Ranked, stream: TextIO, shape: str, top: int) -> None:
+    """Write a ranking."""
+    from amiss import terminal
+
+    if shape == "text":
+        _print(found, console(stream), top)
+    else:
+        terminal.write_records(found.ranking.head(top).to_dicts(), shape, stream)
 
 
 def _tell(found: Classified | Ranked, *, quiet: bool) -> None:

@@ -42,8 +42,9 @@ def most_urgent(alerts: Sequence[Alert], most: int) -> list[Alert]:
 
 
 def reasons(alert: Alert) -> list[str]:
-    """What the user did, each with its bits. Harmless, each on one line."""
-    return [f"{escape.label(str(each['text']), REASON)} ({each['bits']:,.1f} bits)" for each in alert.reasons]
+    """What the user did, each with its bits, and which class they are most like. Harmless, each on one line."""
+    told = [f"{escape.label(str(each['text']), REASON)} ({each['bits']:,.1f} bits)" for each in alert.reasons]
+    return [*told, escape.label(alert.likeness, REASON)] if alert.likeness else told
 
 
 def feedback(alert: Alert, state: str | None = None) -> str:
