@@ -1,8 +1,8 @@
 """Writes what is generated in the documentation, or with --check says what is not current.
 
 Generated are `docs/cli.md`, from the commands themselves; the output below each `$ command` and each `>>>` line in the
-```console and ```python blocks of README.md and docs/, which run in one empty directory a page; and the comment at the
-end of each example.
+```console and ```python blocks of README.md and docs/, which run in one empty directory a page; the pictures (.svg)
+that these draw and the page shows; and the comment at the end of each example.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -164,6 +165,13 @@ def fresh(page: Path, old: str, folder: Path) -> str:
     return reprinted(page, folder) if page.suffix == ".py" else rerun(old, folder)
 
 
+def _keep_pictures(text: str, drawn: Path, kept: Path) -> None:
+    """Keep the pictures that a page shows and its commands have drawn."""
+    for name in re.findall(r"!\[[^\]]*\]\(([\w-]+\.svg)\)", text):
+        if (drawn / name).exists():
+            shutil.copy(drawn / name, kept / name)
+
+
 def steady(text: str) -> str:
     """The text without what differs from run to run: seconds, and events per second."""
     return VARIES.sub("…", text)
@@ -177,6 +185,8 @@ def main(check: bool) -> int:  # noqa: FBT001 - a script with one switch
         old = page.read_text(encoding="utf-8") if page.exists() else ""
         with tempfile.TemporaryDirectory() as folder:
             new = fresh(page, old, Path(folder))
+            if not check:
+                _keep_pictures(new, Path(folder), page.parent)
         if steady(new) != steady(old):
             stale.append(page)
             if not check:

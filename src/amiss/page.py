@@ -95,14 +95,29 @@ def svg(chart: Chart, label: str, *, is_compact: bool = False) -> str:
         Whether places are told to a hundredth of a pixel.
     """
     drawn: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False), allowed_base_urls=[])
-    drawn = _compact(drawn) if is_compact else drawn
+    drawn = compact(drawn) if is_compact else drawn
     size = " ".join(re.findall(r'(?:width|height|viewBox)="[-\d. ]+"', drawn[: drawn.index(">")]))
     return f'<svg class="chart" {size} role="img" aria-label="{html(label)}">{drawn[drawn.index(">") + 1 :]}'
 
 
-def _compact(text: str) -> str:
-    """A picture with places to a hundredth of a pixel."""
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+def compact(text: str) -> str:
+    r"""A picture, SVG, with places to a hundredth of a pixel, and with circles where it has paths around points.
+
+    Examples
+    --------
+    >>> compact('<path transform="translate(1.23456,2)" d="M1.871,0A1.871,1.871,0,1,1,-1.871,0A1.871,1.871,0,1,1,1.871'
+    ...         ',0" fill="#fff" stroke-width="2" opacity="0.4"/>')
+    '<circle cx="1.23" cy="2" r="1.87" fill="#fff" opacity="0.4"/>'
+    """
+    short = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), text)
+    return _ROUND.sub(r'<circle cx="\1" cy="\2" r="\3" fill="\4"', short)
+
+
+_ROUND: Final = re.compile(
+    r'<path transform="translate\(([-\d.]+),([-\d.]+)\)" d="M([\d.]+),0A\3,\3,0,1,1,-\3,0A\3,\3,0,1,1,\3,0"'
+    r' fill="(#\w+)" stroke-width="2"'
+)
+"""A filled circle as the drawing library tells it."""
 
 
 def _digest(style: str) -> str:

@@ -39,11 +39,7 @@ def map_chart(
     beside = max(1, min(len(days), width // 280))
     side = (width - 18 * (beside - 1)) // beside
     charts = [_panel(found, cast, points, day, scale=scale, width=min(side, 560), palette=palette) for day in days]
-    users = points["user"].n_unique()
-    part = (
-        f"{users:,} of {len(found.members):,} users are drawn" if users < len(found.members) else "every user is drawn"
-    )
-    said = [f"near: alike · a line that swells: a user's way to another group · {part}"]
+    said = [f"near: alike · a line that swells: a user's way to another group · {drawn_said(found, points)}"]
     panels_ = alt.concat(*charts, columns=beside, spacing={"row": 26, "column": 18})
     there = [group for group in cast.drawn if group in points.filter(pl.col("day").is_in(days))["group"]]
     chart: Chart = panels_ if on_page else alt.vconcat(panels_, legend(cast, there, width, palette), spacing=16)

@@ -82,13 +82,12 @@ def _print_changes(found: Grouped, screen: Console, top: int) -> None:
     """Print what became of groups since the first day, the last first."""
     first = found.history.days[0].day
     told = found.changes.filter(pl.col("change").is_in(list(TOLD)), pl.col("day") > first)
-    for row in told.sort("day", "id", descending=[True, False]).head(top).iter_rows(named=True):
+    if len(told):
         print_line(screen)
+    for row in told.sort("day", "id", descending=[True, False]).head(top).iter_rows(named=True):
         said = TOLD[row["change"]].format(**row, users=plural(row["after"], "user"))
         why = f": {row['reason']} ({row['bits']:.1f} bits)" if row["reason"] else ""
         print_wrapped(Text(visible(f"{row['day']} {said}{why}")), screen)
-    if len(told) > top:
-        print_line(screen)
     _print_more(len(told) - top, "change", screen)
 
 

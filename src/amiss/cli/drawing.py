@@ -75,6 +75,6 @@ def _picture(chart: Chart, form: str) -> bytes:
     told = chart.to_dict(validate=False)
     if form == ".svg":
         svg: str = vl_convert.vegalite_to_svg(told, allowed_base_urls=[])
-        return svg.encode()
+        return page.compact(svg).encode()
     png: bytes = vl_convert.vegalite_to_png(told, scale=SHARPNESS, allowed_base_urls=[])
     return png
