@@ -26,6 +26,7 @@ SIMULATED: Final[Mapping[str, str]] = MappingProxyType({
 PUBLISHED: Final[Mapping[str, str]] = MappingProxyType({
     "fraud-handbook": "the Fraud Detection Handbook: card transactions, without labels and with late feedback",
     "nab": "the Numenta Anomaly Benchmark: anomalies in 58 series of numbers",
+    "schonlau": "Schonlau's masqueraders: somebody else's commands among those of 50 users",
 })  # fmt: skip
 """What is evaluated on published data, by the name of its module, and what each is about."""
 
