@@ -158,11 +158,20 @@ class FeedbackSettings(_Section):
     listen: Annotated[str, AfterValidator(_understood(where))] = LISTEN
 
 
+class LabelSettings(_Section):
+    """`[labels]`: who is called what, beside what the state knows; whose deeds are bad; when a class is said."""
+
+    file: str | None = None
+    bad: list[str] = ["bad"]
+    odds: Annotated[float, Field(ge=1)] = 10.0
+
+
 class _File(_Section):
     fields: dict[str, Any] = {}
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    labels: LabelSettings = LabelSettings()
     detector: dict[str, dict[str, Any]] = {}
     entitlement: dict[str, Any] = {}
 
@@ -181,6 +190,7 @@ class Settings:
     watch: WatchSettings = dataclasses.field(default_factory=WatchSettings)
     detector: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     feedback: FeedbackSettings = dataclasses.field(default_factory=FeedbackSettings)
+    labels: LabelSettings = dataclasses.field(default_factory=LabelSettings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,9 +242,8 @@ def parse(text: str, file: str = DEFAULT_FILE) -> Settings:
     mistakes += [*_field_mistakes(whole.fields), *_detectors_mistakes(whole)]
     if mistakes:
         raise _error(mistakes, text, file)
-    return Settings(
-        ROLES_AND_TIMES.model_validate(whole.fields), whole.scan, whole.watch, whole.detectors, whole.feedback
-    )
+    fields = ROLES_AND_TIMES.model_validate(whole.fields)
+    return Settings(fields, whole.scan, whole.watch, whole.detectors, whole.feedback, whole.labels)
 
 
 def detectors(

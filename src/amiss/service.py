@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -22,6 +22,7 @@ from amiss.detect import Detector, fitting
 from amiss.errors import AmissError, SinkError
 from amiss.escape import label
 from amiss.events import Quarantine
+from amiss.labels import Labels, read_labels
 from amiss.live import Live, Taken
 from amiss.logs import fields
 from amiss.metrics import Metrics
@@ -73,6 +74,20 @@ def judging(
         wanted.learn_days,
         wanted.max_users,
     )
+
+
+def labelled(settings: Settings, wanted: config.LabelSettings) -> Settings:
+    """The same with the labels of a file, which those of the state come before; rows that say nothing are told of.
+
+    Raises
+    ------
+    SourceError, EventError
+        If the file cannot be read.
+    """
+    found = read_labels(wanted.file) if wanted.file is not None else Labels.of([])
+    for row in found.quarantine.samples:
+        _LOG.warning("%s:%d: a label is left out: %s", row.file, row.position, row.reason)
+    return replace(settings, labels=found.by_user(), bad=wanted.bad, odds=wanted.odds)
 
 
 def _detectors(
@@ -315,8 +330,11 @@ def opened(
         service = Service(
             source,
             store,
-            judging(
-                store, wanted, settings.detector, partial(_fitting, source, settings.detector, until_eof=until_eof)
+            labelled(
+                judging(
+                    store, wanted, settings.detector, partial(_fitting, source, settings.detector, until_eof=until_eof)
+                ),
+                settings.labels,
             ),
             wanted=wanted,
             sinks=sinks,

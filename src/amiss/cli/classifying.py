@@ -115,9 +115,11 @@ def classify(
 
 
 def _given(labels: list[str] | None, state: Path | None, settings: Settings) -> Given:
-    """The labels that are meant: those given, else those of the state."""
+    """The labels that are meant: those given, else those of the state, or of the file of the settings."""
     if labels:
         return labels
+    if state is None and settings.labels.file is not None:
+        return settings.labels.file
     if state is None and not settings.watch.state:
         raise UsageError("who is what? Give --labels FILE, or --state FILE with labels (amiss label user U LABEL)")
     from amiss.store import Store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 def settings_of(file: Path | None, *flags: object) -> Settings:
     """The settings of the file, or of amiss.toml if it is here, under those that flags give."""
-    from amiss.config import Settings, in_zone, load
+    from amiss.config import in_zone, load
 
     settings = load(file)
     fields = settings.fields.model_copy(update=override(settings.fields, *flags))
     scan = settings.scan.model_copy(update=override(settings.scan, *flags))
     watch = settings.watch.model_copy(update=override(settings.watch, *flags))
-    return Settings(fields, scan, watch, in_zone(settings.detector, fields.timezone), settings.feedback)
+    detectors = in_zone(settings.detector, fields.timezone)
+    return replace(settings, fields=fields, scan=scan, watch=watch, detector=detectors)
 
 
 def reader(settings: Settings) -> Reader:
