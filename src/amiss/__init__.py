@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from amiss.profiles import distance
+    from amiss.quality import SelfTest, selftest
     from amiss.result import Result, Summary
     from amiss.session import Evidence, Session
     from amiss.sinks import open_sink
@@ -37,6 +38,7 @@ __all__ = [
     "Evidence",
     "MissingExtraError",
     "Result",
+    "SelfTest",
     "Session",
     "SinkError",
     "SourceError",
@@ -51,6 +53,7 @@ __all__ = [
     "open_sink",
     "open_source",
     "scan",
+    "selftest",
     "violations",
 ]
 
@@ -58,6 +61,7 @@ _HOMES: Final = {
     "amiss.app": ("bands", "classify", "groups", "scan", "violations"),
     "amiss.errors": tuple(name for name in __all__ if name.endswith("Error")),
     "amiss.profiles": ("distance",),
+    "amiss.quality": ("SelfTest", "selftest"),
     "amiss.result": ("Result", "Summary"),
     "amiss.session": ("Evidence", "Session"),
     "amiss.sinks": ("open_sink",),

@@ -28,6 +28,7 @@ from amiss.cli import (
     grouping,
     labelling,
     looking,
+    selftesting,
     serving,
     studying,
     violating,
@@ -255,6 +256,7 @@ app.add_typer(labelling.label, name="label")
 app.add_typer(looking.state, name="state")
 app.command()(checking.check)
 app.command()(evaluating.evaluate)
+app.command()(selftesting.selftest)
 
 
 def _first_day(text: str) -> datetime:
