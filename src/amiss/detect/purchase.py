@@ -12,6 +12,7 @@ import polars as pl
 
 from amiss.baseline import COUNT_SCHEMA, Floats, Past, no_counts
 from amiss.detect import Forgetful, Names, Plain, Reason, Scores
+from amiss.detect.purchase_amounts import AMOUNT, Amounts
 from amiss.detect.purchase_places import PLACE, Places
 from amiss.evidence import FULL_WEIGHT
 from amiss.fields import Fields
@@ -108,14 +109,15 @@ class Neighbours:
 class PurchaseBaseline:
     """What users bought on earlier days: how many purchases, the sums of their octaves and of the squares of these.
 
-    `within` is the variance of purchases of the same user, over all users; `places` is what places say of purchases,
-    where people told of bad ones.
+    `within` is the variance of purchases of the same user, over all users; `places` and `amounts` are what these say of
+    purchases, where people told of bad ones.
     """
 
     user: npt.NDArray[np.uint32]
     sums: Floats
     within: float = WITHIN
     places: Places | None = None
+    amounts: Amounts | None = None
 
     def of(self, users: npt.NDArray[np.uint32]) -> Floats:
         """The three sums of users: (3, n); zeros of those who bought nothing."""
@@ -140,9 +142,10 @@ class Purchase(Plain):
     ``(w s + S + kn/(k+n) (m - m0)²) / v · (1 + 1/(k+n))``; once in a thousand, a purchase of any price. `q` is the same
     in half of all cases; in the other half it lies two octaves higher, and is wider by one. ``bits = log2(q/p)``.
 
-    Where people confirmed alerts, and purchases name where they were made (`other_user`), odd ones are in half of all
-    cases made where bad ones were: ``bits += log2((1 + r)/2)`` with `r` how much more often purchases turn out bad at
-    places of which as much was told (:mod:`amiss.detect.purchase_places`).
+    Where people confirmed alerts, `q` is that in half of all cases; in a quarter the amount is like those of bad
+    purchases, in a quarter the place (`other_user`, where purchases name one): ``q/p = (2 q/p + V/E V + r)/4``. `V` is
+    how much more often amounts in the same quarter of an octave turn out bad, `E V` that of usual amounts of the user,
+    `r` how much more often purchases do at places of which as much was told (:mod:`amiss.detect.purchase_places`).
 
     Beside it stands the rule of the challenge that this comes from: is the amount above mean + 3 sd of the network's
     last purchases, with the deviation of the population?
@@ -233,15 +236,15 @@ class Purchase(Plain):
         """How often each user bought for how much, by quarter of an octave, and on each day where; in sixteenths."""
         bought = _bought(events)
         weight = np.full(len(events), FULL_WEIGHT, np.int64) if events.weight is None else events.weight
-        value = np.floor(STEPS * np.log2(np.maximum(events.context["amount_cents"][bought], 1))).astype(np.int32)
-        amounts = {"feature": 0, "user": events.user[bought], "given": -1, "value": value, "count": weight[bought]}
+        value = _steps(events)[bought]
+        amounts = {"feature": AMOUNT, "user": events.user[bought], "given": -1, "value": value, "count": weight[bought]}
         frame = pl.concat([_counts(amounts), _counts(_where(events, bought))])
         sums = frame.group_by("feature", "user", "given", "value").agg(pl.col("count").sum())
         return sums.filter(pl.col("count") != 0).sort("feature", "user", "given", "value")
 
     def baseline(self, past: Past, *, leave_out: bool = False) -> PurchaseBaseline:
         """What users bought on earlier days; nothing when the day itself is all there is."""
-        counts = no_counts() if leave_out else past.by_user().filter(feature=0)
+        counts = no_counts() if leave_out else past.by_user().filter(feature=AMOUNT)
         octaves = (pl.col("value") + 0.5) / STEPS
         weight = pl.col("count") / FULL_WEIGHT
         sums = counts.group_by("user").agg(
@@ -249,7 +252,8 @@ class Purchase(Plain):
         )
         ordered = sums.sort("user")
         columns = ordered.select("n", "x", "xx").to_numpy().T.copy()
-        return PurchaseBaseline(ordered["user"].to_numpy(), columns, _within(columns), Places.known(past))
+        told = Places.known(past), Amounts.known(past)
+        return PurchaseBaseline(ordered["user"].to_numpy(), columns, _within(columns), *told)
 
     def memory(self, state: pl.DataFrame | None = None) -> Forgetful:  # noqa: ARG002 - there is nothing to recall
         """Nothing is remembered of users while a period runs; friendships and purchases are the witness's."""
@@ -265,8 +269,13 @@ class Purchase(Plain):
         silent = ~_bought(events) | (context["near_count"] < 2)
         own = baseline.of(events.user)
         kernel.judge(near, own, baseline.within, steps, silent, scores.bits, scores.surprisal)
-        if baseline.places is not None:
-            scores.bits[:] += np.where(_bought(events), baseline.places.of(context["other_user"]), 0.0)
+        if baseline.amounts is not None:
+            amounts, expected = baseline.amounts, np.ones(len(events))
+            kernel.expect(near, own, baseline.within, amounts.ratio, amounts.first, STEPS, silent, expected)
+            like_bad = np.where(silent, 1.0, amounts.of(_steps(events)) / expected)
+            place = 1.0 if baseline.places is None else baseline.places.of(context["other_user"])
+            told = np.log2((2.0 * np.exp2(scores.bits) + like_bad + place) / 4.0)
+            scores.bits[:] = np.where(_bought(events), told, 0.0)
         return scores
 
     def explain(self, events: Events, baseline: PurchaseBaseline, names: Names) -> dict[int, list[Reason]]:
@@ -298,6 +307,12 @@ class Purchase(Plain):
         text = text if count > 1 else f"bought for {amount}"
         where = _place_in_words(int(context["other_user"][at]), places, names)
         return Reason(self.name, 0.0, text + where, 0, 0, above, count, names.state(int(events.state[at])))
+
+
+def _steps(events: Events) -> npt.NDArray[np.int64]:
+    """Amounts in steps of an octave."""
+    steps: npt.NDArray[np.int64] = np.floor(STEPS * np.log2(np.maximum(events.context["amount_cents"], 1))).astype(int)
+    return steps
 
 
 def _where(events: Events, bought: npt.NDArray[np.bool_]) -> dict[str, Any]:

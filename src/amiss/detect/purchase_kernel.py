@@ -86,3 +86,21 @@ def judge(near, own, everybody, steps, silent, bits, surprisal):
         q = 0.5 * p + 0.5 * student((away - SHIFT) / wide, freedom) / wide
         bits[at] = math.log2(q / p)
         surprisal[at] = max(0.0, -math.log2(p / 4.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def expect(near, own, everybody, ratio, first, steps_an_octave, silent, expected):
+    """Write what a ratio of amounts, known by steps of an octave, is on average for purchases as they are usual."""
+    for at in range(len(expected)):
+        if silent[at]:
+            continue
+        network = (near[0, at], near[1, at], near[2, at], near[3, at], near[4, at])
+        middle, scale, freedom = usual(network, everybody, own[0, at], own[1, at], own[2, at])
+        whole, told = 0.0, 0.0
+        for step in range(len(ratio)):
+            away = (first + step + 0.5) / steps_an_octave - middle
+            weight = (1.0 + (away / scale) ** 2 / freedom) ** (-(freedom + 1.0) / 2.0)
+            whole += weight
+            told += weight * ratio[step]
+        if whole > 0.0:
+            expected[at] = told / whole

@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """What places say of purchases: `bits` by place, in order, and what all others do.
+    """How much more often purchases turn out bad by place: a `ratio` for each, in order, and that of all others.
 
     Examples
     --------
@@ -63,11 +63,11 @@ class Places:
     >>> past = Past([counts(good)])
     >>> past.bad = counts([(day, 10, 80) for day in range(20, 30)])
     >>> Places.known(past).of(np.array([0, 1, 10])).round(1)
-    array([ 0. , -0.9,  2.4])
+    array([1. , 0.1, 9.4])
     """
 
     place: npt.NDArray[np.uint32]
-    bits: Floats
+    ratio: Floats
     others: float
     seen: tuple[Seen, ...]
 
@@ -78,10 +78,10 @@ class Places:
         return _learned(past.by_user().filter(feature=PLACE), bad) if len(bad) else None
 
     def of(self, places: npt.NDArray[np.uint32]) -> Floats:
-        """The bits that a purchase at each place gives beside its amount; 0 where the place is not known (0)."""
+        """The ratio of each place; 1 where none is named (0)."""
         at = np.minimum(np.searchsorted(self.place, places), len(self.place) - 1)
-        found = np.where(self.place[at] == places, self.bits[at], self.others)
-        return np.where(places > 0, found, 0.0)
+        found = np.where(self.place[at] == places, self.ratio[at], self.others)
+        return np.where(places > 0, found, 1.0)
 
     def told(self, place: int) -> Seen | None:
         """What is known of a place that had bad purchases."""
@@ -110,13 +110,7 @@ def _learned(counts: pl.DataFrame, bad: pl.DataFrame) -> Places:
     share = (odd + ALIKE * alike[kinds]) / (sold + ALIKE)
     expected = (sold @ share + others * alike[0]) / max(float(sold.sum() + others), 1.0)
     seen = tuple(Seen(round(one), round(other)) for one, other in zip(sold, odd, strict=True))
-    return Places(places.astype(np.uint32), _bits(share / expected), float(_bits(alike[:1] / expected)[0]), seen)
-
-
-def _bits(ratio: Floats) -> Floats:
-    """Bits of a ratio, where half of all odd purchases have nothing to do with the place."""
-    bits: Floats = np.log2(0.5 + 0.5 * ratio)
-    return bits
+    return Places(places.astype(np.uint32), share / expected, float(alike[0] / expected), seen)
 
 
 def _days(counts: pl.DataFrame, bad: pl.DataFrame, places: npt.NDArray[np.int32], told: int) -> _Days:
