@@ -145,6 +145,16 @@ def test_a_new_day_leaves_points_where_they_are(found: Grouped, monkeypatch: pyt
     np.testing.assert_allclose(whole.select("x", "y").to_numpy(), known.select("x", "y").to_numpy(), atol=1e-9)
 
 
+def test_a_map_has_users_of_each_group_and_few_of_large_ones():
+    """All five sellers are on a map of about 20, and so few of a hundred buyers; the same ones whenever it is drawn."""
+    rows = [event for number in range(100) for event in events(0, f"b{number}", BUYS, 4)]
+    found = amiss.groups(frame([*rows, *(event for number in range(5) for event in events(0, f"s{number}", SELLS, 9))]))
+    drawn = found.history.places(20)
+    assert drawn.filter(pl.col("group") == group_of(found, "s1")).height == 5
+    assert 5 <= drawn.filter(pl.col("group") == group_of(found, "b1")).height <= 35
+    assert drawn["user"].to_list() == found.history.places(20)["user"].to_list()
+
+
 @given(st.permutations(range(6)))
 def test_a_plane_does_not_depend_on_the_order_of_points(order: list[int]):
     """Bit for bit, and a direction without differences is none."""

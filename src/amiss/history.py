@@ -32,7 +32,7 @@ MOST_DRAWN: Final = 700
 """Users of a map, about."""
 
 FEW: Final = 40
-"""Members below which all of a group are on the map."""
+"""Users of each group that are on a map at least, on each day, unless there are very many groups."""
 
 SIZE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "day": pl.Date(),
@@ -147,7 +147,8 @@ class History:
 
         Users are near each other if what they did costs about the same by the chances of each group; one step is a bit
         an event. Axes and chances are those of the first :data:`FITTED_DAYS` days. Of large groups some users are
-        taken, by a hash of their name and so the same ones on all days; of groups below :data:`FEW` members all.
+        taken, by a hash of their name and so the same ones on all days; of each group on each day :data:`FEW` at least,
+        or all, but fewer where there are very many groups.
         """
         drawn = self._drawn(most)
         if not drawn.any():
@@ -177,16 +178,18 @@ class History:
             yield each.steps.filter(pl.col("user").is_in(users.implode()))
 
     def _drawn(self, most: int) -> Flags:
-        """Which users are on the map: all of small groups, and of others those whose hash comes first."""
-        last = self.days[-1].group if self.days else np.zeros(0, dtype=np.int64)
+        """Which users are on the map: those whose hash comes first, of all and, on each day, of each group."""
         rank = np.array([_hash(name) for name in self.users.texts()], dtype=np.uint64)
-        sizes = _sizes(last, 1 + int(last.max(initial=-1)))
-        known = last >= 0
-        share = max(0, most - int(sizes[sizes < FEW].sum())) / max(1, int(sizes[sizes >= FEW].sum()))
-        found: Flags = known & (rank / 2.0**64 < share)
-        for group in range(len(sizes)):
-            members = np.flatnonzero(last == group)
-            found[members[np.argsort(rank[members], kind="stable")[:FEW]]] = True
+        known = (self.days[-1].group >= 0) if self.days else np.zeros(0, dtype=np.bool_)
+        found: Flags = known & (rank / 2.0**64 < most / max(1, int(known.sum())))
+        groups = 1 + max((int(each.group.max(initial=-1)) for each in self.days), default=-1)
+        few = min(FEW, max(3, most // (2 * max(1, groups))))
+        for each in self.days:
+            came = each.rows.users[np.argsort(rank[each.rows.users], kind="stable")]
+            order = np.argsort(each.group[came], kind="stable")
+            owner = each.group[came[order]]
+            place = np.arange(len(owner)) - np.searchsorted(owner, owner)
+            found[came[order[place < few]]] = True
         return found
 
     def _counts(self, days: Sequence[Day]) -> Floats:
@@ -233,8 +236,9 @@ def _rows_of(rows: Rows, wanted: Flags) -> Rows:
 
 
 def _weights(group: Ints) -> Floats:
-    """Weights of users with which a group counts as the square root of its members."""
-    found: Floats = 1.0 / np.sqrt(np.bincount(group)[group])
+    """Weights of users with which a group counts as the root of its members; a smaller one than 2 % as part of such."""
+    sizes = np.bincount(group)
+    found: Floats = 1.0 / np.sqrt(np.maximum(sizes, len(group) / 50))[group]
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Any, Final
 
 import altair as alt
@@ -20,6 +21,12 @@ MOST_POINTS: Final = 2_700
 PANELS: Final = 9
 """Days on a map at most, the last ones."""
 
+BESIDE: Final = (
+    (0, 13), (0, -13), (17, 5), (-17, 5), (14, 19), (-14, 19), (14, -19), (-14, -19),
+    (0, 30), (0, -30), (30, 0), (-30, 0),
+)  # fmt: skip
+"""Pixels from the middle of a group to its number, the best place first."""
+
 MOVES: Final = 60
 """Users who moved that are drawn with the way they went, on each day."""
 
@@ -35,11 +42,12 @@ def map_chart(
     check(found)
     cast, days = Cast.of(found), [each.day for each in found.history.days][-panels:]
     points = points_of(found)
-    scale = _Scale.of(points)
+    scale = _Scale.of(points, cast)
     beside = max(1, min(len(days), width // 280))
     side = (width - 18 * (beside - 1)) // beside
     charts = [_panel(found, cast, points, day, scale=scale, width=min(side, 560), palette=palette) for day in days]
-    said = [f"near: alike · a line that swells: a user's way to another group · {drawn_said(found, points)}"]
+    ways = "a line that swells: a user's way to another group · " if len(days) > 1 else ""
+    said = [f"near: alike · {ways}{drawn_said(found, points)}"]
     panels_ = alt.concat(*charts, columns=beside, spacing={"row": 26, "column": 18})
     there = [group for group in cast.drawn if group in points.filter(pl.col("day").is_in(days))["group"]]
     chart: Chart = panels_ if on_page else alt.vconcat(panels_, legend(cast, there, width, palette), spacing=16)
@@ -70,18 +78,27 @@ class _Scale:
     up: float
 
     @classmethod
-    def of(cls, points: pl.DataFrame) -> _Scale:
-        """Where all but the farthest points are; not flat, nor higher than wide."""
-        low, high = (points.select(pl.col("x", "y").quantile(part, "nearest")).row(0) for part in (0.002, 0.998))
+    def of(cls, points: pl.DataFrame, cast: Cast) -> _Scale:
+        """Where nearly all points are, and the middle of each group told apart; not flat, nor higher than wide."""
+        places = pl.col("x", "y")
+        named = points.filter(pl.col("group").is_in(cast.drawn)).group_by("day", "group").agg(places.median())
+        edges = [points.select(places.quantile(part, "nearest")) for part in (0.01, 0.99)]
+        ends = pl.concat([named.select("x", "y"), *edges])
+        low, high = ends.min().row(0), ends.max().row(0)
         over, up = ((high[at] - low[at]) / 2 for at in (0, 1))
-        most = max(over, up, 1e-6) * 1.1
+        most = max(over, up, 1e-6) * 1.12
         return cls((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, most, min(most, max(up * 1.35, most * 0.6)))
 
     def axes(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Options of both axes; what is farther stands at the edge."""
+        """Options of both axes."""
         reaches = [self.x - self.over, self.x + self.over], [self.y - self.up, self.y + self.up]
-        scales = [alt.Scale(domain=reach, nice=False, zero=False, clamp=True) for reach in reaches]
+        scales = [alt.Scale(domain=reach, nice=False, zero=False) for reach in reaches]
         return ({"title": None, "axis": None, "scale": scales[0]}, {"title": None, "axis": None, "scale": scales[1]})
+
+    def inside(self, rows: pl.DataFrame, edge: float) -> pl.DataFrame:
+        """The rows with what is farther at the edge, so far from it."""
+        x, y = ((self.x, self.over - edge), (self.y, self.up - edge))
+        return rows.with_columns(pl.col("x").clip(x[0] - x[1], x[0] + x[1]), pl.col("y").clip(y[0] - y[1], y[0] + y[1]))
 
 
 def _panel(
@@ -91,14 +108,14 @@ def _panel(
     height = round(width * scale.up / scale.over)
     x, y = scale.axes()
     place = alt.X("x:Q", **x), alt.Y("y:Q", **y)
-    rows = _dots(points.filter(pl.col("day") == day), cast, palette)
+    pixel = 2 * scale.over / width
+    rows = scale.inside(_dots(points.filter(pl.col("day") == day), cast, palette), 5 * pixel)
     look_: dict[str, Any] = {"color": alt.Color("colour:N", scale=None), "opacity": alt.Opacity("shade:Q", scale=None)}
     dots = alt.Chart(rows.drop("group")).mark_circle().encode(*place, **look_, size=alt.Size("size:Q", scale=None))
-    trail = alt.Chart(_ways(found, points, day)).mark_trail(color=palette.ink, opacity=0.6)
+    trail = alt.Chart(scale.inside(_ways(found, points, day), 5 * pixel)).mark_trail(color=palette.ink, opacity=0.6)
     ways = trail.encode(*place, size=alt.Size("size:Q", scale=None), detail="way:N")
-    names = rows.group_by("group").agg(pl.median("x", "y")).filter(pl.col("group").is_in(cast.drawn)).sort("group")
-    base = alt.Chart(names.with_columns(text=pl.col("group").cast(pl.String))).encode(*place, text="text:N")
-    style: dict[str, Any] = {"fontSize": 15, "fontWeight": 700, "dy": -13}
+    base = alt.Chart(_names(rows, cast, pixel)).encode(*place, text="text:N")
+    style: dict[str, Any] = {"fontSize": 15, "fontWeight": 700}
     floor = alt.Chart(pl.DataFrame({"all": [0]})).mark_rect(color=palette.rule, opacity=0.35)
     edges = {"x": alt.value(0), "x2": alt.value(width), "y": alt.value(0), "y2": alt.value(height)}
     layers = [
@@ -122,6 +139,28 @@ def _dots(points: pl.DataFrame, cast: Cast, palette: Palette) -> pl.DataFrame:
     few = count <= max(FEW, len(points) // 50)
     looks = pl.when(few).then(30).otherwise(14).alias("size"), pl.when(few).then(0.9).otherwise(0.42).alias("shade")
     return points.with_columns(colour, *looks, rank=-count).sort("rank", "group", "user").drop("day", "user", "rank")
+
+
+def _names(rows: pl.DataFrame, cast: Cast, pixel: float) -> pl.DataFrame:
+    """The numbers of groups beside their middle, the largest first, each where no other one stands: `x`, `y`, `text`.
+
+    One that finds no room is left out.
+    """
+    middles = dict(
+        rows.group_by("group").agg(pl.median("x", "y")).select("group", pl.concat_list("x", "y")).iter_rows()
+    )
+    taken: list[tuple[float, float, str]] = []
+    for group in (each for each in cast.drawn if each in middles):
+        x, y = middles[group]
+        tries = ((x + over * pixel, y + up * pixel) for over, up in BESIDE)
+        free = (at for at in tries if not any(_covers(at, other, pixel) for other in taken))
+        taken += [(*at, str(group)) for at in islice(free, 1)]
+    return pl.DataFrame(taken, {"x": pl.Float64, "y": pl.Float64, "text": pl.String}, orient="row")
+
+
+def _covers(one: tuple[float, float], other: tuple[float, float, str], pixel: float) -> bool:
+    """Whether a number at one place covers another one."""
+    return abs(one[0] - other[0]) < 20 * pixel and abs(one[1] - other[1]) < 15 * pixel
 
 
 def _ways(found: Grouped, points: pl.DataFrame, day: date) -> pl.DataFrame:

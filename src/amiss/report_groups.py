@@ -20,7 +20,7 @@ WIDE: Final = 1000
 NARROW: Final = 340
 """Pixels of pictures, and of those on a phone."""
 
-ROWS: Final = 40
+ROWS: Final = 24
 """Groups, changes and moves that are told at most."""
 
 DAYS: Final = {"wide": {"map": 9, "flow": 10}, "narrow": {"map": 2, "flow": 3}}
@@ -50,7 +50,7 @@ def render(found: Grouped) -> str:
         "headline": _headline(found, days),
         "lead": _lead(found),
         "sources": ", ".join(escape.label(each, 60) for each in found.history.sources[:3]),
-        "period": _period(days),
+        "period": _period(found),
         "figures": list(_figures(found, days)),
         "sizes": _pictures(found, "sizes"),
         "actions": _pictures(found, "actions"),
@@ -94,28 +94,32 @@ def _part(found: Grouped) -> str:
 
 def _does(text: str) -> str:
     """What a group does, with failures in words."""
-    return escape.label(text.replace(FAILED, " failed"), 90)
+    return escape.listed(text.replace(FAILED, " failed"), 90)
 
 
-def _period(days: list[date]) -> str:
-    return f"{days[0]} to {days[-1]}" if days[0] != days[-1] else f"{days[0]}"
+def _period(found: Grouped) -> str:
+    """The first day and the last."""
+    first, last = found.history.days[0].day, max(found.members["last_day"])
+    return f"{first} to {last}" if first != last else f"{first}"
 
 
 def _figures(found: Grouped, days: list[date]) -> Iterator[dict[str, str]]:
     """The four figures at the top."""
+    alive = found.groups.filter(pl.col("members") > 0)
     looked = "what follows what" if found.order else "what they do"
+    groups = _figure("Groups", f"{len(alive):,}", f"by {looked}")
+    if len(days) < 2:
+        yield from (_figure("Users", f"{len(found.members):,}", "in all days together"), groups)
+        yield _figure("Largest group", f"{alive['share'][0]:.1%}", "of all users")
+        yield _figure(
+            "Bits a user", f"{sum(found.members['bits']) / len(found.members):.1f}", "to tell their events, on average"
+        )
+        return
     new = found.changes.filter(pl.col("change").is_in(["born", "split"]), pl.col("day") > days[0])
     last = found.moves.filter(pl.col("day") == days[-1])
-    came = len(found.history.days[-1].rows)
-    daily = len(days) > 1
-    yield _figure("Users", f"{len(found.members):,}", f"{came:,} came on the last day" if daily else "all days as one")
-    yield _figure("Groups", f"{int((found.groups['members'] > 0).sum()):,}", f"by {looked}")
-    yield _figure(
-        "New groups", f"{len(new):,}" if daily else "-", "since the first day" if daily else "take days one by one"
-    )
-    yield _figure(
-        "Moved", f"{len(last):,}" if daily else "-", "to another group, on the last day" if daily else "takes days"
-    )
+    yield _figure("Users", f"{len(found.members):,}", f"{len(found.history.days[-1].rows):,} came on the last day")
+    yield from (groups, _figure("New groups", f"{len(new):,}", "since the first day"))
+    yield _figure("Moved", f"{len(last):,}", "to another group, on the last day")
 
 
 def _figure(name: str, value: str, note: str) -> dict[str, str]:
@@ -143,7 +147,8 @@ def _picture(found: Grouped, kind: str, width: int, days: Mapping[str, int]) -> 
 
 def _group(row: Mapping[str, Any], cast: Cast) -> dict[str, object]:
     """A row of the table of groups."""
-    history = "" if row["change"] == "born" else f"{row['change']} on {row['changed']}"
+    is_told = not row["change"].startswith(("born", "grew", "shrank"))
+    history = f"{row['change']} on {row['changed']}" if is_told else ""
     told = {name: row[name] for name in ("id", "members", "share", "bits", "bits_per_event", "born")}
     return told | {"colour": cast.colours.get(row["id"], ""), "does": _does(row["does"]), "history": history}
 
