@@ -324,6 +324,7 @@ def test_the_report_tells_of_groups_pictures_changes_and_moves(page: str, found:
     assert len([each for each in told.values("class") if each == "chart"]) == 8
     assert len([each for each in told.values("class") if each == "swatch"]) == 3
     assert f"group {group_of(found, f'{HOSTILE}0')} is new, with 3 users" in texts
+    assert re.search(r"unlike group \d, the nearest: \d+% \(there \d+%\)", texts)
     assert "b0" in told.texts["bdi"]
     assert re.search(r": \d → \d", texts)
     assert "after view (" in texts

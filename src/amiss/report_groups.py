@@ -11,7 +11,7 @@ import polars as pl
 
 from amiss import escape, page, story
 from amiss.behaviour import Grouped
-from amiss.cast import FAILED, Cast, Chart
+from amiss.cast import FAILED, Cast, Chart, unseen
 from amiss.plots_flow import flow_chart
 from amiss.plots_groups import actions_chart, sizes_chart
 from amiss.plots_map import drawn_said, map_chart, points_of
@@ -60,6 +60,8 @@ def render(found: Grouped) -> str:
         "more": _more(len(found.groups), "group"),
         "is_daily": len(days) > 1,
         "drawn": _part(found),
+        "last": {kind: _last(count, len(days)) for kind, count in DAYS["wide"].items()},
+        "grey": " ".join(f"{each}: they are grey." for each in unseen(cast)),
         **_changes(found, days),
         **_moves(found),
     }
@@ -86,6 +88,11 @@ def _lead(found: Grouped) -> str:
     return f"The largest are {'; '.join(told)}.{few}"
 
 
+def _last(shown: int, days: int) -> str:
+    """Which days are drawn, where not all are."""
+    return f"The last {shown} of {days} days are drawn." if shown < days else ""
+
+
 def _part(found: Grouped) -> str:
     """How many users are on the map, where not all are."""
     points = points_of(found)
@@ -101,6 +108,11 @@ def _period(found: Grouped) -> str:
     """The first day and the last."""
     first, last = found.history.days[0].day, max(found.members["last_day"])
     return f"{first} to {last}" if first != last else f"{first}"
+
+
+def _reason(text: str) -> str:
+    """What speaks for a group, with failures in words."""
+    return escape.label(text.replace(FAILED, " failed"), 240)
 
 
 def _figures(found: Grouped, days: list[date]) -> Iterator[dict[str, str]]:
@@ -162,7 +174,7 @@ def _changes(found: Grouped, days: list[date]) -> dict[str, object]:
     told = found.changes.filter(pl.col("change").is_in(TOLD), pl.col("day") > days[0])
     rows = told.sort("day", "id", descending=[True, False]).head(ROWS).iter_rows(named=True)
     said = [
-        {"day": row["day"], "said": _change(row), "reason": _does(row["reason"] or ""), "bits": row["bits"]}
+        {"day": row["day"], "said": _change(row), "reason": _reason(row["reason"] or ""), "bits": row["bits"]}
         for row in rows
     ]
     return {"changes": said, "more_changes": _more(len(told), "change")}
@@ -189,7 +201,7 @@ def _moves(found: Grouped) -> dict[str, object]:
         {
             **row,
             "user": escape.label(row["user"]),
-            "reason": escape.label(row["reason"].replace(FAILED, " failed"), 160),
+            "reason": _reason(row["reason"]),
         }
         for row in rows
     ]
