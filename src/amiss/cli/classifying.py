@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from amiss.detect.entitlement import Entitlement
 
 
+STORY_CELLS: Final = 34
+CHANCE_CELLS: Final = 11
+"""How wide the line of an event is before the chances, and each of these at the most."""
+
 TABLES: Final = ("users", "classes", "posterior", "evidence")
 
 
@@ -227,15 +231,19 @@ def _print_classes(found: Classified, screen: Console, top: int, *, everyone: bo
 
 
 def _print_story(story: pl.DataFrame, user: str, screen: Console) -> None:
-    """Print the chances behind each event of a user."""
+    """Print the chances behind each event of a user: of as many classes as fit, those that were likeliest ever."""
     from rich.text import Text
 
     from amiss import terminal
     from amiss.escape import label
 
+    most = max(1, (screen.width - STORY_CELLS) // CHANCE_CELLS)
+    peaks = {name: -float(story[name].max() or 0.0) for name in story.columns[3:]}  # type: ignore[arg-type]  # a number
+    kept = sorted(peaks, key=lambda name: peaks[name])[:most]
+    story = story.select(*story.columns[:3], *(name for name in peaks if name in kept))
     names = story.columns[3:]
-    wide = [max(7, len(label(name, 12))) for name in names]
-    head = "  ".join(f"{label(name, 12):>{width}}" for name, width in zip(names, wide, strict=True))
+    wide = [max(7, len(label(name, 9))) for name in names]
+    head = "  ".join(f"{label(name, 9):>{width}}" for name, width in zip(names, wide, strict=True))
     terminal.print_line(screen, Text(f"The chances of {label(user)} behind each event"))
     terminal.print_line(screen)
     terminal.print_line(screen, Text(f"{'time':<14}  {'action':<16}  {head}", style="bold"))
