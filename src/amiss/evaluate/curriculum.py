@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from amiss.detect.activity import Activity
 from amiss.evaluate.calibration import curve
-from amiss.evaluate.measured import Figure, Measured
+from amiss.evaluate.measured import Figure, Measured, number_of
 from amiss.evaluate.ranking import rounded
 from amiss.evaluate.scans import scanned, standings
 from amiss.simulate.curriculum import Simulated, simulate
@@ -109,9 +109,8 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
             parts.setdefault(f"{way}, as it decides itself", []).append(found(told.alert, of, TEACHING))
             normal.setdefault(way, []).append(_normal(told, of))
     rows = [{"way": way, **_figures(each)} for way, each in parts.items()]
-    said = (
-        f"{len(seeds)} simulations of {users:,} users in {DAYS} days, {ODD:.0%} of users odd; thresholds at one false"
-    )
+    runs = number_of(len(seeds), "simulation")
+    said = f"{runs} of {users:,} users in {DAYS} days, {ODD:.0%} of them odd; thresholds at one false"
     curves = curve({way: np.concatenate(each) for way, each in normal.items()})
     return Measured("curriculum", tuple(rows), f"{said} alarm a day", _figures(parts["activity"]), curves)
 

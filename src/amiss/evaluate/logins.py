@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from amiss.detect.login import Login
 from amiss.evaluate.calibration import curve, normal_peaks
-from amiss.evaluate.measured import Figure, Measured
+from amiss.evaluate.measured import Figure, Measured, number_of
 from amiss.evaluate.ranking import rounded
 from amiss.evaluate.scans import scanned
 from amiss.simulate.attackers import KINDS
@@ -56,11 +56,12 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
     rows = tuple(_row(title, method, rate) for title, method in methods.items() for rate in RATES)
     best = methods[WAYS["bits"]]
     tops = {f"{kind}_{_named(rate)}": best.caught(kind, rate) for kind in KINDS for rate in RATES}
-    attacks = ", ".join(f"{kind} {len(ranks):,}" for kind, ranks in best.attacks.items())
+    runs = number_of(len(seeds), "simulation")
+    attacks = ", ".join(f"{len(ranks):,} {kind}" for kind, ranks in best.attacks.items())
     return Measured(
         "logins",
         rows,
-        f"{len(table):,} judged logins of {users:,} users in {DAYS} days, {len(seeds)} simulations; attacks: {attacks}",
+        f"{runs} of {users:,} users in {DAYS} days, {len(table):,} judged logins; {attacks}",
         rounded({**tops, "auc": best.auc()}),
         curve({"login": np.concatenate([peaks for _, peaks in runs])}),
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from amiss.detect import detector, fitting
 from amiss.evaluate.calibration import curve
-from amiss.evaluate.measured import Measured
+from amiss.evaluate.measured import Measured, number_of
 from amiss.evaluate.ranking import at, auc, average_precision, means, rounded
 from amiss.evaluate.scans import scanned, standings
 from amiss.events import EVENT_SCHEMA
@@ -61,7 +61,7 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
     return Measured(
         "marketplace",
         told,
-        f"means over {len(seeds)} marketplaces of {users:,} users; learned from a day without labels, judged the next",
+        f"{number_of(len(seeds), 'marketplace')} of {users:,} users; learned from a day without labels",
         rounded({**of[TOGETHER], **best}),
         curve({way: np.concatenate(each) for way, each in normal.items()}),
     )

@@ -42,3 +42,14 @@ class Measured:
         """
         told: dict[str, object] = {"evaluation": self.name, "about": self.about, **self.headline, "figures": self.rows}
         return told | ({"calibration": self.calibration} if self.calibration else {})
+
+
+def number_of(count: int, what: str) -> str:
+    """So many of something, in words.
+
+    Examples
+    --------
+    >>> number_of(1, "simulation"), number_of(6, "simulation")
+    ('1 simulation', '6 simulations')
+    """
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

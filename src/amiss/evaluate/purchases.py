@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from amiss.detect.purchase import NO_AMOUNT, Neighbours, Purchase
 from amiss.evaluate.calibration import curve
-from amiss.evaluate.measured import Measured
+from amiss.evaluate.measured import Measured, number_of
 from amiss.evaluate.ranking import auc, average_precision, means, rounded
 from amiss.evaluate.scans import scanned, standings
 from amiss.network import BEFRIEND, PURCHASE, UNFRIEND
@@ -65,9 +65,8 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
             found[way].append(_figures(market, days, way))
     of = {way: means(each) for way, each in found.items()}
     best = {f"optimum_{name}": of["optimum"][name] for name in ("recall", "average_precision")}
-    said = (
-        f"means over {len(seeds)} simulations of {users:,} users in {DAYS} days, {ODD:.0%} of users odd; D = {DEGREES}"
-    )
+    runs = number_of(len(seeds), "simulation")
+    said = f"{runs} of {users:,} users in {DAYS} days, {ODD:.0%} of them odd; D = {DEGREES}"
     return Measured(
         "purchases",
         tuple(rounded({"way": way, **each}) for way, each in of.items()),
