@@ -34,6 +34,7 @@ BUILT_IN: Final = {
     "purchase": "amiss.detect.purchase:Purchase",
     "entitlement": "amiss.detect.entitlement:Entitlement",
     "activity": "amiss.detect.activity:Activity",
+    "role": "amiss.detect.role:Role",
 }
 
 Baseline = TypeVar("Baseline")
@@ -335,7 +336,7 @@ def registry() -> dict[str, type[Detector[Any]]]:
     Examples
     --------
     >>> sorted(registry())
-    ['activity', 'entitlement', 'habit', 'login', 'purchase', 'sequence']
+    ['activity', 'entitlement', 'habit', 'login', 'purchase', 'role', 'sequence']
     """
     found = {name: _load(place) for name, place in BUILT_IN.items()}
     return found | {entry.name: entry.load() for entry in entry_points(group="amiss.detectors")}

@@ -74,6 +74,13 @@ class Judge(NamedTuple):
         """What compiled passes judge by."""
         return self.chain.normal, self.ways, self.bad
 
+    def others(self, given: int, value: int, way: int) -> tuple[int, int]:
+        """How often a group showed `value` after `given`, of how many."""
+        row = int(self.chain.row_of[given + 1]) if given + 1 < len(self.chain.row_of) else -1
+        cells = self.chain.row(given)
+        counts = self.ways.counts[cells, way][self.chain.value[cells] == value]
+        return int(counts.sum()), int(self.ways.totals[row, way])
+
 
 class Counted:
     """The counts of one feature by user, ready to be looked up.
@@ -145,8 +152,8 @@ class Own:
         """A row for each user who is remembered."""
         users = np.flatnonzero(self._held.here)
         size = self._held.size[users]
-        at = _spread(self._held.begin[users], size)
-        lists = {name: _lists(column[at], size) for name, column in zip(_PAIR, self._pairs, strict=True)}
+        at = spread(self._held.begin[users], size)
+        lists = {name: lists_of(column[at], size) for name, column in zip(_PAIR, self._pairs, strict=True)}
         fixed = {
             "user": pl.Series(users, dtype=pl.UInt32),
             "feature": pl.repeat(self._feature, len(users), dtype=pl.UInt8, eager=True),
@@ -158,7 +165,7 @@ class Own:
     def _ways(self, users: Ints) -> pl.Series:
         """The weights of groups, as many as each user has."""
         ways, groups = self._held.ways, self._held.groups[users]
-        return _lists(ways.ravel()[_spread(users * ways.shape[1], groups)], groups)
+        return lists_of(ways.ravel()[spread(users * ways.shape[1], groups)], groups)
 
     def _recall(self, state: pl.DataFrame) -> None:
         """Take up rows of a state, ordered by user."""
@@ -175,7 +182,7 @@ class Own:
             held.groups[users] = groups
             self._widen(int(groups.max()))
             ways = self._held.ways
-            ways.ravel()[_spread(users * ways.shape[1], groups)] = state["ways"].explode(empty_as_null=False).to_numpy()
+            ways.ravel()[spread(users * ways.shape[1], groups)] = state["ways"].explode(empty_as_null=False).to_numpy()
 
     def _widen(self, groups: int) -> None:
         """Make room for the weights of so many groups of each user."""
@@ -278,14 +285,14 @@ def _nothing_held(users: int, groups: int = 0) -> kernel.Held:
     return kernel.Held(begin, size, room, weights, np.zeros((users, groups)), ways, np.zeros(users, dtype=np.bool_))
 
 
-def _spread(begin: Ints, size: Ints) -> Ints:
+def spread(begin: Ints, size: Ints) -> Ints:
     """Every place from each `begin` on, `size` of them."""
     last = np.cumsum(size)
     places: Ints = np.arange(int(last[-1]) if len(last) else 0) + np.repeat(begin - (last - size), size)
     return places
 
 
-def _lists(column: Codes | Floats, size: Ints) -> pl.Series:
+def lists_of(column: Codes | Floats, size: Ints) -> pl.Series:
     """A column cut into lists of these sizes."""
     from pyarrow.lib import LargeListArray
 

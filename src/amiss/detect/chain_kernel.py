@@ -15,6 +15,8 @@ from numba import njit
 
 from amiss.baseline import Floats, Ints
 from amiss.baseline_kernel import Whole, cell_of, in_row, priced, row_after, shares
+from amiss.detect.mixture import AMONG
+from amiss.detect.mixture import PRIOR as GROUP_PRIOR
 
 ABSENT: Final = -1
 """The value of an event that does not show the feature: it gives no evidence."""
@@ -31,10 +33,7 @@ STRONGEST_PRIOR: Final = 8.0
 keep it from learning."""
 
 PRIOR: Final = 8.0
-"""The events that everyone's chances are worth beside the user's own past, or beside a group."""
-
-AMONG: Final = 0.05
-"""How much everyone's chances are worth beside a group's, as a share of its events, and :data:`PRIOR` more."""
+"""The events that everyone's chances are worth beside the user's own past."""
 
 MOST_PAIRS: Final = 1024
 """The different pairs of a feature that are remembered of a user in a period; what comes new after them is not."""
@@ -155,11 +154,11 @@ def _begun(held, user, ways, bad):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _in_way(ways, way, cell, row, everyone, member, mine, mine_in_row):
+def in_way(ways, way, cell, row, everyone, member, mine, mine_in_row):
     """The chance in one group; see :func:`_mixed`."""
     own, own_in_row = (mine, mine_in_row) if way == member else (np.int64(0), np.int64(0))
     n, of = ways.counts[cell, way] - own, ways.totals[row, way] - own_in_row
-    prior = PRIOR + AMONG * of
+    prior = GROUP_PRIOR + AMONG * of
     return (n + prior * everyone) / (of + prior)
 
 
@@ -171,7 +170,7 @@ def _mixed(ways, w, cell, row, everyone, member, mine, mine_in_row):
     """
     p = 0.0
     for way in range(len(w)):
-        w[way] *= _in_way(ways, way, cell, row, everyone, member, mine, mine_in_row)
+        w[way] *= in_way(ways, way, cell, row, everyone, member, mine, mine_in_row)
         p += w[way]
     for way in range(len(w)):
         w[way] = (1.0 - SHARE) * w[way] / p + SHARE * ways.share[way]
@@ -212,7 +211,7 @@ def score_users(users, first, given, value, normal, ways, bad, pairs, used, held
             if len(groups) > 0 or len(bad.share) > 0:
                 cell = cell_of(normal, after, np.int64(v))
             if len(bad.share) > 0:
-                q_bad = _in_way(bad, 0, cell, after, p, -1, 0, 0)
+                q_bad = in_way(bad, 0, cell, after, p, -1, 0, 0)
             if len(groups) > 0:
                 log2_p = math.log2(_mixed(ways, groups, cell, after, p, -1, 0, 0))
             if v < len(total) and total[v] > 0:
@@ -379,7 +378,7 @@ def _forget(out, given, value):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _owned(bounds, user):
+def owned(bounds, user):
     """From where to where something stands of a user; nowhere of one beyond the bounds."""
     last, code = len(bounds) - 1, np.int64(user)
     return bounds[min(code, last)], bounds[min(code + 1, last)]
@@ -393,12 +392,12 @@ def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pair
     """
     most = 0
     for code in users:
-        low, high = _owned(own.bounds, code)
+        low, high = owned(own.bounds, code)
         most = max(most, high - low)
     out = _without(len(normal.row_of), len(normal.total), most)
     begin, known, flattened = out.begin, out.known, out.flattened
     for user in range(len(first) - 1):
-        low, high = _owned(own.bounds, users[user])
+        low, high = owned(own.bounds, users[user])
         own_given, own_value, own_counts = own.given[low:high], own.value[low:high], own.counts[low:high]
         w, groups = _begun(held, user, ways, bad)
         member, labelled = _member(ways, users[user]), _member(bad, users[user])
@@ -421,7 +420,7 @@ def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pair
             log2_p, p, cell, q_bad = out.log2_p[at], out.p[at], out.cell[at], 0.0
             row, mine, mine_in_row = row_after(normal, np.int64(g)), min(own_counts[at], cap), out.row[g + 1]
             if len(bad.share) > 0:
-                q_bad = _in_way(bad, 0, cell, row, p, labelled, mine, mine_in_row)
+                q_bad = in_way(bad, 0, cell, row, p, labelled, mine, mine_in_row)
             if len(groups) > 0:
                 log2_p = math.log2(_mixed(ways, groups, cell, row, p, member, mine, mine_in_row))
             bits[i] += math.log2(_bet(seen, of, alike, events, w, flattened[at], q_bad, alphabet)) - log2_p
@@ -432,7 +431,7 @@ def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pair
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _seen(givens, values, counts, low, high, given, value):
+def seen_of(givens, values, counts, low, high, given, value):
     """How often the pair stands among ordered ones from `low` to `high`, and all pairs with its given."""
     end = high
     while low < high:
@@ -457,13 +456,13 @@ def compare_users(users, first, given, value, normal, past, least, bits, surpris
     """
     table, row_of, unknown = normal.table, normal.row_of, len(normal.total)
     for number in range(len(users)):
-        low, high = _owned(past.bounds, users[number])
+        low, high = owned(past.bounds, users[number])
         if past.counts[low:high].sum() < least:
             continue
         for i in range(first[number], first[number + 1]):
             if value[i] == ABSENT:
                 continue
-            n, of = _seen(past.given, past.value, past.counts, low, high, given[i], value[i])
+            n, of = seen_of(past.given, past.value, past.counts, low, high, given[i], value[i])
             after = row_of[given[i] + 1] if given[i] + 1 < len(row_of) else np.int64(-1)
             if len(table) > 0:
                 at = min(value[i], unknown)

@@ -31,6 +31,12 @@ from amiss.baseline import Chain, Floats, Ints
 from amiss.blocks import frozen, highest
 from amiss.grouping import Cells, Groups, Rows, scrambled
 
+PRIOR: Final = 8.0
+"""The events that everyone's chances are worth beside a group's."""
+
+AMONG: Final = 0.05
+"""How much more they are worth, as a share of the group's events."""
+
 LEAST_SHARE: Final = 0.03
 """The share of users from which on a group counts as normal."""
 
@@ -143,6 +149,22 @@ def labelled(bad: Counts, chain: Chain, most: int) -> Ways:
     member: Ints = np.full(highest(bad.user) + 1, -1, dtype=np.int64)
     member[bad.user] = 0
     return ways(bad, Members(member, np.ones(1)), chain, most)
+
+
+def nearest_ways(counts: Counts, known: Ways, chain: Chain, sure: float) -> Ints:
+    """The group of each user by code (u,) that tells the user's counts best, by `sure` bits; else -1.
+
+    `known` are the groups beside the cells of a chain, in which all of the counts are.
+    """
+    users, cells = highest(counts.user) + 1, _places(_keys(chain), counts.keys())
+    row = np.repeat(np.arange(len(chain.row_total)), np.diff(chain.start))
+    prior = PRIOR + AMONG * known.totals[row]
+    everyone = (chain.count / chain.row_total[row])[:, None]
+    bits = -np.log2((known.counts[:-1] + prior * everyone) / (known.totals[row] + prior))
+    cost = np.stack([np.bincount(counts.user, counts.times * each, users) for each in bits[cells].T], axis=1)
+    cost += np.where(known.totals.any(axis=0), -np.log2(known.share), np.inf)
+    two = np.partition(cost, 1, axis=1)
+    return np.where(two[:, 1] - two[:, 0] >= sure, np.argmin(cost, axis=1), -1)
 
 
 def _keys(chain: Chain) -> Ints:
