@@ -262,6 +262,17 @@ def test_a_colour_follows_from_the_number_of_a_group():
     assert [kept.colours[each] for each in (1, 2, 9)] == [COLOURS[0], COLOURS[1], COLOURS[2]]
 
 
+def test_groups_of_today_have_colours_before_those_of_the_past():
+    """Nine groups, of which the largest is empty on the last day: eight colours go to the others."""
+    history = many(list(range(1, 10)), days=1)
+    last = history.days[0]._replace(day=date(2026, 1, 6), group=np.maximum(history.days[0].group, 1))
+    found = Grouped(
+        pl.DataFrame({"id": range(1, 10), "does": ["x"] * 9}), *[pl.DataFrame()] * 3, 0,
+        history=History([*history.days, last], history.users, history.actions, history.context),
+    )  # fmt: skip
+    assert set(Cast.of(found).drawn) == {2, 3, 4, 5, 6, 7, 8, 9}
+
+
 def many(groups: list[int], days: int = 2) -> History:
     """A history of users who are in these groups, a user fewer in each, and go one group on each day."""
     owner = np.array([at for at in range(len(groups)) for _ in range(len(groups) + 1 - at)])

@@ -30,7 +30,7 @@ FAILED: Final = " ✗"
 
 @dataclass(frozen=True)
 class Cast:
-    """The groups that are drawn one by one, those first that were largest on any day; their colours, and what they do.
+    """The groups that are drawn one by one, the largest first, then those that once were; their colours and words.
 
     A group's colour follows from its number, unless a group with a lower number has it.
     """
@@ -43,8 +43,12 @@ class Cast:
     @classmethod
     def of(cls, found: Grouped) -> Cast:
         """The cast of groups."""
-        sizes = found.history.sizes().group_by("group").agg(pl.max("members"))
-        ranked = sizes.sort("members", "group", descending=[True, False])["group"].to_list()
+        sizes = (
+            found.history.sizes()
+            .group_by("group", maintain_order=True)
+            .agg(now=pl.last("members"), most=pl.max("members"))
+        )
+        ranked = sizes.sort("now", "most", "group", descending=[True, True, False])["group"].to_list()
         drawn = tuple(ranked[: len(COLOURS)])
         words = dict(found.groups.select("id", "does").iter_rows())
         return cls(drawn, _coloured(drawn), words, len(ranked) - len(drawn))

@@ -46,6 +46,7 @@ def write_report(found: Grouped, path: str | Path) -> None:
 def render(found: Grouped) -> str:
     """The report of groups as HTML; see :func:`write_report`."""
     cast, days = Cast.of(found), [each.day for each in found.history.days]
+    alive = found.groups.filter(pl.col("members") > 0)
     told = {
         "headline": _headline(found, days),
         "lead": _lead(found),
@@ -56,8 +57,8 @@ def render(found: Grouped) -> str:
         "actions": _pictures(found, "actions"),
         "map": _pictures(found, "map"),
         "flow": _pictures(found, "flow") if len(days) > 1 else None,
-        "groups": [_group(row, cast) for row in found.groups.head(ROWS).iter_rows(named=True)],
-        "more": _more(len(found.groups), "group"),
+        "groups": [_group(row, cast) for row in alive.head(ROWS).iter_rows(named=True)],
+        "more": _rest(len(alive), len(found.groups)),
         "is_daily": len(days) > 1,
         "drawn": _part(found),
         "last": {kind: _last(count, len(days)) for kind, count in DAYS["wide"].items()},
@@ -167,6 +168,12 @@ def _group(row: Mapping[str, Any], cast: Cast) -> dict[str, object]:
 
 def _more(count: int, noun: str) -> str:
     return f"and {story.plural(count - ROWS, noun)} more" if count > ROWS else ""
+
+
+def _rest(alive: int, known: int) -> str:
+    """How many groups are not listed."""
+    gone = f"{story.plural(known - alive, 'group')} without members now" if known > alive else ""
+    return "; ".join(each for each in (_more(alive, "group"), gone) if each)
 
 
 def _changes(found: Grouped, days: list[date]) -> dict[str, object]:
