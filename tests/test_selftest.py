@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.commands import Run
+from tests.test_geo import database
 
 import amiss
 from amiss import escape
@@ -145,6 +146,18 @@ def test_a_new_country_is_one_of_another_user_with_their_device():
     assert (row["user"], row["action"], row["country"]) == ("u3", "login", "PE")
     donor = int(row["device"].removeprefix("phone "))
     assert (row["ip"], donor >= 10) == (f"{20 + donor}.0.0.{donor}", True)
+
+
+def test_where_all_are_from_one_country_a_login_comes_from_an_address_abroad(tmp_path: Path):
+    """The database of the detector tells which addresses are; the log's own columns of places say nothing then."""
+    here, abroad = {"country": {"iso_code": "FR"}}, {"country": {"iso_code": "PE"}}
+    path = database(tmp_path / "geo.mmdb", {"16.0.0.0/4": here, "32.0.0.0/3": here, "128.0.0.0/1": abroad})
+    scene = scene_of(logins().drop("country"), detector("login", geoip=path))
+    made = new_country(scene, draw(scene, "u3", FIRST + 4))
+    assert made is not None
+    row = made.rows.row(0, named=True)
+    assert int(row["ip"].split(".")[0]) >= 128
+    assert row["device"] not in ("phone 3", None)
 
 
 def test_a_new_device_comes_from_the_victims_country():

@@ -32,6 +32,7 @@ Ints = npt.NDArray[np.int64]
 
 DAY: Final = 86_400_000_000
 HOUR: Final = 3_600_000_000
+SECOND: Final = 1_000_000
 
 LEAST_EVENTS: Final = 5
 """The events of somebody else that make up a session to replay."""
@@ -226,6 +227,12 @@ def _moved(rows: pl.DataFrame, time: Ints) -> pl.DataFrame:
     return rows.with_columns(time=pl.Series(time).cast(rows.schema["time"])).sort("time", maintain_order=True)
 
 
+def _moment(scene: Scene, draw: Draw, seconds: int) -> int:
+    """When, on a day, so many seconds at most after something that the victim does."""
+    begun = int(scene.time[draw.random.choice(scene.rows(draw.user, draw.day))])
+    return min(begun + int(draw.random.integers(1, seconds * SECOND)), (draw.day + 1) * DAY - 1)
+
+
 def _others(scene: Scene, draw: Draw) -> list[int]:
     """Other users of a day with enough events, who do not alert, in random order."""
     users, counts = scene.present(draw.day)
@@ -296,9 +303,8 @@ def burst(scene: Scene, draw: Draw) -> Injection | None:
     done = scene.events["action"][own]
     most = Counter(done).most_common(1)[0][0]
     alike = own[(done == most).to_numpy()]
-    first = scene.time[draw.random.choice(own)]
     rows = scene.under(draw.user, np.resize(alike, size))
-    return Injection(_moved(rows, _paced(first, size, draw.day)), (draw.day,))
+    return Injection(_moved(rows, _paced(_moment(scene, draw, 60), size, draw.day)), (draw.day,))
 
 
 def _paced(first: int, size: int, day: int) -> Ints:
@@ -349,13 +355,12 @@ def few_days(scene: Scene) -> str:
 
 
 def _login_moment(scene: Scene, draw: Draw) -> tuple[pl.DataFrame, Any] | None:
-    """A login of the victim's own, at a moment at which the victim did something that day; and all of the victim's."""
+    """A login of the victim's own, within three hours of something that day; and all of the victim's logins."""
     own = scene.logins.filter(pl.col("who") == draw.user)
     if own.is_empty():
         return None
     template = int(draw.random.choice(own["row"].to_numpy()))
-    time = int(scene.time[draw.random.choice(scene.rows(draw.user, draw.day))])
-    return _moved(scene.events[[template]], np.array([time])), own
+    return _moved(scene.events[[template]], np.array([_moment(scene, draw, 3 * 3600)])), own
 
 
 def _from(scene: Scene, draw: Draw, login: pl.DataFrame, donor: int, **others: object) -> Injection:
@@ -458,7 +463,7 @@ def amount(scene: Scene, draw: Draw) -> Injection | None:
     cents = scene.events["amount_cents"][bought]
     most = bought[int(cents.arg_max() or 0)]
     odd = scene.events[[int(most)]].with_columns(pl.col("amount_cents") * TIMES_AS_MUCH)
-    return Injection(_moved(odd, scene.time[[draw.random.choice(own)]]), (draw.day,))
+    return Injection(_moved(odd, np.array([_moment(scene, draw, 60)])), (draw.day,))
 
 
 def no_purchases(scene: Scene) -> str:

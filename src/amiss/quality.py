@@ -222,7 +222,7 @@ def _more_past(found: SelfTest) -> Iterator[str]:
         return
     ready = len(found.trials.filter(pl.col("past_events") >= least)) / len(found.trials)
     if ready < READY:
-        share = f"Only {ready:.0%}" if ready else "None"
+        share = f"Only {ready:.0%}" if ready >= 0.005 else "Hardly any" if ready else "None"
         yield (
             f"{share} of the victims had the {least} events before the day from which on a user's own habits are "
             "judged: give more days, as SOURCE or with --learn."

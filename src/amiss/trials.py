@@ -40,6 +40,9 @@ GIVEN_UP: Final = 300
 LATE_DAYS: Final = 10
 """The last days of a log, on which users are attacked: half of it, at most so many."""
 
+MOST_TRIES: Final = 100
+"""How often an attack is tried in all, where a round has place for many."""
+
 VICTIMS_TRIED: Final = 24
 """Users who are looked at for one attack on one day before another attack is tried."""
 
@@ -160,8 +163,9 @@ class Judge:
 
 
 class Lots(NamedTuple):
-    """What draws lots in a round, and who was drawn."""
+    """What draws lots in a round, which one it is, and who was drawn."""
 
+    number: int
     random: np.random.Generator
     used: set[int]
 
@@ -184,55 +188,61 @@ class Planner:
         self._alone = alone
 
     def round(self, number: int, most: int | None = None) -> list[Trial]:
-        """The attacks of a round: of those that were tried less than `most` times, if that is given."""
+        """The attacks of a round: of those that were tried less than `most` times before, if that is given."""
         fit = [each for each in self.attacks if self._goes_on(each.name, most)]
-        random = np.random.default_rng([self.seed, number])
+        lots = Lots(number, np.random.default_rng([self.seed, number]), set())
         left = {day: max(1, int(SHARE * len(self.scene.present(day)[0]))) for day in self.open}
-        used: set[int] = set()
-        found = self._long([each for each in fit if each.several_days], number, left, Lots(random, used))
+        found = self._long([each for each in fit if each.several_days], left, lots)
         short = [each for each in fit if not each.several_days]
-        for day in random.permutation(self.late).tolist():
-            while left[day] > 0 and (trial := self._next(short, number, day, Lots(random, used))) is not None:
-                left[day] -= 1
-                found.append(trial)
+        for day in lots.random.permutation(self.late).tolist():
+            lasting = most and max(most, MOST_TRIES)
+            found += self._short(short, day, max(left[day], 0), lots, lasting)
         return found
+
+    def _short(self, attacks: Sequence[Attack], day: int, places: int, lots: Lots, most: int | None) -> Iterator[Trial]:
+        """As many attacks on a day as there are places, while there are victims."""
+        for _ in range(places):
+            trial = self._next([each for each in attacks if self._goes_on(each.name, most)], day, lots)
+            if trial is None:
+                return
+            yield trial
 
     def _goes_on(self, name: str, most: int | None) -> bool:
         """Whether an attack is still to be tried."""
         return (most is None or self.tries[name] < most) and (self.tries[name] > 0 or self.vain[name] < GIVEN_UP)
 
-    def _long(self, attacks: Sequence[Attack], number: int, left: dict[int, int], lots: Lots) -> list[Trial]:
+    def _long(self, attacks: Sequence[Attack], left: dict[int, int], lots: Lots) -> list[Trial]:
         """Attacks that go on for days take half of the places on them first; with one a day, every other round."""
         days, found = self.open[-LATE_DAYS:], []
-        places = int(np.median([left[day] for day in days])) // 2 or number % 2
+        places = int(np.median([left[day] for day in days])) // 2 or lots.number % 2
         for attack in [each for each in attacks for _ in range(places)]:
-            trial = self._made(attack, number, Draw(-1, days[0], days, lots.random), lots.used)
+            trial = self._made(attack, Draw(-1, days[0], days, lots.random), lots)
             if trial is not None:
                 found.append(trial)
                 for day in days:
                     left[day] -= 1
         return found
 
-    def _next(self, attacks: Sequence[Attack], number: int, day: int, lots: Lots) -> Trial | None:
+    def _next(self, attacks: Sequence[Attack], day: int, lots: Lots) -> Trial | None:
         """An attack on a day, of those tried least so far for which there is a victim."""
         for attack in sorted(attacks, key=lambda each: self.tries[each.name]):
-            trial = self._made(attack, number, Draw(-1, day, (day,), lots.random), lots.used)
+            trial = self._made(attack, Draw(-1, day, (day,), lots.random), lots)
             if trial is not None:
                 return trial
         return None
 
-    def _made(self, attack: Attack, number: int, draw: Draw, used: set[int]) -> Trial | None:
+    def _made(self, attack: Attack, draw: Draw, lots: Lots) -> Trial | None:
         """An attack on one of some random users who are there."""
         users, _ = self.scene.present(draw.day)
         for user in draw.random.permutation(users)[:VICTIMS_TRIED].tolist():
             past = self.past_of(user, draw.day)
-            if user in used or past < LEAST_PAST:
+            if user in lots.used or past < LEAST_PAST:
                 continue
             name, made = self.scene.users.text(user), attack.make(self.scene, draw._replace(user=user))
             if made is not None and not self.clean.alarmed(name, draw.days):
-                used.add(user)
+                lots.used.add(user)
                 self.tries[attack.name] += 1
-                return Trial(attack, number, name, made, past)
+                return Trial(attack, lots.number, name, made, past)
             self.vain[attack.name] += 1
         return None
 

@@ -206,8 +206,8 @@ def _figures(found: SelfTest) -> Iterator[tuple[str, str]]:
     yield (
         "alarms",
         (
-            f"{it.alarms_per_day:.2g} a day in the log as it is, which may be real; chance alone gives at most "
-            f"{it.expected_alarms_per_day:.2g}. {it.bystanders_per_day:.2g} on others than the victims"
+            f"{_figure(it.alarms_per_day)} a day in the log as it is, which may be real; chance alone gives at most "
+            f"{_figure(it.expected_alarms_per_day)}. {_figure(it.bystanders_per_day)} on others than the victims"
             " in copies"
         ),
     )
@@ -224,6 +224,11 @@ def _figures(found: SelfTest) -> Iterator[tuple[str, str]]:
     yield "time", rate(it.events * (it.rounds + 1), it.seconds)
 
 
+def _figure(count: float) -> str:
+    """A number of alarms, in two figures where it is small."""
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
+
+
 def _of(it: Setting) -> str:
     """What else there is: a past, users who were left out."""
     past = f", {it.past_events:,} events before" if it.past_events else ""
@@ -235,4 +240,5 @@ def _tried_on(it: Setting) -> str:
     days = f"{it.first_tried:%-d %b %Y}"
     if it.days_tried > 1:
         days += f" to {it.last_tried:%-d %b %Y} ({it.days_tried} days)"
-    return f"{days}, {it.rounds} copies of the log, one user in 50 a day; seed {it.seed}"
+    copies = "1 copy" if it.rounds == 1 else f"{it.rounds:,} copies"
+    return f"{days}, {copies} of the log, one user in 50 a day; seed {it.seed}"
