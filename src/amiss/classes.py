@@ -235,6 +235,10 @@ class Classified:
     quarantine: Quarantine
     _reader: _Reader | None = field(default=None, repr=False)
 
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes["class"]) if len(self.classes) else "a ranking"
+        return f"<Classified: {len(self.users):,} users, {names}>"
+
     @classmethod
     def of(cls, found: Ranked) -> Classified:
         """A ranking, with no chances of classes."""

@@ -102,6 +102,8 @@ def classify(
     """
     from amiss import classes
 
+    if table not in TABLES:
+        raise UsageError(f'--table is one of {", ".join(TABLES)}. Found: "{table}".{nearest(table, TABLES)}')
     settings = settings_of(config, reading)
     given = _given(labels, state, settings)
     if sources:
@@ -171,8 +173,6 @@ def _write(
     """Write what was asked for."""
     from amiss import terminal
 
-    if table not in TABLES:
-        raise UsageError(f'--table is one of {", ".join(TABLES)}. Found: "{table}".{nearest(table, TABLES)}')
     if user is not None:
         story = found.story(user)
         if shape == "text":
