@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
+from amiss.detect import coding
 from amiss.engine import History
 from amiss.errors import SourceError
 from amiss.evaluate import evaluate
 from amiss.evaluate.fraud_handbook import (
     DELAY,
+    DETECTOR,
     TEST,
     Run,
     card_precision,
@@ -22,6 +25,8 @@ from amiss.evaluate.fraud_handbook import (
     read,
     with_networks,
 )
+from amiss.live import Live
+from amiss.sessions import group
 
 Row = tuple[date, int, int, float, int]
 """Day, customer, terminal, amount, whether a fraud."""
@@ -134,3 +139,29 @@ def test_feedback_finds_what_amounts_alone_cannot(shared_data: Path):
     assert found.headline["card_precision_100"] > 0.25
     assert unlabelled["ap"] > 0.18
     assert unlabelled["card_precision_100"] < 0.1
+
+
+def test_days_are_judged_as_a_watch_judges_them_after_the_same_verdicts():
+    """A confirmed purchase that speaks against its card: the bits of all later days are those of a stream."""
+    first, days = TEST - timedelta(12), 12
+    frauds = [(first + timedelta(3), 4, 1, 180.0, 1)]
+    log = cards(published(sorted(usual(first, days) + frauds)), first)
+    coded = with_networks(log)
+    found = judged(log, coded, first, TEST, delay=DELAY)
+    names = coding([DETECTOR])
+    names.encode(log)
+    live, told = Live([DETECTOR], names), []
+    for day, rows in ((day, coded.filter(pl.col("time").dt.date() == day)) for day in log["day"].unique().sort()):
+        then = day - timedelta(DELAY + 1)
+        fraud = coded.join(log.filter(action="purchase", fraud=1, day=then), on="position", how="semi")
+        if len(fraud):
+            live.teach(1, "confirmed", "card 4", then, fraud)
+        live.take(rows)
+        assert live.current is not None
+        events = group(rows)
+        bits = np.zeros(len(events)) if live.current.panel is None else live.current.panel.score(events)[0].bits
+        told.append(pl.DataFrame({"position": events.position, "stream": bits}))
+    assert live.history.bad
+    both = found.join(pl.concat(told), on="position")
+    assert len(both) == len(found)
+    assert both["bits"].to_list() == both["stream"].to_list()

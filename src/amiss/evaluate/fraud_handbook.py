@@ -5,8 +5,8 @@ Customers are users; who used the same terminal is near. The book's protocol: tr
 and the average precision over transactions, and card precision@100: the share of compromised cards among the hundred
 with most bits each day, where who was found is not looked at again.
 
-Without labels nothing but amounts is known. With feedback each fraud is confirmed a week late, as a watch takes
-verdicts: what is confirmed no longer teaches what is normal, and is known to be bad from then on.
+Without labels nothing but amounts is known. With feedback each fraud is confirmed a week late, alerted of or not, with
+the effect that it has in a watch: what is confirmed no longer teaches what is normal, and is known to be bad.
 
 Source: Le Borgne, Siblini, Lebichot, Bontempi 2022, "Reproducible Machine Learning for Credit Card Fraud Detection -
 Practical Handbook", chapters 3 and 7; whose simulated data these are.
