@@ -25,6 +25,7 @@ SIMULATED: Final[Mapping[str, str]] = MappingProxyType({
 
 PUBLISHED: Final[Mapping[str, str]] = MappingProxyType({
     "fraud-handbook": "the Fraud Detection Handbook: card transactions, without labels and with late feedback",
+    "hdfs": "sessions of a file system: blocks that went wrong, by the events logged of each",
     "nab": "the Numenta Anomaly Benchmark: anomalies in 58 series of numbers",
     "schonlau": "Schonlau's masqueraders: somebody else's commands among those of 50 users",
 })  # fmt: skip
