@@ -162,6 +162,19 @@ def test_a_user_who_begins_to_sell_moves_to_those_who_sell():
     assert move["left"] == of["b1"]
 
 
+def test_in_a_window_of_days_a_user_is_judged_by_what_they_did_in_all_of_them():
+    """One day of selling after three of buying makes a seller by itself, and none within four days."""
+    days = [KINDS, KINDS, KINDS, KINDS | {"b0": SELL}]
+    alone, together = (
+        dict(amiss.groups(log_of(days), window=n).members.select("user", "group").rows()) for n in (1, 4)
+    )
+    assert alone["b0"] == alone["s0"]
+    assert together["b0"] != together["s0"]
+    events = dict(amiss.groups(log_of(days), window=4).members.select("user", "events").rows())
+    assert events["b0"] == 3 * len(BUY) + len(SELL)
+    assert amiss.groups(log_of(days), window=1).members.equals(amiss.groups(log_of(days), by_day=True).members)
+
+
 def test_a_group_is_born_emptied_remembered_and_returns_with_its_number():
     """Scrapers come on the second day, turn into buyers on the third, and scrape again on the fourth."""
     scrapers = {f"x{at}": SCRAPE for at in range(3)}
@@ -293,6 +306,8 @@ def test_options_that_say_nothing_are_refused():
         amiss.groups(log, method="bit")  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(UsageError, match="at least 0"):
         amiss.groups(log, limit=-1)
+    with pytest.raises(UsageError, match="a window is a number of days, at least 1"):
+        amiss.groups(log, window=0)
     with pytest.raises(UsageError, match="labels find the limit of seed001"):
         amiss.groups(log, labels={"b0": "buyer"})
     with pytest.raises(UsageError, match="no group 9: there are 1, 2"):

@@ -334,6 +334,7 @@ def groups(
     data: Data,
     *,
     by_day: bool = False,
+    window: int | None = None,
     method: Literal["bits", "seed001"] = "bits",
     limit: float | None = None,
     labels: str | Path | Mapping[str, str] | None = None,
@@ -355,6 +356,8 @@ def groups(
         As for :func:`scan`.
     by_day
         Whether to go day by day; else all days are one.
+    window
+        Go day by day, and judge users who came by what they did in so many days, that day the last; else by that day.
     method
         "bits" finds the groups with which all events are told most briefly (:mod:`amiss.grouping`), "seed001" those of
         the original notebook (:mod:`amiss.leader`).
@@ -396,7 +399,7 @@ def groups(
     choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
     sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
     known = labels if labels is None or isinstance(labels, Mapping) else read_labels(labels).by_user()
-    return grouped(sources, by_day=by_day, method=method, limit=limit, labels=known)
+    return grouped(sources, by_day=by_day, window=window, method=method, limit=limit, labels=known)
 
 
 def violations(

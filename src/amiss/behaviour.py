@@ -237,12 +237,12 @@ class Reader:
                 self.spool.add(frame.with_columns(pl.col("position") + offset))
             offset = len(self.spool)
 
-    def periods(self, *, by_day: bool) -> Iterator[Period]:
-        """What users did day by day, or in all days together."""
+    def periods(self, *, by_day: bool, window: int = 1) -> Iterator[Period]:
+        """What users did day by day, with the days before that a window holds; or in all days together."""
         last, days = Last(), self.spool.days()
         found = [self._period(day, last) for day in days]
         if by_day or not found:
-            yield from found
+            yield from (_within(found[: number + 1], window) for number in range(len(found)))
             return
         counts = pl.concat([each.counts for each in found]).group_by("user", *_PAIR).agg(pl.sum("count"))
         steps = pl.concat([each.steps for each in found])
@@ -283,6 +283,16 @@ class Reader:
         named = self.coding.decode(found).select("action", "outcome", run=pl.struct("action", "outcome").rle_id())
         runs = named.group_by("run", maintain_order=True).agg(pl.first("action", "outcome"), times=pl.len())
         return runs.select("action", "outcome", "times").rows()
+
+
+def _within(periods: Sequence[Period], window: int) -> Period:
+    """The last of some periods, with all that its users did in a window of so many days that ends with it."""
+    last = periods[-1]
+    recent = [each.counts for each in periods if (last.day - each.day).days < window]
+    if len(recent) == 1:
+        return last
+    counts = pl.concat(recent).join(last.counts.select("user").unique(), on="user", how="semi")
+    return last._replace(counts=counts.group_by("user", *_PAIR).agg(pl.sum("count")))
 
 
 class Space:
@@ -378,6 +388,7 @@ def grouped(
     sources: Sequence[Source],
     *,
     by_day: bool = False,
+    window: int | None = None,
     method: Method = "bits",
     limit: float | None = None,
     labels: Mapping[str, str] | None = None,
@@ -390,6 +401,8 @@ def grouped(
         What users did.
     by_day
         Whether to go day by day, and say who moved and what became of groups; else all days are one.
+    window
+        Go day by day, and judge users who came by what they did in so many days, that day the last; else by that day.
     method
         `bits` (:mod:`amiss.grouping`) or `seed001`, the original notebook's (:mod:`amiss.leader`).
     limit
@@ -409,8 +422,12 @@ def grouped(
         raise UsageError(f"a limit is a number of bits, at least 0. Found: {limit}")
     if labels is not None and method == "bits":
         raise UsageError("labels find the limit of seed001; the method bits needs none: leave them out")
+    if window is not None and not (window >= 1 and method == "bits"):
+        raise UsageError(
+            f"a window is a number of days, at least 1, and for the method bits. Found: {window}, {method}"
+        )
     reader = Reader(sources)
-    days = _Days(reader, list(reader.periods(by_day=by_day)))
+    days = _Days(reader, list(reader.periods(by_day=by_day or window is not None, window=window or 1)))
     return days.bits(limit) if method == "bits" else days.leaders(limit, labels)
 
 

@@ -49,6 +49,15 @@ def groups(
             "--by-day", help="Go day by day: groups born, split, emptied; who moved.", rich_help_panel=JUDGING
         ),
     ] = False,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="DAYS",
+            help="Go day by day, judging users by so many days, the last one theirs. (default 1 with --by-day)",
+            rich_help_panel=JUDGING,
+        ),
+    ] = None,
     method: Annotated[
         Literal["bits", "seed001"],
         typer.Option(
@@ -110,7 +119,7 @@ def groups(
     _check_drawn(plot, output, shape, number, report)
     opened = reader(settings_of(config, reading)).open(asked(urls, reading.query))
     known = None if labels is None else _labels(labels, quiet=quiet)
-    found = group_users(opened, by_day=by_day, method=method, limit=limit, labels=known)
+    found = group_users(opened, by_day=by_day, window=window, method=method, limit=limit, labels=known)
     if report is not None:
         found.report(report)
     if plot is None:
