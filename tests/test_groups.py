@@ -186,6 +186,25 @@ def test_a_group_is_born_emptied_remembered_and_returns_with_its_number():
     assert found.groups.filter(pl.col("id") == 3)["does"].item() == "read 100%"
 
 
+@pytest.mark.parametrize("seed", [43, 44, 45])
+def test_an_emptied_group_may_become_one_with_another(seed: int):
+    """Eight restless users, who do another thing each day: groups empty and merge, and everybody is in one that is."""
+    rng = random.Random(seed)
+    kinds = [rng.sample("abcdef", 3) for _ in range(4)]
+    rows = [
+        (f"2026-01-{5 + day:02}T09:{minute:02}:00Z", f"u{user}", rng.choice(kind))
+        for day in range(6)
+        for user in range(8)
+        if rng.random() < 0.7
+        for kind in [rng.choice(kinds)]
+        for minute in range(rng.choice([6, 12, 20]))
+    ]
+    found = amiss.groups(pl.DataFrame(rows, schema=["time", "user", "action"], orient="row"), by_day=True)
+    alive = found.groups.filter(pl.col("members") > 0)
+    assert alive["members"].sum() == len(found.members)
+    assert set(found.members["group"]) == set(alive["id"])
+
+
 def test_users_who_leave_a_group_together_for_something_new_split_it():
     """Two buyers begin to scrape: a new group that says which one it came from."""
     found = amiss.groups(log_of([KINDS, KINDS | {"b0": SCRAPE, "b1": SCRAPE}]), by_day=True)

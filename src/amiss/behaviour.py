@@ -508,7 +508,7 @@ class _Days:
         members = known.group >= 0
         sizes = np.bincount(known.group[members], minlength=0)
         self.into |= self.groups.merged
-        went = np.arange(len(sizes) or 1)
+        went = np.arange(max(len(sizes), 1 + max(self.groups.merged, default=0)))
         for group_, into in self.groups.merged.items():
             went[group_] = into
         before = known.group.copy()
