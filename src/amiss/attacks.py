@@ -477,12 +477,13 @@ def scope(scene: Scene, draw: Draw) -> Injection | None:
     if used is None or not others:
         return None
     theirs = np.concatenate([scene.rows(other, draw.day) for other in others])
-    rows = scene.under(draw.user, theirs)
-    entitled = used.context(rows)["entitled"].to_numpy()
-    looked_for = (1 << len(KINDS)) - 1 | (FOREIGN if "both" in used.findings else 0)
-    wrong = theirs[(entitled & looked_for > 0) & (entitled & EXEMPT == 0)]
+    entitled = used.context(scene.under(draw.user, theirs))["entitled"].to_numpy()
+    bound = entitled & EXEMPT == 0
+    plain, foreign = bound & (entitled & (1 << len(KINDS)) - 1 > 0), bound & (entitled & FOREIGN > 0)
     for other in others:
-        chosen = wrong[scene.user[wrong] == other][: max(LEAST_EVENTS, used.least)]
+        of_other = scene.user[theirs] == other
+        enough = ("both" in used.findings) & (int((of_other & foreign).sum()) >= used.least)
+        chosen = theirs[of_other & (plain | (foreign if enough else plain))][: max(LEAST_EVENTS, used.least)]
         if len(chosen):
             return Injection(scene.under(draw.user, chosen), (draw.day,))
     return None

@@ -178,7 +178,8 @@ def _noticed(row: Mapping[str, Any]) -> str:
     who = KNOWN[row["attack"]].who
     if not row["caught"]:
         return f"{who} would not be noticed: none of {row['tried']} was."
-    soon = f", after {_events(row['events'])} ({_span(row['seconds'])})" if row["events"] else ""
+    soon = f", after {row['events']:,.0f} events ({_span(row['seconds'])})" if row["events"] else ""
+    soon = ", at its first event" if row["events"] == 1 else soon
     return f"{who} would be noticed in {_of_hundred(row)} of 100 cases{soon}."
 
 
@@ -195,14 +196,10 @@ def _of_hundred(row: Mapping[str, Any]) -> int:
     return round(100 * float(row["share"]))
 
 
-def _events(count: float) -> str:
-    return f"{count:,.0f} event{'' if round(count) == 1 else 's'}"
-
-
 def _span(seconds: float) -> str:
     from amiss.story import duration
 
-    return duration(seconds) or "at once"
+    return duration(seconds)
 
 
 def _raised(found: SelfTest) -> Iterator[str]:
