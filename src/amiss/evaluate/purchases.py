@@ -35,6 +35,9 @@ ODD: Final = 0.03
 DAY: Final = 86_400
 HOURS: Final = 3 * 3600
 LAST: Final = 50
+STEP: Final = 300
+"""Seconds between beginnings of sprees that are looked at."""
+
 SPREE: Final = (3, 8)
 """The fewest and the most purchases of a spree."""
 
@@ -197,7 +200,7 @@ def ratio(cents: Floats, seconds: NDArray[np.int64], rate: float, level: float, 
     normal *= rate / DAY
     once = uniform(cents, 5 * median, 12 * median) / DAY / normal
     often = uniform(cents, 3 * median, 6 * median) / HOURS / normal
-    return float(0.5 * once.sum() + 0.5 * sum(spree(often, seconds, first) for first in range(len(cents))))
+    return float(0.5 * once.sum() + 0.5 * sprees(often[often > 0], seconds[often > 0] % DAY))
 
 
 def uniform(cents: Floats, low: float, high: float) -> Floats:
@@ -205,20 +208,45 @@ def uniform(cents: Floats, low: float, high: float) -> Floats:
     return ((cents >= low - 1) & (cents <= high + 1)) / (high - low)
 
 
-def spree(often: Floats, seconds: NDArray[np.int64], first: int) -> float:
-    """What a spree of three to eight purchases within hours that begins with a purchase adds.
+def sprees(often: Floats, clock: NDArray[np.int64]) -> float:
+    """How much likelier purchases at seconds of a day are if there is a spree, whenever within that it began.
 
-    Around midnight fewer are enough: the others may be of another day.
+    Parameters
+    ----------
+    often
+        How much likelier each purchase is of a spree, by the second, than of the user.
+    """
+    if not len(often):
+        return 0.0
+    total = 0.0
+    for start in range(-HOURS + STEP // 2, DAY, STEP):
+        within = often[(clock >= start) & (clock < start + HOURS)]
+        outside = (max(0, -start) + max(0, start + HOURS - DAY)) / HOURS
+        total += STEP / DAY * spree(within, outside)
+    return total
+
+
+def spree(often: Floats, outside: float) -> float:
+    """How much likelier purchases are if some of them are of a spree, of which a part lies outside of the day.
+
+    Examples
+    --------
+    None but all of three, of one of six sizes: 3! orders of them.
+
+    >>> spree(np.array([1.0, 1.0, 1.0]), 0.0)
+    1.0
     """
     chances = np.array([1.0])
-    for other in np.flatnonzero((seconds >= seconds[first]) & (seconds - seconds[first] <= HOURS)):
-        if other != first:
-            chances = np.convolve(chances, [1.0, often[other]])
-    fewest, most = SPREE
-    clock = seconds[first] % DAY
-    fewest = 1 if min(clock, DAY - clock) <= HOURS else fewest
-    sizes = range(fewest, min(most, len(chances)) + 1)
-    return float(sum(often[first] * chances[size - 1] * math.factorial(size) / 6 / 8 for size in sizes))
+    for each in often:
+        chances = np.convolve(chances, [1.0, each])
+    sizes = range(SPREE[0], SPREE[1] + 1)
+    told = [
+        chance * math.perm(size, seen) * outside ** (size - seen) / len(sizes)
+        for seen, chance in enumerate(chances.tolist())
+        for size in sizes
+        if size >= seen > 0
+    ]
+    return float(sum(told))
 
 
 def recall(days: Mapping[UserDay, float], odd: Mapping[int, set[UserDay]], alarms: int) -> float:
