@@ -451,7 +451,7 @@ class Findings:
     @cached_property
     def evidence(self) -> pl.DataFrame:
         """The table of evidence."""
-        best, second = (dict(zip(self.judged.users.tolist(), each, strict=True)) for each in self.leading)
+        best, second = self.leading
         cells = self.classifier.evidence(self.counts, best, second, self.taught)
         actions = cells.filter(feature=ACTION).group_by("user", state="value").agg(pl.sum("bits", "count"))
         bin_ = pl.lit(NO_GAP, pl.Int32)
@@ -463,20 +463,25 @@ class Findings:
         )
         both = pl.concat([actions, pauses.select(actions.columns)])
         table = both.sort("user", "bits", "low", "state", descending=[False, True, False, False])
-        names, users = Names(self.coding), table["user"].to_list()
+        at = pl.Series(self.judged.users, dtype=pl.UInt32).search_sorted(table["user"])
         columns = {
-            "user": self.coding.users.decode(table["user"]),
-            "class": [best[user] for user in users],
-            "against": [second[user] for user in users],
+            "user": self.names.gather(at),
+            "class": pl.Series(best, dtype=pl.String).gather(at),
+            "against": pl.Series(second, dtype=pl.String).gather(at),
             "bits": table["bits"],
             "count": table["count"],
             "of": table["of"],
-            "text": [
-                _said(names.state(state), (low, high), count, of)
-                for state, low, high, count, of in table.select("state", "low", "high", "count", "of").iter_rows()
-            ],
+            "text": self._texts(table.select("state", "low", "high", "count", "of")),
         }
         return pl.DataFrame(columns, schema_overrides=EVIDENCE_SCHEMA)
+
+    def _texts(self, table: pl.DataFrame) -> pl.Series:
+        """What users did, in words, each different thing put into words once."""
+        names, different = Names(self.coding), table.unique()
+        rows = different.iter_rows()
+        said = [_said(names.state(state), (low, high), count, of) for state, low, high, count, of in rows]
+        told = different.with_columns(text=pl.Series(said, dtype=pl.String))
+        return table.join(told, on=table.columns, how="left", maintain_order="left")["text"]
 
 
 def _said(state: str, bins: tuple[int, int], count: int, of: int) -> str:

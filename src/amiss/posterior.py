@@ -96,7 +96,8 @@ class Rows(NamedTuple):
     """Counts of users as numbers: `user` (n,) is the place in `users` (u,), the others places in a :class:`Space`.
 
     `worth` (n,) are counts, of which those of a user's feature add up to :data:`MOST_EVENTS` at the most. A cell, a
-    row of cells with one given, or a value that is not known is -1.
+    row of cells with one given, or a value that is not known is -1. What is so for everybody: the chance (n,) of the
+    value where all are as likely (`even`), `alone`, and `after` its given.
     """
 
     users: npt.NDArray[np.uint32]
@@ -106,13 +107,17 @@ class Rows(NamedTuple):
     value: Ints
     cell: Ints
     worth: Floats
+    even: Floats
+    alone: Floats
+    after: Floats
 
     def of(self, which: npt.NDArray[np.bool_]) -> Rows:
         """Some of the rows."""
         user, feature, row, value, cell = (
             column[which] for column in (self.user, self.feature, self.row, self.value, self.cell)
         )
-        return Rows(self.users, user, feature, row, value, cell, self.worth[which])
+        floats = (column[which] for column in (self.worth, self.even, self.alone, self.after))
+        return Rows(self.users, user, feature, row, value, cell, *floats)
 
     def by_user(self, bits: Floats) -> Floats:
         """Sums over the rows of each user: (u,)."""
@@ -135,13 +140,13 @@ class Space:
         self.rows = _numbered(counts, _CELL[:2], "row")
         self.values = _numbered(counts, (_CELL[0], _CELL[2]), "kind")
         self.features = int(counts["feature"].cast(pl.Int64).max() or 0) + 1  # type: ignore[arg-type]  # a number
-        rows = self.coded(counts)
-        sums = self.sums(rows)
         different = np.bincount(self.values["feature"].to_numpy(), minlength=self.features)
         self._kinds = np.maximum(different, 1).astype(np.float64)
-        self._sums = sums
         pairs = self.cells.join(self.rows, on=_CELL[:2], how="left", maintain_order="left")["row"].to_numpy()
-        self._different = np.bincount(pairs, minlength=len(self.rows)).astype(np.float64)
+        self._different = np.append(np.bincount(pairs, minlength=len(self.rows)).astype(np.float64), 1.0)
+        sizes = (len(self.cells), len(self.rows), len(self.values), self.features)
+        self._sums = Sums(*(np.zeros(size + 1) for size in sizes))
+        self._sums = self.sums(self.coded(counts))
 
     def coded(self, counts: pl.DataFrame) -> Rows:
         """Counts (`amiss.baseline.COUNT_SCHEMA`) as rows, ordered by user."""
@@ -156,7 +161,11 @@ class Space:
         places = [table[name].fill_null(-1).cast(pl.Int64).to_numpy() for name in ("feature", "row", "kind", "cell")]
         user = users.search_sorted(table["user"]).to_numpy().astype(np.int64)
         feature, row, value, cell = places
-        return Rows(users.to_numpy(), user, feature, row, value, cell, table["worth"].to_numpy())
+        sums, kinds, given = self._sums, self._kinds[feature], self._different[row]
+        alone = (sums.value[value] + 0.5) / (sums.feature[feature] + kinds / 2)
+        after = (sums.cell[cell] + given * alone) / (sums.row[row] + given)
+        worth = table["worth"].to_numpy()
+        return Rows(users.to_numpy(), user, feature, row, value, cell, worth, 1.0 / kinds, alone, after)
 
     def sums(self, rows: Rows) -> Sums:
         """What rows add up to."""
@@ -166,24 +175,6 @@ class Space:
             _added(rows.value, rows.worth, len(self.values)),
             _added(rows.feature, rows.worth, self.features),
         )
-
-    def even(self, rows: Rows) -> Floats:
-        """The chance of each row's value where all are as likely: (n,)."""
-        even: Floats = 1.0 / self._kinds[rows.feature]
-        return even
-
-    def alone(self, rows: Rows) -> Floats:
-        """Everybody's chance of each row's value whatever came before: (n,)."""
-        found: Floats = (self._sums.value[rows.value] + 0.5) / (
-            self._sums.feature[rows.feature] + self._kinds[rows.feature] / 2
-        )
-        return found
-
-    def after(self, rows: Rows) -> Floats:
-        """Everybody's chance of each row's value after its given: (n,)."""
-        given = np.append(self._different, 1.0)[rows.row]
-        found: Floats = (self._sums.cell[rows.cell] + given * self.alone(rows)) / (self._sums.row[rows.row] + given)
-        return found
 
 
 class Sums(NamedTuple):
@@ -196,32 +187,29 @@ class Sums(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the chances of rows (n,) in a class rest on: its counts, and what holds for everybody."""
+    """What the chances of rows in a class rest on: the class's counts (n,) of the cell, its row, value and feature."""
 
+    rows: Rows
     cell: Floats
     row: Floats
     value: Floats
     feature: Floats
-    even: Floats
-    alone: Floats
-    after: Floats
 
     @classmethod
-    def of(cls, space: Space, sums: Sums, rows: Rows, leave_out: bool) -> Facts:  # noqa: FBT001 - one switch
+    def of(cls, sums: Sums, rows: Rows, *, leave_out: bool) -> Facts:
         """The facts of rows of one feature; with `leave_out` without those of each row's own user."""
         places = (rows.cell, rows.row, rows.value, rows.feature)
-        cell, row, value, feature = (table[place] for table, place in zip(sums, places, strict=True))
+        found = [table[place] for table, place in zip(sums, places, strict=True)]
         if leave_out:
-            own = (rows.whole(place) for place in places)
-            cell, row, value, feature = map(_less, (cell, row, value, feature), own)
-        return cls(cell, row, value, feature, space.even(rows), space.alone(rows), space.after(rows))
+            found = list(map(_less, found, map(rows.whole, places)))
+        return cls(rows, *found)
 
     def chance(self, backing: Backing) -> Floats:
         """The chance of each row: (n,)."""
         a, b, g, h = backing
-        rest = 1.0 - g - h
-        alone = (self.value + a * (self.even if rest > 0.0 else self.alone)) / (self.feature + a)
-        base: Floats = g * alone + h * self.after + rest * self.even
+        rows, rest = self.rows, 1.0 - g - h
+        alone = (self.value + a * (rows.even if rest > 0.0 else rows.alone)) / (self.feature + a)
+        base: Floats = g * alone + h * rows.after + rest * rows.even
         return base if math.isinf(b) else (self.cell + b * base) / (self.row + b)
 
 
@@ -229,7 +217,6 @@ class Facts(NamedTuple):
 class Chances:
     """What users of a class do: their sums, and for each feature how these give way."""
 
-    space: Space
     sums: Sums
     backings: tuple[Backing, ...]
 
@@ -242,7 +229,7 @@ class Chances:
         for feature, backing in enumerate(self.backings):
             which = rows.feature == feature
             some = rows.of(which)
-            found[which] = some.worth * np.log2(Facts.of(self.space, self.sums, some, leave_out).chance(backing))
+            found[which] = some.worth * np.log2(Facts.of(self.sums, some, leave_out=leave_out).chance(backing))
         return found
 
 
@@ -334,13 +321,13 @@ class Classifier:
     def bits(self, rows: Rows, own: Ints) -> Floats:
         """The bits of all that each user did, by class and none: (u, c + 1); users of a class are left out of it."""
         by_class = [rows.by_user(each) for each in self._each(rows, own)]
-        return np.column_stack([*by_class, _alone(self.space, rows)])
+        return np.column_stack([*by_class, _alone(rows)])
 
     def evidence(
         self,
         counts: pl.DataFrame,
-        best: Mapping[int, str],
-        second: Mapping[int, str],
+        best: Sequence[str],
+        second: Sequence[str],
         labels: Mapping[int, str] | None = None,
     ) -> pl.DataFrame:
         """What of each user's counts speaks for one class against another, in bits: (n, 6).
@@ -348,7 +335,7 @@ class Classifier:
         Parameters
         ----------
         best, second
-            The classes by user; :data:`NONE` stands for what everybody does.
+            The classes of the users in the order of :meth:`judge`; :data:`NONE` stands for what everybody does.
         labels
             As for :meth:`judge`.
 
@@ -358,13 +345,10 @@ class Classifier:
             `user`, `feature`, `given`, `value`, `count`, `bits`.
         """
         rows = self.space.coded(counts)
-        users = rows.users.tolist()
         places = {name: at for at, name in enumerate((*self.classes, NONE))}
-        everybody = rows.worth * np.log2(self.space.after(rows))
+        everybody = rows.worth * np.log2(rows.after)
         table = np.column_stack([*self._each(rows, self._own(rows, labels or {})), everybody])
-        one, other = (
-            np.array([places[of[user]] for user in users], dtype=np.int64)[rows.user] for of in (best, second)
-        )
+        one, other = (np.array([places[name] for name in of], dtype=np.int64)[rows.user] for of in (best, second))
         each = np.arange(len(rows.worth))
         bits = self.exponent * (table[each, one] - table[each, other])
         told = counts.filter(pl.col("value") >= 0).group_by("user", *_CELL).agg(pl.sum("count")).sort("user", *_CELL)
@@ -438,7 +422,7 @@ def _chosen(space: Space, rows: Rows, which: Ints, classes: int) -> tuple[Chance
     shared = cost[few].sum(axis=0)
     best = [np.argmin(shared if is_few else each, axis=1) for is_few, each in zip(few, cost, strict=True)]
     found = [tuple(BACKINGS[int(at)] for at in each) for each in best]
-    return tuple(Chances(space, *each) for each in zip(sums, found, strict=True))
+    return tuple(map(Chances, sums, found))
 
 
 def _costs(space: Space, sums: Sums, rows: Rows) -> Floats:
@@ -446,17 +430,18 @@ def _costs(space: Space, sums: Sums, rows: Rows) -> Floats:
     found = np.zeros((space.features, len(BACKINGS)))
     for feature in range(space.features):
         some = rows.of(rows.feature == feature)
-        facts = Facts.of(space, sums, some, leave_out=True)
+        facts = Facts.of(sums, some, leave_out=True)
         costs = [-float(some.worth @ np.log2(facts.chance(backing))) for backing in BACKINGS]
         found[feature] = np.array(costs) / max(float(some.worth.sum()), 1.0)
     return found
 
 
-def _alone(space: Space, rows: Rows) -> Floats:
+def _alone(rows: Rows) -> Floats:
     """The bits of all that each user did as a class of their own: (u,)."""
-    mean = STRENGTH * space.after(rows)
+    mean = STRENGTH * rows.after
     bits = rows.by_user(_log_gamma(mean + rows.worth) - _log_gamma(mean))
-    keys = rows.user * (int(rows.row.max(initial=0)) + 2) * space.features + rows.row * space.features + rows.feature
+    features = int(rows.feature.max(initial=0)) + 1
+    keys = (rows.user * (int(rows.row.max(initial=0)) + 2) + rows.row) * features + rows.feature
     _, first, at = np.unique(keys, return_index=True, return_inverse=True)
     whole = math.lgamma(STRENGTH) - _log_gamma(STRENGTH + np.bincount(at, weights=rows.worth).astype(np.float64))
     bits += np.bincount(rows.user[first], weights=whole, minlength=len(rows.users))
