@@ -236,6 +236,23 @@ def test_what_bad_users_did_is_known_to_be_bad(state: Path):
         assert len(live.history.before(date(2026, 1, 7))["sequence"].bad) == 0
 
 
+def test_bad_users_stay_in_memory(tmp_path: Path):
+    """Where only so many do, those labelled as bad are not put away, nor what they did, also behind a restart."""
+    wish = Settings([detector("sequence")], bad=["scraper"], max_users=5)
+    with Store.open(tmp_path / "state.db") as store:
+        watch = Watch(_Nothing(), store, wish)
+        _feed(watch, events(5, 6, "ababab") + events(5, 1, "adadad"))
+        store.add_label("user", "adadad0", "scraper", author="ann", time=NOON)
+        for day, actions in ((6, "acacac"), (7, "aeaeae"), (8, "agagag")):
+            _feed(watch, events(day, 9, actions))
+        code = watch.live.coding.users.find("adadad0")
+        assert len(watch.live.seats) < 20
+        for live in (watch.live, recall(store, wish)):
+            assert [live.code(seat) for seat in live.history.condemned] == [code]
+            assert live.history.before(date(2026, 1, 8))["sequence"].bad["count"].sum() == 11
+        assert store.verify() == []
+
+
 class _Nothing:
     """A source that gives nothing."""
 
