@@ -13,7 +13,7 @@ import pytest
 
 from amiss.errors import EventError, SourceError, UsageError
 from amiss.evaluate import PUBLISHED, SIMULATED, curriculum, evaluate, file, logins, marketplace, purchases
-from amiss.evaluate.calibration import curve, draw
+from amiss.evaluate.calibration import chart, curve
 from amiss.evaluate.ranking import auc, average_precision
 from amiss.events import EVENT_SCHEMA
 from amiss.simulate import Profile, load_profiles
@@ -110,7 +110,7 @@ def test_a_curve_of_calibration_counts_days_that_reach_bits(tmp_path: Path):
     """Of a thousand days one reaches ten bits, none eleven; the picture says so, small enough for a page."""
     rows = curve({"one": np.array([10.5] + [0.0] * 999)})
     assert [(row["reached"], row["promised"]) for row in rows[8:11]] == [(1, 2**-9), (1, 2**-10), (0, 2**-11)]
-    draw(rows, tmp_path / "c.svg", "one")
+    chart(rows, "one").save(str(tmp_path / "c.svg"))
     assert 5_000 < (tmp_path / "c.svg").stat().st_size < 200_000
 
 
@@ -193,6 +193,13 @@ def test_each_evaluation_takes_what_it_is_of():
         evaluate("purchase")
 
 
+def test_a_picture_of_an_unknown_form_is_refused_before_anything_is_measured(tmp_path: Path, run):
+    """Nor is one drawn of what tells no normal users."""
+    ran = run("evaluate", "logins", "--calibration", str(tmp_path / "c.txt"))
+    assert ran.status == 2
+    assert "a picture is written to a file that ends in .png, .svg or .html" in ran.err
+
+
 def test_the_command_lists_evaluations_and_measures_one(tmp_path: Path, run):
     """JSON has the headline on top, the figures of all ways and the calibration; the picture is written."""
     listed = run("evaluate", "--list").out
@@ -220,3 +227,22 @@ def test_the_command_evaluates_a_log_of_ones_own(tmp_path: Path, run):
         ran = run("evaluate", *words)
         assert ran.status == 2
         assert "amiss evaluate file LOG --truth FILE" in ran.err
+
+
+SMALL = [
+    pytest.param("marketplace", "auc", id="marketplace"),
+    pytest.param("purchases", "recall", id="purchases"),
+    pytest.param("logins", "auc", id="logins", marks=pytest.mark.slow),
+    pytest.param("curriculum", "scraper", id="curriculum", marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "figure"), SMALL)
+def test_simulations_of_few_users_are_easy(name: str, figure: str):
+    """Who is odd stands out; the headline is on top, the size is told, and all days of normal users are counted."""
+    found = evaluate(name, seeds=[3], users=100)
+    told = found.as_object()
+    assert float(str(told[figure])) > 0.8
+    assert "1 marketplace of 100 users" in found.about or "1 simulation of 100 users" in found.about
+    assert all(list(row) == list(found.rows[0]) for row in found.rows)
+    assert {row["bits"] for row in found.calibration} == set(range(1, 21))

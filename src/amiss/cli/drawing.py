@@ -19,7 +19,7 @@ FORMS: Final = (".png", ".svg", ".html")
 SHARPNESS: Final = 2
 """Pixels of a PNG for each of the chart."""
 
-Chart = alt.LayerChart | alt.ConcatChart | alt.VConcatChart
+Chart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.VConcatChart
 
 
 def check(output: Path) -> None:

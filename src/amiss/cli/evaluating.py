@@ -96,6 +96,8 @@ def evaluate(
     if listed or name is None:
         _list()
         return
+    if calibration is not None:
+        _check_picture(calibration)
     if name == FILE:
         settings = settings_of(config, reading, judging, of_file)
         measured = _of_file(asked(sources or [], reading.query), of_file.truth, settings)
@@ -145,13 +147,21 @@ def _list() -> None:
     typer.echo(f"Your own:\n  {FILE:16}any LOG, with --truth FILE")
 
 
+def _check_picture(path: Path) -> None:
+    """Refuse a picture of an unknown form before anything is measured."""
+    from amiss.cli import drawing
+
+    drawing.check(path)
+
+
 def _draw(measured: Measured, path: Path) -> None:
     """Write the picture of calibration."""
-    from amiss.evaluate.calibration import draw
+    from amiss.cli import drawing
+    from amiss.evaluate.calibration import chart
 
     if not measured.calibration:
         raise UsageError(f"{measured.name} does not tell normal users: it has no calibration to draw")
-    draw(measured.calibration, path, measured.name)
+    drawing.write(chart(measured.calibration, measured.name), path, f"Calibration of {measured.name}")
     say(f"wrote {path}")
 
 

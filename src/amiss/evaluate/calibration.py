@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -14,6 +13,9 @@ from numpy.typing import NDArray
 from amiss.engine import Scan
 from amiss.evaluate.measured import Figure
 from amiss.evaluate.scans import standings
+
+if TYPE_CHECKING:
+    from altair import Chart
 
 BITS: Final = range(1, 21)
 PROMISED: Final = "promised at most"
@@ -69,21 +71,14 @@ def normal_peaks(scan: Scan, odd: pl.DataFrame, *, since: date = date.min) -> Fl
     return found.join(odd.select(keys).unique(), on=keys, how="anti")["peak"].to_numpy()
 
 
-def draw(rows: Sequence[Mapping[str, Figure]], path: Path, title: str = "") -> None:
-    """Write the curves beside what is promised (.svg, .png, .html).
+def chart(rows: Sequence[Mapping[str, Figure]], title: str = "") -> Chart:
+    """The curves beside what is promised, on a scale of halves; `.save` writes it.
 
     Parameters
     ----------
     rows
         What :func:`curve` gives.
-    path
-        Where; its end says the format.
     """
-    _chart(rows, title).save(str(path))
-
-
-def _chart(rows: Sequence[Mapping[str, Figure]], title: str) -> Any:  # noqa: ANN401 - Altair is imported where it is used
-    """Curves on a scale of halves."""
     import altair as alt
 
     names = list(dict.fromkeys(str(row["detector"]) for row in rows))
@@ -101,4 +96,5 @@ def _chart(rows: Sequence[Mapping[str, Figure]], title: str) -> Any:  # noqa: AN
         alt.StrokeDash("of:N", legend=None).scale(domain=known, range=[*([[1, 0]] * len(names)), [4, 3]]),
     )  # fmt: skip
     sized = lines.properties(width=440, height=280, **({"title": title} if title else {}))
-    return sized.configure(background="white", font="sans-serif").configure_view(stroke=None)
+    drawn: Chart = sized.configure(background="white", font="sans-serif").configure_view(stroke=None)
+    return drawn

@@ -56,12 +56,12 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
     rows = tuple(_row(title, method, rate) for title, method in methods.items() for rate in RATES)
     best = methods[WAYS["bits"]]
     tops = {f"{kind}_{_named(rate)}": best.caught(kind, rate) for kind in KINDS for rate in RATES}
-    runs = number_of(len(seeds), "simulation")
+    many = number_of(len(seeds), "simulation")
     attacks = ", ".join(f"{len(ranks):,} {kind}" for kind, ranks in best.attacks.items())
     return Measured(
         "logins",
         rows,
-        f"{runs} of {users:,} users in {DAYS} days, {len(table):,} judged logins; {attacks}",
+        f"{many} of {users:,} users in {DAYS} days, {len(table):,} judged logins; {attacks}",
         rounded({**tops, "auc": best.auc()}),
         curve({"login": np.concatenate([peaks for _, peaks in runs])}),
     )
