@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from amiss.errors import SourceError
 from amiss.evaluate import schonlau
 
 
-def made_up(users: int = 8, blocks: int = 40, size: int = 50) -> schonlau.Corpus:
+def made_up(users: int = 6, blocks: int = 40, size: int = 50) -> schonlau.Corpus:
     """Users with a handful of commands each; of the second half of user 0's blocks, four are by somebody unknown."""
     random = np.random.default_rng(3)
     typed = [
@@ -51,9 +52,9 @@ def test_labels_are_a_row_for_each_block_and_a_column_for_each_user() -> None:
 
 
 def test_a_masquerader_among_made_up_users_is_found() -> None:
-    """All four of their blocks, at the threshold from rehearsals; the other 156 give less."""
+    """All four of their blocks, at the threshold from rehearsals; the other 116 give less."""
     corpus = made_up()
-    found = schonlau.judge(corpus, rehearsals=4)
+    found = schonlau.judge(corpus, rehearsals=3)
     assert np.flatnonzero((found.evidence >= found.threshold).ravel()).tolist() == [5, 6, 7, 8]
 
 
@@ -78,6 +79,18 @@ def test_absent_broken_or_other_data_are_told(tmp_path: Path, run) -> None:
         archive.writestr("MasqueradeDat/User1", "ls\n")
     with pytest.raises(SourceError, match="1 files have the digest"):
         schonlau.read(tmp_path)
+
+
+@pytest.mark.slow
+def test_published_commands_are_the_same_packed_or_not(shared_data: Path, tmp_path: Path) -> None:
+    """50 users of 150 blocks, 856 different commands, 231 foreign blocks."""
+    packed = schonlau.read(shared_data / "schonlau")
+    assert packed.blocks.shape == (50, 150, 100)
+    assert (len(packed.names), packed.learned, packed.odd.sum()) == (856, 50, 231)
+    with zipfile.ZipFile(shared_data / "schonlau" / schonlau.COMMANDS) as archive:
+        archive.extractall(tmp_path)
+    shutil.copy(shared_data / "schonlau" / schonlau.LABELS, tmp_path)
+    assert (schonlau.read(tmp_path).blocks == packed.blocks).all()
 
 
 def test_the_curve_is_drawn_beside_what_others_published() -> None:

@@ -30,7 +30,7 @@ def files_of(data: Path, archive: str, digest: str, wanted: Sequence[str]) -> di
     SourceError
         If there are no such files, or others.
     """
-    found = {name: content for name, content in _contents(Path(data), archive) if name.startswith(tuple(wanted))}
+    found = dict(_contents(Path(data), archive, tuple(wanted)))
     if not found:
         contents = "" if archive in wanted else f", nor its contents ({', '.join(wanted)})"
         raise SourceError(f"{data} does not hold {archive}{contents}")
@@ -50,29 +50,36 @@ def digest_of(files: Mapping[str, bytes]) -> str:
     return whole.hexdigest()
 
 
-def _contents(data: Path, archive: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of all files."""
+def _contents(data: Path, archive: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of all files whose name begins as is wanted."""
     packed = data if data.is_file() else data / archive
     try:
         if not packed.is_file():
-            for path in sorted(data.rglob("*")):
-                if path.is_file():
-                    yield path.relative_to(data).as_posix(), path.read_bytes()
+            yield from _unpacked(data, wanted)
         elif packed.suffix == ".zip":
             with zipfile.ZipFile(packed) as opened:
-                yield from ((name, opened.read(name)) for name in opened.namelist() if not name.endswith("/"))
-        elif packed.name.endswith((".tar.gz", ".tgz")):
-            with tarfile.open(packed) as opened_tar:
-                yield from _members(opened_tar)
-        else:
+                yield from ((name, opened.read(name)) for name in opened.namelist() if name.startswith(wanted))
+        elif ".tar" in packed.suffixes or packed.suffix == ".tgz":
+            with tarfile.open(packed) as members:
+                yield from _members(members, wanted)
+        elif packed.name.startswith(wanted):
             yield packed.name, packed.read_bytes()
     except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise SourceError(f"{packed} cannot be read: {error}") from error
 
 
-def _members(opened: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def _unpacked(folder: Path, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files in a directory."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name.startswith(wanted) and path.is_file():
+            yield name, path.read_bytes()
+
+
+def _members(opened: tarfile.TarFile, wanted: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     """Names and contents of the files in an archive."""
     for member in opened:
-        held = opened.extractfile(member) if member.isfile() else None
+        name = member.name.removeprefix("./")
+        held = opened.extractfile(member) if name.startswith(wanted) and member.isfile() else None
         if held is not None:
-            yield member.name.removeprefix("./"), held.read()
+            yield name, held.read()
