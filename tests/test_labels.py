@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from email.headerregistry import Address as EmailAddress
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +21,8 @@ from amiss.errors import UsageError
 from amiss.events import Quarantine
 from amiss.labels import read_history, read_labels
 from amiss.live import Live
+from amiss.sinks import words
+from amiss.sinks.letter import Envelope, letter, letter_to_user
 from amiss.store import Label, Store
 from amiss.watch import Given, Settings, Watch, recall
 
@@ -204,6 +207,21 @@ def test_notices_say_the_class_of_their_user(state: Path):
     assert 10 / 11 < alert.record()["class_probability"] <= 1.0
     assert "Most like d (9" in alert.sentence
     assert type(alert).from_record(json.loads(json.dumps(alert.record()))) == alert
+
+
+def test_people_are_told_the_class_and_users_are_not():
+    """In the mail to operators and in the reasons of a terminal or chat, harmless; never in that to the user."""
+    reason = {"detector": "sequence", "bits": 9.6, "text": "b came after a 3 of 4 times"}
+    told = Alert(
+        "a1", "s1", NOON, "ann", 18.7, "high", {"sequence": 18.7}, [reason], NOON.date(), 12, "by chance never", 71,
+        likely_class="bot\x1b[31m", class_probability=0.9899,
+    )  # fmt: skip
+    assert words.reasons(told)[-1] == r"most like bot\x1b[31m (98 %)"
+    envelope = Envelope(EmailAddress("", "amiss", "example.com"), NOON)
+    for_operators = letter([told], envelope, ["ops@example.com"]).get_body(("plain",)).get_content()
+    for_user = letter_to_user([told], envelope, "ann@example.com").get_body(("plain",)).get_content()
+    assert "risk 71 of 100, most like bot" in for_operators
+    assert "bot" not in for_user
 
 
 def _followed(session: Session, rows: list[tuple[datetime, str, str]]) -> list[Alert]:

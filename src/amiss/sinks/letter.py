@@ -198,12 +198,13 @@ def _for_operators(alert: Alert, envelope: Envelope) -> dict[str, Any]:
     else:
         title, line = f"{user} logged in {login.source}", f"{figures} · risk {alert.risk} of 100"
         plain_title, plain_line = title, f"{figures} ({alert.urgency}), risk {alert.risk} of 100"
+    likeness = plain(alert.likeness, words.REASON)
     return _told(alert, login) | {
         "kicker": alert.urgency,
         "title": title,
-        "line": line,
+        "line": f"{line} · {likeness}" if likeness else line,
         "plain_title": plain_title,
-        "plain_line": plain_line,
+        "plain_line": f"{plain_line}, {likeness}" if likeness else plain_line,
         "why": "",
         "question": "Was this expected, confirmed, or false? Say so:",
         "answers": _answers(alert, envelope, "operator"),
