@@ -13,7 +13,7 @@ import pytest
 
 from amiss.errors import EventError, SourceError, UsageError
 from amiss.evaluate import PUBLISHED, SIMULATED, curriculum, evaluate, file, logins, marketplace, purchases
-from amiss.evaluate.calibration import chart, curve
+from amiss.evaluate.calibration import PROMISED, chart, curve
 from amiss.evaluate.ranking import auc, average_precision
 from amiss.events import EVENT_SCHEMA
 from amiss.simulate import Profile, load_profiles
@@ -52,7 +52,7 @@ def test_who_is_cut_off_by_midnight_may_have_gone_on():
 
 def test_marketplaces_are_judged_beside_an_optimum_that_keeps_its_promise():
     """The optimum finds nearly all; of normal users it gives b bits at most once in 2^b."""
-    past, today = marketplace.days(7, users=600)
+    past, today = marketplace.days(7, users=400)
     found = marketplace.judged(past, today)
     normal = found["optimum"].filter(~pl.col("abnormal"))["bits"].to_numpy()
     assert all((normal >= bits).mean() <= reached_by_chance(bits, len(normal)) for bits in range(1, 8))
@@ -64,6 +64,7 @@ def test_marketplaces_are_judged_beside_an_optimum_that_keeps_its_promise():
     assert kinds
 
 
+@pytest.mark.slow
 def test_attacks_of_simulated_logins_rank_above_logins_of_users():
     """A few users for a month: attacks of kinds that came are caught, of others nothing is known."""
     found, peaks = logins.scored(3, 50, 25)
@@ -106,12 +107,13 @@ def test_a_school_is_judged_at_one_false_alarm_a_day():
     assert of.odd.tolist() == [[False, True], [False, False], [False, False]]
 
 
-def test_a_curve_of_calibration_counts_days_that_reach_bits(tmp_path: Path):
-    """Of a thousand days one reaches ten bits, none eleven; the picture says so, small enough for a page."""
+def test_a_curve_of_calibration_counts_days_that_reach_bits():
+    """Of a thousand days one reaches ten bits, none eleven; the picture ends there, beside the promise."""
     rows = curve({"one": np.array([10.5] + [0.0] * 999)})
     assert [(row["reached"], row["promised"]) for row in rows[8:11]] == [(1, 2**-9), (1, 2**-10), (0, 2**-11)]
-    chart(rows, "one").save(str(tmp_path / "c.svg"))
-    assert 5_000 < (tmp_path / "c.svg").stat().st_size < 200_000
+    (points,) = chart(rows, "one").to_dict()["datasets"].values()
+    assert [point["bits"] for point in points if point["of"] == "one"] == list(range(1, 11))
+    assert [point["share"] for point in points if point["of"] == PROMISED] == [2.0**-bits for bits in range(1, 21)]
 
 
 def log_of(*events: tuple[int, str, str]) -> FrameSource:
@@ -212,7 +214,7 @@ def test_the_command_lists_evaluations_and_measures_one(tmp_path: Path, run):
     assert told["auc"] == told["figures"][0]["auc"]
     assert told["figures"][-1]["way"] == "optimum"
     assert len(told["calibration"]) == 60
-    assert picture.exists()
+    assert 5_000 < picture.stat().st_size < 200_000
 
 
 def test_the_command_evaluates_a_log_of_ones_own(tmp_path: Path, run):
