@@ -34,7 +34,7 @@ from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP
 from amiss.severity import Severity
 from amiss.sinks import Sink, open_sink
 from amiss.sources import Cursor
-from amiss.store import Store, Verdict
+from amiss.store import Label, Store, Verdict
 from amiss.times import parse_text
 from amiss.watch import AHEAD, FLUSH, Given, Settings, Watch, remembered
 
@@ -230,6 +230,49 @@ class Session:
         with Store.open(self._path, write=False) as store:
             known = alert if isinstance(alert, str) else alert.alert_id
             return store.add_feedback(known, verdict, author=author, time=self._now(), note=note)
+
+    def label(self, user: str, label: str, *, author: str = "application", note: str = "") -> Label | None:
+        """Keep what somebody calls a user, as `amiss label user` does; it counts behind the next commit.
+
+        Parameters
+        ----------
+        user
+            The user, who may be one that is still to come.
+        label
+            The class, such as "bot". It takes the place of what was said before, which the history keeps.
+        author
+            Who says so.
+        note
+            Why.
+
+        Returns
+        -------
+        before
+            The label that held before, or None.
+
+        Raises
+        ------
+        StateError
+            If the session is closed, or what was scored before cannot be committed.
+        UsageError
+            If the user or the label is empty.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder, Session(f"{folder}/state.db") as session:
+        ...     first = session.label("ann", "bot", author="eve", note="twenty views a second")
+        ...     second = session.label("ann", "buyer", author="bob")
+        >>> first, second.label, second.author
+        (None, 'bot', 'eve')
+        """
+        if self._is_over:
+            raise _closed()
+        self.flush()
+        with Store.open(self._path, write=False) as store, store.begin():
+            before = store.label("user", user)
+            store.add_label("user", user, label, author=author, time=self._now(), note=note)
+        return before
 
     def flush(self) -> None:
         """Commit what was scored so far; when it returns, that survives a crash.

@@ -71,11 +71,14 @@ def classify(
         ),
     ] = None,
     odds: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=1, metavar="N", help="Say a class that is N times likelier than all else.", rich_help_panel=JUDGING
+            min=1,
+            metavar="N",
+            help="Say a class that is N times likelier than all else. (default 10)",
+            rich_help_panel=JUDGING,
         ),
-    ] = 10.0,
+    ] = None,
     state: StateOption = None,
     everyone: Annotated[
         bool,
@@ -106,6 +109,7 @@ def classify(
         raise UsageError(f'--table is one of {", ".join(TABLES)}. Found: "{table}".{nearest(table, TABLES)}')
     settings = settings_of(config, reading)
     given = _given(labels, state, settings)
+    odds = settings.labels.odds if odds is None else odds
     if sources:
         opened, zone = reader(settings).open(asked(sources, reading.query)), settings.fields.timezone
         rules = table_of(settings)
