@@ -315,6 +315,13 @@ class Scan:
         panel = self._panel(day)
         return events, panel.score(events)[list(panel.detectors).index(detector)]
 
+    def baseline(self, day: date, name: str) -> object:
+        """What a detector judges a day by; None where it does not run."""
+        panel = self._panel(day)
+        return next(
+            (each for used, each in zip(panel.detectors, panel.baselines, strict=True) if used.name == name), None
+        )
+
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
         """What speaks against some users on a day, most first; of those who did nothing, why that is odd."""
         panel, events = self._panel(day), self.events(day, users)

@@ -329,6 +329,7 @@ def _facts(summary: Summary) -> list[dict[str, str]]:
         *((f"Detector {name}", reason) for name, reason in summary.detectors.items()),
         ("Budget", story.budget_said(summary)),
         ("Alerts", story.alerts_said(summary)),
+        *(("Alike", said) for said in story.crowds_said(summary.crowds)),
         ("Not read", story.quarantine_said(summary.quarantine)),
         ("Skipped", story.counted(summary.skipped, "line")),
         ("Sources", ", ".join(escape.label(source, 80) for source in summary.sources)),

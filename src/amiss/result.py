@@ -18,6 +18,7 @@ import polars as pl
 from amiss import evidence, surprisal
 from amiss.activity import Activity
 from amiss.bollinger import Calendar, Width
+from amiss.crowds import Crowd, crowds, table
 from amiss.decide import Budget
 from amiss.detect import Detector, Reason, detector, fitting
 from amiss.engine import Scan, coded
@@ -54,7 +55,8 @@ class Summary:
     `users` and `alerts` are over all days; `threshold_bits` is that of the last, `expected_alarms_per_day` what chance
     gives at most above each day's, `actual_alarms_per_day` how often a user crossed it. `skipped` counts by reason the
     lines that are no events of a user: with events and quarantine they make up all that was read. `gaps` are runs of
-    days, the first and the last of each, on which the log has nothing of anybody.
+    days, the first and the last of each, on which the log has nothing of anybody, `crowds` users with alerts who do
+    alike and as nobody else.
     """
 
     sources: tuple[str, ...]
@@ -66,6 +68,7 @@ class Summary:
     periods: int
     learned_from: str
     gaps: tuple[tuple[date, date], ...]
+    crowds: tuple[Crowd, ...]
     quarantine: Quarantine
     skipped: dict[str, int]
     fields: tuple[Fields, ...]
@@ -109,6 +112,14 @@ class Result:
         from amiss.report import html_repr
 
         return html_repr(self)
+
+    @property
+    def crowds(self) -> pl.DataFrame:
+        """Users with alerts who do alike, and as nobody else does: `users`, what they do (`does`), `bits`.
+
+        A row for each such group, the largest first; see :mod:`amiss.crowds`.
+        """
+        return table(self.summary.crowds)
 
     @cached_property
     def events(self) -> pl.DataFrame:
@@ -283,6 +294,7 @@ def scan(
         periods=len(scanned.days),
         learned_from=scanned.learned_from,
         gaps=tuple(_gaps([day.day for day in scanned.days])),
+        crowds=crowds(scanned),
         quarantine=_quarantine([*learn, *sources]),
         skipped=_skipped([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),

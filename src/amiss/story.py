@@ -15,6 +15,7 @@ import polars as pl
 from amiss import escape, evidence
 
 if TYPE_CHECKING:
+    from amiss.crowds import Crowd
     from amiss.events import Quarantine
     from amiss.result import Summary
 
@@ -23,6 +24,12 @@ EDGE: Final = 6
 
 MOST_GAPS: Final = 3
 """The gaps of a log that are named."""
+
+MOST_CROWDS: Final = 3
+"""The crowds that are told of."""
+
+MOST_NAMED: Final = 3
+"""The users of a crowd who are named."""
 
 ENOUGH: Final = 8
 """Events from which a user is worth comparing with."""
@@ -123,6 +130,23 @@ def gaps_said(gaps: Sequence[tuple[date, date]]) -> str:
     runs = ", ".join(f"{first} to {last}" if last > first else f"{first}" for first, last in longest)
     more = f" and {plural(len(gaps) - MOST_GAPS, 'gap')} more" if len(gaps) > MOST_GAPS else ""
     return f"no event of anybody on {plural(days, 'day')}: {runs}{more}"
+
+
+def crowds_said(crowds: Sequence[Crowd]) -> list[str]:
+    """Users who do alike: how many, what they do, and who the first are; of the largest crowds.
+
+    Examples
+    --------
+    >>> from amiss.crowds import Crowd
+    >>> crowds_said([Crowd(("bot1", "bot7", "bot9", "eve"), "view_item (failed) 26%, view_item 73%", 48.5)])
+    ['4 of them do alike, as nobody else: view_item (failed) 26%, view_item 73% (bot1, bot7, bot9 and 1 more)']
+    """
+    return [
+        f"{len(crowd.users):,} of them do alike, as nobody else: {escape.visible(crowd.does)} "
+        f"({', '.join(escape.label(user, 40) for user in crowd.users[:MOST_NAMED])}"
+        f"{f' and {more:,} more' if (more := len(crowd.users) - MOST_NAMED) > 0 else ''})"
+        for crowd in crowds[:MOST_CROWDS]
+    ]
 
 
 def amount_strip(cents: int, near: Sequence[int], width: int = 60) -> tuple[str, str]:

@@ -110,6 +110,7 @@ def _totals(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "detector", f"{escape.label(name)}: {escape.label(reason, 120)}"
     yield "budget", story.budget_said(summary)
     yield "alerts", story.alerts_said(summary)
+    yield from (("alike", said) for said in story.crowds_said(summary.crowds))
     for bits in sorted({round(summary.threshold_bits, 1), 20.0}):
         yield "meaning", story.rarity(bits, summary.users_per_day)
     yield "unread", story.quarantine_said(summary.quarantine)

@@ -151,6 +151,19 @@ def labelled(bad: Counts, chain: Chain, most: int) -> Ways:
     return ways(bad, Members(member, np.ones(1)), chain, most)
 
 
+def way_bits(counts: Counts, known: Ways, chain: Chain) -> Floats:
+    """What one event of each count costs by everybody's chances and by those of each group: (counts, 1 + groups)."""
+    pairs = zip(counts.given.tolist(), counts.value.tolist(), strict=True)
+    chances = everyone = np.array([[chain.p(given, value)] for given, value in pairs]).reshape(-1, 1)
+    if len(known.share):
+        rows = np.append(chain.row_of, -1)[np.minimum(counts.given.astype(np.int64) + 1, len(chain.row_of))]
+        prior = PRIOR + AMONG * known.totals[rows]
+        each = known.counts[_places(_keys(chain), counts.keys())] + prior * everyone
+        chances = np.concatenate([everyone, each / (known.totals[rows] + prior)], axis=1)
+    bits: Floats = -np.log2(chances)
+    return bits
+
+
 def nearest_ways(counts: Counts, known: Ways, chain: Chain, sure: float) -> Ints:
     """The group of each user by code (u,) that tells the user's counts best, by `sure` bits; else -1.
 
