@@ -116,10 +116,9 @@ def scan(
 
     allowed = Budget.parse(budget)
     gap = timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP
-    named = {"time": time, "user": user, "action": action, "outcome": outcome}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    reader = Reader(choice, timezone=timezone, year=year, strict=strict)
+    reader = Reader.of(
+        columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action, outcome=outcome
+    )
     sources = reader.open(data)
     given = config.in_zone(parameters or {}, timezone)
     names = detectors or fitting(fields_of(sources), given)
@@ -209,10 +208,8 @@ def bands(
 
     width = Width(span, k)
     check_timezone(timezone)
-    named = {"time": time, "user": user, "action": action}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    reader = Reader.of(columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action)
+    sources = reader.open(data)
     counts = activity.read(sources, Calendar(by, timezone), per=per)
     return (counts if only is None else counts.only(only)).bands(width, flagged=flagged)
 
@@ -225,6 +222,28 @@ class Reader:
     timezone: str = "UTC"
     year: int | None = None
     strict: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, str] | None,
+        time_format: str | None,
+        timezone: str,
+        year: int | None,
+        *,
+        strict: bool,
+        **roles: str | None,
+    ) -> Reader:
+        """A reader by columns for any role, and by what was given for some; that counts more.
+
+        Raises
+        ------
+        ConfigError
+            If a column is given for what is no role.
+        """
+        pinned = {role: column for role, column in roles.items() if column is not None}
+        choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
+        return cls(choice, timezone, year, strict)
 
     def open(self, data: Data) -> list[Source]:
         """The sources that data stands for.
@@ -319,10 +338,8 @@ def classify(
     from amiss import classes
     from amiss.detect.entitlement import Entitlement
 
-    named = {"time": time, "user": user, "action": action}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    reader = Reader.of(columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action)
+    sources = reader.open(data)
     given = config.in_zone(parameters or {}, timezone)
     found = config.detectors(["entitlement"], given) if "entitlement" in given else []
     table = found[0] if found and isinstance(found[0], Entitlement) else None
@@ -394,10 +411,10 @@ def groups(
     from amiss.behaviour import grouped
     from amiss.labels import read_labels
 
-    named = {"time": time, "user": user, "action": action, "outcome": outcome}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    reader = Reader.of(
+        columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action, outcome=outcome
+    )
+    sources = reader.open(data)
     known = labels if labels is None or isinstance(labels, Mapping) else read_labels(labels).by_user()
     return grouped(sources, by_day=by_day, window=window, method=method, limit=limit, labels=known)
 
@@ -451,10 +468,8 @@ def violations(
     from amiss.breaches import violations as found_in
     from amiss.detect.entitlement import Entitlement
 
-    named = {"time": time, "user": user, "action": action}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    sources = Reader(choice, timezone=timezone, year=year, strict=strict).open(data)
+    reader = Reader.of(columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action)
+    sources = reader.open(data)
     (made,) = config.detectors(["entitlement"], config.in_zone({"entitlement": rules}, timezone))
     assert isinstance(made, Entitlement), "that is what the name stands for"
     return found_in(sources, made)

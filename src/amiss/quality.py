@@ -22,7 +22,6 @@ from amiss.detect import Detector, coding, fitting
 from amiss.detect.habit import Habit
 from amiss.errors import SourceError, UsageError, nearest
 from amiss.events import Quarantine
-from amiss.fields import choice_of
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Source, fields_of
 from amiss.spool import EPOCH
@@ -321,10 +320,9 @@ def selftest(
     [('burst', 5, 5)]
     """
     began = clock.perf_counter()
-    named = {"time": time, "user": user, "action": action, "outcome": outcome}
-    pinned = {role: column for role, column in named.items() if column is not None}
-    choice = choice_of({"time_format": time_format, **(columns or {}), **pinned})
-    reader = Reader(choice, timezone=timezone, year=year, strict=strict)
+    reader = Reader.of(
+        columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action, outcome=outcome
+    )
     wanted, allowed = _wanted(attacks), Budget.parse(budget)
     sources, past = reader.open(data), [] if learn is None else reader.open(learn)
     given = config.in_zone(parameters or {}, timezone)
