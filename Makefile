@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .venv-peers
 MARKET := simulate marketplace --users 1000 --seed 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix bench docs clean
+.PHONY: help setup demo test check fix bench bench-peers docs clean
 
 help:  ## List what make can do
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(STAMP)  ## Create .venv with amiss and everything its tests need
 
@@ -50,8 +51,16 @@ bench: $(STAMP)  ## Measure scans against merely parsing, streams, networks, ban
 	$(BIN)/python bench/activity.py
 	$(BIN)/python bench/groups.py
 
+bench-peers: $(PEERS)/.installed  ## Measure amiss beside others, write docs/benchmarks.md (DATA=DIR, ONLY="PART ...", PAGE=1)
+	$(PEERS)/bin/python -m bench.peers $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY)) $(if $(PAGE),--page)
+
+$(PEERS)/.installed: pyproject.toml bench/peers/requirements.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python bench/peers/environment.py
+	@touch $@
+
 docs: $(STAMP)  ## Write the generated pages of docs/ anew
 	$(BIN)/python docs/build.py
 
-clean:  ## Remove what make wrote, except .venv
+clean:  ## Remove what make wrote, except .venv and .venv-peers
 	rm -rf demo bench/out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
