@@ -413,8 +413,8 @@ def uninterrupted(
 
 
 KILLS = [
-    pytest.param(250, 4, 20, None, id="4"),
-    pytest.param(250, 4, 20, 100, id="4 with 100 users in memory"),
+    pytest.param(250, 3, 20, None, id="3"),
+    pytest.param(250, 2, 20, 100, id="2 with 100 users in memory"),
     pytest.param(2_050, 200, 250, None, id="200", marks=pytest.mark.slow),
     pytest.param(500, 100, 50, 200, id="100 with 200 users in memory", marks=pytest.mark.slow),
 ]

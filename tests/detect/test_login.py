@@ -207,7 +207,7 @@ def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_code
     return told
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_users_who_keep_their_ways_reach_b_bits_once_in_2_to_the_b(seed: int):
     """Drawn from their own chances, users are rarely taken for somebody else."""
     random = np.random.default_rng(seed)
