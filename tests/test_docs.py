@@ -41,6 +41,14 @@ def test_commands_and_examples_print_what_the_page_shows(page: Path, build: Modu
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_fail_only_where_that_is_to_be_shown(page: Path):
+    """A block with a command that ends in an error is marked, so that no page shows one by accident."""
+    text = page.read_text(encoding="utf-8")
+    for block in re.finditer(r"^```console\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL):
+        assert "(exit status" not in block[1] or re.search(r"<!-- fails: .+ -->\n\Z", text[: block.start()])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_is_not_run_says_why(page: Path):
     """A block of shell lines that no test runs is marked, with the reason."""
     text = page.read_text(encoding="utf-8")
