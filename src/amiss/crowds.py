@@ -87,11 +87,11 @@ def _of_day(scan: Scan, counts: Counts, judge: Judge, codes: list[int]) -> list[
     found = []
     for each in range(int(group.max(initial=-1)) + 1):
         members = users[group == each]
-        gains = _gains(counts.among(np.isin(counts.user, members)), judge, members)
+        gains = _gains(counts.among(members), judge, members)
         alike = set(members[gains >= GAIN].tolist())
         if len(alike) >= LEAST:
             names = scan.coding.users.texts().gather([code for code in codes if code in alike]).to_list()
-            does = _does(scan, counts.among(np.isin(counts.user, list(alike))), judge)
+            does = _does(scan, counts.among(np.array(sorted(alike))), judge)
             found.append(Crowd(tuple(names), does, float(np.median(gains[gains >= GAIN]))))
     return found
 

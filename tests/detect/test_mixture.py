@@ -83,6 +83,17 @@ def test_fewer_users_than_make_a_group_are_all_one():
     assert groups_of(log)[1] == []
 
 
+def test_of_many_users_groups_are_looked_for_in_a_sample(monkeypatch: pytest.MonkeyPatch):
+    """Of 36 users 30 are drawn: the others are in no group, but are judged by these."""
+    monkeypatch.setattr("amiss.detect.mixture.SAMPLE", 30)
+    group_, share = groups_of(town(60))
+    drawn = [user for user, at in enumerate(group_) if at >= 0]
+    assert 28 <= len(drawn) <= 30
+    assert len(share) == 2
+    assert {group_[user] for user in drawn if user in READERS} == {0}
+    assert {group_[user] for user in drawn if user in WRITERS} == {1}
+
+
 def test_bad_users_are_in_no_group_that_counts_as_normal():
     """When a person says that the writers are bad, what they do is not normal any more."""
     group_, share = groups_of(town(60), set(WRITERS))

@@ -107,22 +107,28 @@ class Counts(NamedTuple):
         user, given, value, times = (counts[name][low:high].to_numpy() for name in ("user", "given", "value", "count"))
         return cls(user, given, value, times)
 
-    def among(self, chosen: npt.NDArray[np.bool_]) -> Counts:
-        """Some of the rows: (n,)."""
-        return Counts(self.user[chosen], self.given[chosen], self.value[chosen], self.times[chosen])
+    def among(self, users: Ints) -> Counts:
+        """Those of some users, whose codes rise."""
+        low, high = (np.searchsorted(self.user, users.astype(np.uint32), side) for side in ("left", "right"))
+        size = high - low
+        rows = np.arange(int(size.sum())) + np.repeat(low - (np.cumsum(size) - size), size)
+        return Counts(self.user[rows], self.given[rows], self.value[rows], self.times[rows])
 
     def keys(self) -> Ints:
         """A number for each pair, which rise as pairs do."""
         return (self.given.astype(np.int64) + 1 << 32) + self.value
 
 
-def members(counts: Counts, bad: Codes | None = None) -> Members:
+def members(counts: Counts, bad: npt.NDArray[np.uint32] | None = None) -> Members:
     """The groups that count as normal, from what users did who are not `bad`."""
-    counts = counts if bad is None else counts.among(~np.isin(counts.user, bad))
     users = highest(counts.user) + 1
-    sample = _sample(counts.user, users)
+    there = np.zeros(users, dtype=np.bool_)
+    there[counts.user] = True
+    if bad is not None:
+        there[bad[bad < users]] = False
+    sample = _sample(np.flatnonzero(there))
     group: Ints = np.full(users, -1, dtype=np.int64)
-    group[sample], share = _grouped(counts.among(_flags(sample, users)[counts.user]), sample)
+    group[sample], share = _grouped(counts.among(sample), sample)
     return Members(group, share)
 
 
@@ -131,9 +137,8 @@ def ways(counts: Counts, chosen: Members, chain: Chain, most: int) -> Ways:
     groups = len(chosen.share)
     if not groups:
         return ONE_WAY
-    mine = chosen.group[np.minimum(counts.user, len(chosen.group) - 1)]
-    known = (mine >= 0) & (counts.user < len(chosen.group))
-    part, mine = counts.among(known), mine[known]
+    part = counts.among(np.flatnonzero(chosen.group >= 0))
+    mine = chosen.group[part.user]
     times = np.minimum(part.times, most).astype(np.float64)
     shape = len(chain.value) + 1, len(chain.row_total) + 1
     rows = np.append(chain.row_of, -1)[np.minimum(part.given.astype(np.int64) + 1, len(chain.row_of))]
@@ -174,7 +179,7 @@ def nearest_ways(counts: Counts, known: Ways, chain: Chain, sure: float) -> Ints
     prior = PRIOR + AMONG * known.totals[row]
     everyone = (chain.count / chain.row_total[row])[:, None]
     bits = -np.log2((known.counts[:-1] + prior * everyone) / (known.totals[row] + prior))
-    cost = np.stack([np.bincount(counts.user, counts.times * each, users) for each in bits[cells].T], axis=1)
+    cost = np.stack([np.bincount(counts.user, counts.times * each[cells], users) for each in bits.T], axis=1)
     cost += np.where(known.totals.any(axis=0), -np.log2(known.share), np.inf)
     two = np.partition(cost, 1, axis=1)
     return np.where(two[:, 1] - two[:, 0] >= sure, np.argmin(cost, axis=1), -1)
@@ -200,22 +205,12 @@ def _sums(at: Ints, group: Ints, times: Floats, shape: tuple[int, int]) -> Float
     return frozen(sums.reshape(shape))
 
 
-def _sample(user: npt.NDArray[np.uint32], users: int) -> Ints:
-    """Codes of users with counts, not more than :data:`SAMPLE`."""
-    there = np.zeros(users, dtype=np.bool_)
-    there[user] = True
-    codes: Ints = np.flatnonzero(there)
+def _sample(codes: Ints) -> Ints:
+    """Some of these codes of users, not more than :data:`SAMPLE`."""
     if len(codes) <= SAMPLE:
         return codes
     drawn = np.argpartition(scrambled(codes.astype(np.uint64)), SAMPLE)[:SAMPLE]
     return np.sort(codes[drawn])
-
-
-def _flags(codes: Ints, users: int) -> npt.NDArray[np.bool_]:
-    """Whether each of so many users is among these."""
-    flags = np.zeros(users, dtype=np.bool_)
-    flags[codes] = True
-    return flags
 
 
 def _grouped(counts: Counts, sample: Ints) -> tuple[Ints, Floats]:
