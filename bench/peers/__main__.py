@@ -29,20 +29,32 @@ LONGEST = 3600
 def main() -> None:
     """Measure what is asked for; write the page."""
     given = arguments()
-    results = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else {"parts": {}}
     for name in [] if given.page else given.only or page.PARTS:
         if name in PUBLISHED and given.data is None:
             print(f"{name} is left as it was: say with --data where published data are", file=sys.stderr)
             continue
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        results["parts"][name] = part(name, given.data)
-        given.results.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        keep(given.results, name, part(name, given.data))
+    results = kept(given.results)
     given.output.write_text(page.text(results), encoding="utf-8")
     if not given.no_pictures:
         from bench.peers import pictures
 
         pictures.draw(results, given.output.parent)
     print(given.output)
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """The figures of all parts that were ever measured."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"parts": {}}
+    return found
+
+
+def keep(path: Path, name: str, measured: dict[str, Any]) -> None:
+    """Put a part in the place of what was measured of it before."""
+    results = kept(path)
+    results["parts"][name] = measured
+    path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:

@@ -128,8 +128,8 @@ def simulated(name: str, part: Row | None) -> str:
     found = [row for row in part["found"] if "figures" in row]
     lines += [*table(name, rows_of(name, part), found), ""]
     lines += [f"![{about['title']}](benchmarks-{name}.svg)", ""]
-    lines += [f"* {row['way']}: {why_not(row)}" for row in part["found"] if "figures" not in row]
-    return "\n".join([*lines, "", about["caution"]])
+    reasons = [f"* {row['way']}: {why_not(row)}" for row in part["found"] if "figures" not in row]
+    return "\n".join([*lines, *reasons, *([""] if reasons else []), about["caution"]])
 
 
 def why_not(row: Row) -> str:
@@ -315,6 +315,10 @@ def streams(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         else:
             rate = f"{row['mean']:,.0f} µs on average, {row['events_per_second']:,} events a second"
             yield f"* {row['way']}, `score_one` and `learn_one`, no users kept: {rate}; {row['mib']:,} MiB"
+            watches = [each["events_per_second"] for each in found["stream"] if each["users"] == 10_000]
+            for watch in watches:
+                faster = times(watch / row["events_per_second"])
+                yield f"* events a second of `amiss watch` with 10,000 users over those of {row['way']}: {faster}"
 
 
 def conditions(parts: Mapping[str, Row]) -> str:

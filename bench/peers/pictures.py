@@ -62,6 +62,7 @@ def growth(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     panels = [
         line(found[by], by, what, title)
         for by in ("events", "users")
+        if found[by]
         for what, title in (("seconds", "seconds"), ("mib", "memory, MiB"))
     ]
     return plain(alt.concat(*panels, columns=2, spacing=24))
@@ -84,4 +85,4 @@ def plain(chart: Any) -> Any:
     """A chart as pages show it."""
     look = chart.resolve_scale(color="independent").configure(background="white", font="sans-serif", padding=8)
     look = look.configure_view(stroke=None).configure_axis(grid=False, labelFontSize=11)
-    return look.configure_title(fontSize=12, anchor="start", fontWeight="normal")
+    return look.configure_title(fontSize=12, anchor="start", frame="group", fontWeight="normal")

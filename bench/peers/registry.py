@@ -35,7 +35,6 @@ class Peer(NamedTuple):
 
 
 SEQUENCES = dict.fromkeys(("logins", "purchases", "curriculum"), NO_STEPS)
-ONE_EACH = {"logins": "one model for all users says little of a user's own places; one for each user is in its own row"}
 
 PEERS: Mapping[str, Peer] = MappingProxyType({
     "river, half-space trees": Peer("river_trees", "river"),
@@ -43,7 +42,7 @@ PEERS: Mapping[str, Peer] = MappingProxyType({
     "PyOD, ECOD": Peer("pyod_ecod", "pyod"),
     "PyOD, isolation forest": Peer("pyod_forest", "pyod"),
     "msticpy, anomalous_sequence": Peer("msticpy_sessions", "msticpy", SEQUENCES),
-    "scikit-learn, OneClassSVM": Peer("support_vectors", "scikit-learn", ONE_EACH),
+    "scikit-learn, OneClassSVM": Peer("support_vectors", "scikit-learn"),
     "pandas, surprisal as in notebooks": Peer("notebook", "pandas", dict.fromkeys(SEQUENCES, RULES)),
 })  # fmt: skip
 

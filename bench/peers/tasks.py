@@ -31,6 +31,8 @@ SEEDS: Mapping[str, tuple[int, ...]] = {
     "curriculum": (9401,),
 }
 LOGIN_USERS = 1_000
+HABITS = ("network", "provider", "country", "agent", "device", "hour")
+EARTH_KM = 6371.0
 GAPS = 12
 """Classes of the gap between events, each twice as long as the one before."""
 
@@ -113,12 +115,11 @@ def of_logins(seed: int) -> Task:
         ranges = Path(folder) / "vpn.txt"
         ranges.write_text("\n".join(made.vpn_ranges))
         coded = login_ways.coded(made, ranges)
-    parts, user = login_ways.vectors(coded), coded["user"].to_numpy().astype(np.int64)
+    features, user = habits(coded), coded["user"].to_numpy().astype(np.int64)
     splits = []
     for before, now in login_ways.weeks(coded["day"].to_numpy()):
         rows = np.flatnonzero(before), np.flatnonzero(now)
-        encoding = login_ways.Encoding.of(login_ways.part(parts, rows[0]))
-        past, today = (Cases(encoding.points(login_ways.part(parts, each)), user[each]) for each in rows)
+        past, today = (Cases(features[each], user[each]) for each in rows)
         splits.append((past, today))
     late = coded.filter(pl.col("day") >= logins.LEARN)
     names = logins.numbered(made).select("position", name="user", date=pl.col("time").dt.date())
@@ -138,6 +139,27 @@ def of_logins(seed: int) -> Task:
         "scikit-learn, OneClassSVM for each user": lambda: figures(login_ways.support_vectors(coded)[judged]),
     }
     return Task(splits, figures, ways)
+
+
+def habits(coded: pl.DataFrame) -> Floats:
+    """How rare what logins came with was for the user and for all until then; how far from the last one, how fast."""
+    new = [rarity(name, own=own) for name in HABITS for own in (True, False)]
+    before = {name: pl.col(name).shift().over("user").radians() for name in ("latitude", "longitude")}
+    here = {name: pl.col(name).radians() for name in before}
+    cosine = before["latitude"].cos() * here["latitude"].cos() * (before["longitude"] - here["longitude"]).cos()
+    km = (cosine + before["latitude"].sin() * here["latitude"].sin()).clip(-1, 1).arccos() * EARTH_KM
+    hours = pl.col("time").diff().over("user").dt.total_seconds() / 3600
+    columns = {f"new {number}": each for number, each in enumerate(new)}
+    speed = (km / hours.clip(1 / 60)).fill_nan(None).fill_null(0)
+    columns |= {"km": (km.fill_nan(None).fill_null(0) + 1).log(2), "speed": (speed + 1).log(2)}
+    return coded.select(wide=pl.col("wide").cast(pl.Float64), **columns).to_numpy().astype(np.float64)
+
+
+def rarity(name: str, *, own: bool) -> pl.Expr:
+    """Bits of a value among the user's logins until then, or among all."""
+    value = pl.struct(*(["user"] if own else []), name)
+    seen, of = value.cum_count().over(value), value.cum_count().over("user" if own else pl.lit(0))
+    return -((seen - 0.5) / of).log(2)
 
 
 def judged_logins(made: object) -> pl.DataFrame:
@@ -183,8 +205,10 @@ def of_purchases(seed: int) -> Task:
 
     ways = {
         "amiss": lambda: of(purchases.by_evidence(made, purchases.DEGREES)),
-        "rule of three deviations": lambda: of(market.rule),
-        "optimum": lambda: of(market.optimum),
+        "rule of three deviations": lambda: of(
+            purchases.by_rule(purchases.purchases(made, purchases.DEGREES), flagged=False)
+        ),
+        "optimum": lambda: of(purchases.by_optimum(bought, seed, purchases.USERS)),
     }
     return Task(splits, figures, ways)
 
