@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from amiss import Session
+from amiss import Result, Session, scan
 from amiss.alerts import Alert
 from amiss.cli import app
 from amiss.decide import Budget
@@ -286,3 +286,47 @@ def _feed(watch: Watch, rows: list[tuple[datetime, str, str]]) -> None:
     taken = watch.live.take(coded)
     watch.keep(Given(coded, "x", watch.live.coding.known(), {}, {}), taken)
     watch.live.written(taken)
+
+
+def sellers_and_buyers(day: int, sellers: list[str]) -> pl.DataFrame:
+    """A day of forty buyers, and of sellers."""
+    does = {f"b{number}": ["login", "view", "buy"] for number in range(40)} | {
+        user: ["login", "sell"] for user in sellers
+    }
+    rows = [
+        (f"2026-01-{day:02}T{9 + turn:02}:{number:02}:{second * 7:02}Z", user, action)
+        for number, (user, actions) in enumerate(does.items())
+        for turn in range(8)
+        for second, action in enumerate(actions)
+    ]
+    return pl.DataFrame(rows, schema=["time", "user", "action"], orient="row")
+
+
+def test_a_scan_holds_what_bad_users_did_against_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Twelve who sell are normal, and so is one more; once they were called bad, who sells stands out."""
+    bad = [f"s{number}" for number in range(12)]
+    past, today = sellers_and_buyers(5, bad), sellers_and_buyers(6, ["new"])
+
+    def bits(result: Result) -> float:
+        return float(result.users.filter(user="new")["bits"].item())
+
+    assert bits(scan(today, learn=past)) < 1
+    assert bits(scan(today, learn=past, bad=bad)) > 10
+    monkeypatch.chdir(tmp_path)
+    past.write_csv("past.csv")
+    today.write_csv("today.csv")
+    Path("labels.csv").write_text("user,label\n" + "".join(f"{user},fence\n" for user in bad) + ",fence\n")
+    Path("amiss.toml").write_text('[labels]\nfile = "labels.csv"\nbad = ["fence"]\n')
+    ran = CliRunner().invoke(app, ["scan", "today.csv", "--learn", "past.csv", "--format", "jsonl", "--top", "1"])
+    row = json.loads(ran.stdout)
+    assert (row["user"], row["bits"] > 10) == ("new", True)
+    assert "1 row of labels left out" in ran.stderr
+
+
+def test_bad_users_of_the_same_day_are_bad_on_a_first_scan():
+    """A log of one day, of which some users are known to be bad: another who does as they do stands out."""
+    bad = [f"s{number}" for number in range(12)]
+    log = sellers_and_buyers(5, [*bad, "new"])
+    known = dict(scan(log, bad=bad).users.select("user", "bits").rows())
+    unknown = dict(scan(log).users.select("user", "bits").rows())
+    assert known["new"] > unknown["new"] + 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -43,6 +43,7 @@ def scan(
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     session_gap: str | None = None,
     cap: int | None = None,
+    bad: Collection[str] = (),
     time: str | None = None,
     user: str | None = None,
     action: str | None = None,
@@ -74,6 +75,8 @@ def scan(
         A pause longer than this starts a new session, such as "30m".
     cap
         The most that one user adds to any count of what is normal.
+    bad
+        Users who are known to be bad: what they do speaks against who does it too, and is no way to be normal.
     time, user, action, outcome
         Columns that play these roles; found by name and content when left out.
     columns
@@ -128,6 +131,7 @@ def scan(
         budget=allowed,
         detectors=config.detectors(names, given, cap=cap),
         session_gap=gap,
+        bad=bad,
         top=top,
         progress=progress or _silent,
     )

@@ -113,7 +113,10 @@ class History:
 
     def alone(self, day: date) -> Mapping[str, Past]:
         """A day as its own past."""
-        return {family: Past([counts]) for family, counts in self.judged[day].items()}
+        pasts = {family: Past([counts]) for family, counts in self.judged[day].items()}
+        for past in pasts.values():
+            past.bad = merge(of_users(past, self.condemned))
+        return pasts
 
     def _move(self, wanted: list[tuple[bool, date]]) -> None:
         """Make the sums those of the wanted days, from those of the days asked for last."""
@@ -251,6 +254,8 @@ class Scan:
 
     rows_in_memory: int = ROWS_IN_MEMORY
     learned_from: str = ""
+    bad: Collection[str] = ()
+    """Users who are labelled as bad."""
     top: int | None = 20
     told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
     witnessed: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -272,6 +277,8 @@ class Scan:
                 counted += len(frame)
                 progress(counted)
         self.learned_from = _described(past, self.spool.days())
+        codes = map(self.coding.users.find, self.bad)
+        self.history.condemned = frozenset(code for code in codes if code is not None)
         last = Last()
         learned = self._learn(past, last)
         judged = [part for day in self.spool.days() for part in self._judge(day, last)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -263,6 +263,7 @@ def scan(
     budget: Budget | None = None,
     detectors: Sequence[Detector[Any]] = (),
     session_gap: timedelta = SESSION_GAP,
+    bad: Collection[str] = (),
     top: int | None = 20,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Result:
@@ -276,7 +277,7 @@ def scan(
     began = time.perf_counter()
     allowed = budget or Budget()
     fit = detectors or [detector(name) for name in fitting(fields_of(sources))]
-    scanned = Scan(fit, session_gap, allowed, top=top)
+    scanned = Scan(fit, session_gap, allowed, bad=bad, top=top)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")

@@ -56,7 +56,7 @@ from amiss.severity import SEVERITIES, Severity
 if TYPE_CHECKING:
     from polars import DataFrame
 
-    from amiss.config import Settings
+    from amiss.config import LabelSettings, Settings
     from amiss.result import Result
 
 FAILED: Final = 1
@@ -437,8 +437,15 @@ def _scan(sources: list[str], settings: Settings, *, top: int | None, quiet: boo
     choices["learn"] = choices["learn"] or None
     choices |= {"columns": fields.choice().pinned(), "time_format": fields.choice().time_format}
     choices |= {"timezone": fields.timezone, "year": fields.year, "parameters": settings.detector}
+    choices["bad"] = _labelled_bad(settings.labels, quiet=quiet)
     with _progress(quiet=quiet) as progress:
         return python.scan(sources, **choices, top=top, progress=progress)
+
+
+def _labelled_bad(labels: LabelSettings, *, quiet: bool) -> list[str]:
+    """The users whom the file of [labels] calls bad."""
+    known = labelling.labels_of(labels.file, quiet=quiet) if labels.file is not None else {}
+    return [user for user, name in known.items() if name in labels.bad]
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from amiss.cli.given import asked, reader, settings_of
+from amiss.cli.labelling import labels_of
 from amiss.cli.output import console, say, stream_to
 from amiss.errors import UsageError
 from amiss.options import (
@@ -118,7 +118,7 @@ def groups(
     number, urls = _meant(sources)
     _check_drawn(plot, output, shape, number, report)
     opened = reader(settings_of(config, reading)).open(asked(urls, reading.query))
-    known = None if labels is None else _labels(labels, quiet=quiet)
+    known = None if labels is None else labels_of(labels, quiet=quiet)
     found = group_users(opened, by_day=by_day, window=window, method=method, limit=limit, labels=known)
     if report is not None:
         found.report(report)
@@ -174,18 +174,6 @@ def _write(found: Grouped, name: str, number: int | None, shape: str, output: Pa
 
             frame = _table(found, name) if number is None else found.table(number)
             write_records(frame.to_dicts(), shape, stream)
-
-
-def _labels(file: Path, *, quiet: bool) -> Mapping[str, str]:
-    """The labels of a file."""
-    from amiss.labels import read_labels
-
-    found = read_labels(file)
-    if not quiet and found.quarantine.total:
-        first = found.quarantine.samples[0]
-        where = f"{first.file}:{first.position}: {first.reason}"
-        say(f"{found.quarantine.total:,} rows of labels say nothing, the first: {where}")
-    return found.by_user()
 
 
 def _table(found: Grouped, name: str) -> pl.DataFrame:

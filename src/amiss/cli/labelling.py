@@ -185,6 +185,16 @@ def remove(
     typer.echo(f"{_named(kind, name)} has no label now{of_members}; {_was(before)}.")
 
 
+def labels_of(file: str | Path, *, quiet: bool) -> dict[str, str]:
+    """The label of each user by a file; rows that say nothing are told of."""
+    from amiss.labels import read_labels
+
+    found = read_labels(file)
+    if not quiet:
+        tell_unread(found.quarantine)
+    return found.by_user()
+
+
 def tell_unread(quarantine: Quarantine) -> None:
     """Say which rows of labels say nothing."""
     from amiss.escape import label as shown
