@@ -241,3 +241,22 @@ def test_what_a_person_expects_of_a_user_speaks_against_that_user_no_more():
     assert (before > 0).any()
     assert (after[events.user == 99] <= 0).all()
     assert after[events.user == 98].tolist() == before[events.user == 98].tolist()
+
+
+def test_a_memory_without_groups_and_bad_users_is_taken_up():
+    """A state of before there were any has four weights a user and no ways; it goes on as one with them does."""
+    now = coded(in_order([((i * 7) % 11 * SECOND, i % 5, (i * 13) % 7, 0) for i in range(200)]))
+    detector = Sequence()
+    baseline, last = detector.baseline(Past([detector.summarise(group(now[:50]))])), Last()
+    memory = detector.memory()
+    detector.score(group(now[:100], last), baseline, memory)
+    today = memory.frame()
+    four = pl.Series(today["weights"].to_numpy()[:, :4], dtype=pl.Array(pl.Float64(), 4))
+    former = today.with_columns(weights=four).drop("ways")
+    again = detector.memory(former)
+    assert again.frame().drop("ways").equals(today.drop("ways"))
+    events = group(now[100:], last)
+    assert (
+        detector.score(events, baseline, again).bits.tolist() == detector.score(events, baseline, memory).bits.tolist()
+    )
+    assert detector.memory(former.clear()).frame().schema == detector.state_schema

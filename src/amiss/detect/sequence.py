@@ -241,11 +241,21 @@ class SequenceMemory:
     def __init__(self, state: pl.DataFrame | None = None) -> None:
         from amiss.detect.chain import Own
 
-        self.own: tuple[Own, ...] = tuple(Own(feature, state) for feature in (ACTION, GAP))
+        known = None if state is None else _with_groups(state)
+        self.own: tuple[Own, ...] = tuple(Own(feature, known) for feature in (ACTION, GAP))
 
     def frame(self) -> pl.DataFrame:
         """A row for each user and feature (`OWN_SCHEMA`)."""
         return pl.concat([own.frame() for own in self.own])
+
+
+def _with_groups(state: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a state (`OWN_SCHEMA`), of one too that was written when there were neither groups nor bad users."""
+    if "ways" in state.columns:
+        return state
+    weights = np.pad(state["weights"].to_numpy(), ((0, 0), (0, 1)))
+    columns = state.with_columns(weights=pl.Series(weights, dtype=OWN_SCHEMA["weights"]), ways=[])
+    return columns.select(pl.col(name).cast(dtype) for name, dtype in OWN_SCHEMA.items())
 
 
 @lru_cache(maxsize=8)
