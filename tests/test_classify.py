@@ -267,6 +267,19 @@ def test_labels_are_shown_harmless(shop: Path):
     assert "\x1b" not in run.output
 
 
+def test_reasons_are_shown_harmless(tmp_path: Path):
+    """What steers a terminal in an action does not, with labels of two classes and with one."""
+    rows = [(f"2026-01-05T09:00:{at:02}Z", f"{kind}{number}", does) for kind, does in (("a", HOSTILE), ("b", "view"))
+            for number in range(4) for at in range(9)]  # fmt: skip
+    log, labels = tmp_path / "log.csv", tmp_path / "labels.csv"
+    pl.DataFrame(rows, ["time", "user", "action"], orient="row").write_csv(log)
+    labels.write_text("user,label\na0,bad\na1,bad\nb0,good\nb1,good\n")
+    for more in ([], ["--label", "bad"]):
+        run = CliRunner().invoke(app, ["classify", str(log), "--labels", str(labels), *more])
+        assert "=cmd()\\x1b[31m" in run.output
+        assert "\x1b" not in run.output
+
+
 def test_odds_below_one_are_none(shop: Path):
     """They would say a class that is less likely than not."""
     with pytest.raises(UsageError, match=r"expected 1 or more, found 0.5"):

@@ -9,12 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.text import Text
 from tests.commands import Ran, ended
+from typer.main import get_command
 
 import amiss
+from amiss.cli import app
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -386,3 +391,18 @@ def test_a_terminal_that_claims_no_width_still_gets_the_ranking(run, days: Path,
     """COLUMNS=0, as some schedulers set it, loses nothing."""
     monkeypatch.setenv("COLUMNS", "0")
     assert "severity" in run("scan", str(days / "monday.jsonl"), "--top", "1").out
+
+
+def test_no_word_of_the_help_is_lost():
+    """Words in brackets would be taken for a style, and be left out."""
+    told = list(_helps(get_command(app)))
+    assert len(told) > 100
+    assert [text for text in told if Text.from_markup(text).plain != text] == []
+
+
+def _helps(command: Any) -> Iterator[str]:
+    """What is said of a command, of those below it, and of their options."""
+    yield command.help or ""
+    yield from (each.help for each in command.params if getattr(each, "help", None))
+    for each in getattr(command, "commands", {}).values():
+        yield from _helps(each)

@@ -101,7 +101,7 @@ def classify(
     """Tell of which class users without a label are, by those who have one, and say why.
 
     With labels of one class only, or --label, users are ranked by how much their days look like those of users who have
-    it. A rule looks at a column of the log, or of the table of [entitlement].
+    it. A rule looks at a column of the log, or of the table of who may do what.
     """
     from amiss import classes
 
@@ -207,7 +207,7 @@ def _print_classes(found: Classified, screen: Console, top: int, *, everyone: bo
     from rich.text import Text
 
     from amiss import terminal
-    from amiss.escape import label
+    from amiss.escape import label, visible
     from amiss.story import plural
 
     users = found.users if everyone else found.users.filter(found.users["label"] == "")
@@ -229,7 +229,7 @@ def _print_classes(found: Classified, screen: Console, top: int, *, everyone: bo
         head = f"{name:<12} {chance(row['probability']):>7}  {label(row['user'], 12):<12} {row['events']:>6,}  "
         against = f" · against {label(row['against'])}" if row["against"] else ""
         reasons = " · ".join(row["reasons"] or ["nothing speaks for it"]) + against
-        lines = Text(reasons).wrap(screen, max(20, screen.width - len(head)))
+        lines = Text(visible(reasons)).wrap(screen, max(20, screen.width - len(head)))
         for number, line in enumerate(lines):
             terminal.print_line(screen, Text.assemble(head if number == 0 else " " * len(head), line))
 
@@ -308,7 +308,7 @@ def _print(found: Ranked, screen: Console, top: int) -> None:
     from rich.text import Text
 
     from amiss import terminal
-    from amiss.escape import label
+    from amiss.escape import label, visible
 
     name = label(found.label)
     said = f"{found.labelled:,} of {found.users:,} users are labelled {name}. Of the others, most like them:"
@@ -319,6 +319,6 @@ def _print(found: Ranked, screen: Console, top: int) -> None:
         head = f"{row['bits']:>7.1f}  {label(row['user'], 12):<12}  {row['days']:>5,}  "
         reasons = " · ".join(row["reasons"] or ["nothing speaks for it"])
         verdict = f"{label(row['verdict'])}: " if row["verdict"] else "don't know: " if row["bits"] > 0 else ""
-        lines = Text(verdict + reasons).wrap(screen, max(20, screen.width - len(head)))
+        lines = Text(visible(verdict + reasons)).wrap(screen, max(20, screen.width - len(head)))
         for number, line in enumerate(lines):
             terminal.print_line(screen, Text.assemble(head if number == 0 else " " * len(head), line))

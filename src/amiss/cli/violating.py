@@ -31,7 +31,7 @@ def violations(
     output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List all that users did outside of what [entitlement] grants them, by user and finding.
+    """List all that users did outside of what they are entitled to, by user and finding.
 
     Days before a start, after an end, outside a scope, in both of two exclusive scopes. No evidence is weighed.
     """
