@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import json
 import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
+import polars as pl
 import pytest
 
 from amiss.evaluate import EVALUATIONS
@@ -19,14 +22,19 @@ PAGE = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 RESULTS = json.loads((ROOT / "bench" / "peers" / "results.json").read_text(encoding="utf-8"))
 
 
+def module(name: str) -> ModuleType:
+    """A module of bench/peers."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module(f"bench.peers.{name}")
+    finally:
+        sys.path.remove(str(ROOT))
+
+
 @pytest.fixture(scope="module")
 def page() -> ModuleType:
     """What writes the page."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        return importlib.import_module("bench.peers.page")
-    finally:
-        sys.path.remove(str(ROOT))
+    return module("page")
 
 
 def losses(text: str) -> list[str]:
@@ -71,14 +79,30 @@ def test_every_evaluation_is_on_the_page(page: ModuleType):
 @pytest.mark.parametrize("name", ["marketplace", "logins", "purchases", "curriculum"])
 def test_every_peer_has_figures_or_a_reason_in_every_task(name: str):
     """No peer is left out of a task without a word."""
-    peers = {"river, half-space trees", "river, Markov", "PyOD, ECOD", "PyOD, isolation forest"}
-    peers |= {"msticpy, anomalous_sequence", "scikit-learn, OneClassSVM", "pandas, surprisal as in notebooks", "amiss"}
+    registry = module("registry")
+    peers = {"amiss", *registry.OWN[name], *registry.PEERS}
     found = {row["way"]: row for row in RESULTS["parts"][name]["found"]}
-    assert peers <= set(found)
+    assert peers == set(found)
     for row in found.values():
         said = [key for key in ("figures", "not_for", "absent", "failed") if row.get(key)]
         assert len(said) == 1, row
         assert ("ratio" in row) == (said == ["figures"])
+
+
+def test_every_peer_is_asked_in_the_same_way():
+    """A module of a peer has one function, of what is past and what is judged today."""
+    registry = module("registry")
+    for name in registry.PEERS:
+        assert list(inspect.signature(registry.peer(name)).parameters) == ["past", "today"]
+
+
+def test_pandas_sums_surprisal_as_notebooks_do():
+    """Of two logins in four events one fails: a bit each, and a view, which is certain, none."""
+    cases = module("cases").Cases
+    steps = {"case": [0, 0, 1, 1], "state": ["login:success", "view:success", "login:failure", "view:success"]}
+    steps["outcome"] = [state.split(":")[1] for state in steps["state"]]
+    log = cases(np.zeros((2, 1)), np.arange(2), pl.DataFrame(steps))
+    assert module("notebook").scores(log, log).tolist() == [1.0, 1.0]
 
 
 def test_every_part_says_when_where_and_with_what_it_was_measured():

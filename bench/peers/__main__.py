@@ -35,13 +35,19 @@ def main() -> None:
             continue
         print(f"measuring {name}", file=sys.stderr, flush=True)
         keep(given.results, name, part(name, given.data))
+        write(given)
+    write(given)
+    print(given.output)
+
+
+def write(given: argparse.Namespace) -> None:
+    """Write the page and its pictures from what is kept."""
     results = kept(given.results)
     given.output.write_text(page.text(results), encoding="utf-8")
     if not given.no_pictures:
         from bench.peers import pictures
 
         pictures.draw(results, given.output.parent)
-    print(given.output)
 
 
 def kept(path: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def line(rows: Sequence[Mapping[str, Any]], by: str, what: str, title: str) -> A
     powers = sorted({row[by] for row in rows})
     drawn = alt.Chart(pl.DataFrame(list(rows))).mark_line(point=True).encode(
         alt.X(f"{by}:Q", title=by).scale(type="log").axis(values=powers, format="~s"),
-        alt.Y(f"{what}:Q", title=title).scale(type="log", nice=True).axis(tickCount=4, format="~s"),
+        alt.Y(f"{what}:Q", title=title).scale(type="log", nice=True).axis(tickCount=4, format=",~g"),
         colour,
     )  # fmt: skip
     return drawn.properties(width=260, height=150)

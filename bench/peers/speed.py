@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -19,13 +17,14 @@ from typing import Any, NamedTuple
 from bench.peers.batch import PANDAS, WAYS
 
 BENCH = Path(__file__).parents[1]
+TIMED = Path(__file__).with_name("timed.py")
 sys.path.insert(0, str(BENCH))
 generate = importlib.import_module("generate")  # under the name that bench/stream.py has for it: Numba keeps it
 LEARNED, BATCH = "100000", "10000"
 AMISS = "amiss scan"
 PARSE = "polars, only parsing"
 PAIRED_EVENTS = 1_000_000
-ROUNDS = 2
+ROUNDS = 3
 GROWTH_EVENTS = (100_000, 1_000_000, 10_000_000)
 GROWTH_USERS = (1_000, 10_000, 100_000, 1_000_000)
 EVENTS_OF_USERS = 2_000_000
@@ -48,19 +47,13 @@ class Run(NamedTuple):
 
 def run(*command: str) -> Run:
     """Run a Python program to its end."""
-    began = time.perf_counter()
-    with (
-        tempfile.TemporaryFile() as printed,
-        subprocess.Popen([sys.executable, *command], stdout=printed, stderr=subprocess.PIPE) as process,
-    ):
-        errors = process.stderr.read() if process.stderr else b""
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(errors.decode(errors="replace").strip().splitlines()[-1][:200] or "no reason given")
-        printed.seek(0)
-        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, printed.read().decode())
+    with tempfile.TemporaryDirectory() as folder:
+        noted = Path(folder) / "figures.json"
+        started = [sys.executable, "-I", "-S", str(TIMED), str(noted), sys.executable, *command]
+        done = subprocess.run(started, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or ["no reason given"])[-1][:200])
+        return Run(**json.loads(noted.read_text(encoding="ascii")), printed=done.stdout)
 
 
 def command(way: str, log: Path) -> list[str]:
