@@ -179,6 +179,24 @@ def test_commands_keep_labels_and_say_what_they_change(state: Path, tmp_path: Pa
     assert "Kept: 1 label of 1 group." in run("label", "import", grouped, "--groups", members, *given)
 
 
+def test_members_are_found_whatever_a_spreadsheet_would_take_them_for(state: Path, tmp_path: Path):
+    """A name such as +49123 or @ann, before which a CSV file of groups has an apostrophe, is labelled as it is."""
+    members = tmp_path / "members.csv"
+    members.write_text("user,group\n'+49123,1\n'@ann,1\n'bob,1\n")
+    assert "3 of its 3 members" in run("label", "group", 1, "bot", "--groups", members, "--state", state)
+    with Store.open(state) as store:
+        assert [each.subject for each in store.labels()] == ["'bob", "+49123", "@ann"]
+
+
+def test_labels_of_the_future_are_left_out_of_a_state(state: Path, tmp_path: Path):
+    """What is said now would not take their place, and neither would taking them away and naming the user anew."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("user,label,time\nababab1,bot,9000-01-01\nababab2,bot,2020-01-01\n")
+    said = run("label", "import", labels, "--state", state)
+    assert "Kept: 1 label of 1 user." in said
+    assert 'labels.csv:2: column "time" lies in the future: "9000-01-01"' in said
+
+
 def test_a_state_classifies_its_users(state: Path, tmp_path: Path):
     """By what it has counted, and by its own labels; a source may be judged by these too."""
     for user, name in {"ababab0": "b", "ababab1": "b", "acacac0": "c", "acacac1": "c"}.items():

@@ -125,6 +125,17 @@ def csv_cell(text: str) -> str:
     return f"'{visible(text)}" if _FORMULA.match(text) else visible(text)
 
 
+def csv_text(cell: str) -> str:
+    """The text of a cell of :func:`csv_cell`, as it was but for characters that are spelled out.
+
+    Examples
+    --------
+    >>> csv_text("'@ann"), csv_text("'ann"), csv_text("ann")
+    ('@ann', "'ann", 'ann')
+    """
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell
+
+
 def chat_text(text: str) -> str:
     r"""The text as a chat service may show it: it calls nobody, and hides no address behind other words.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -132,8 +132,13 @@ def read_labels(file: str | Path, subject: str = "user") -> Labels:
     return Labels(_last(history.sort("time", maintain_order=True, nulls_last=False)), quarantine)
 
 
-def read_history(file: str | Path, subject: str = "user") -> tuple[pl.DataFrame, Quarantine]:
-    """All labels of a CSV file (`LABEL_SCHEMA`), as :func:`read_labels` reads them, and the rows that say nothing."""
+def read_history(
+    file: str | Path, subject: str = "user", *, now: datetime | None = None
+) -> tuple[pl.DataFrame, Quarantine]:
+    """All labels of a CSV file (`LABEL_SCHEMA`), as :func:`read_labels` reads them, and the rows that say nothing.
+
+    With `now`, so do labels of later: nothing that is said from now on could take their place.
+    """
     found = read_csv(file)
     require(found, (subject, "label"), str(file))
     names = [subject if name == "user" else name for name in LABEL_SCHEMA]
@@ -147,7 +152,7 @@ def read_history(file: str | Path, subject: str = "user") -> tuple[pl.DataFrame,
     quarantine, good = Quarantine(), []
     conflicts = _conflicts(table)
     for row in table.iter_rows(named=True):
-        reason = _mistake(row, subject) or conflicts.get(row["line"])
+        reason = _mistake(row, subject, now) or conflicts.get(row["line"])
         good.append(reason is None)
         if reason is not None:
             written = (row["user"], row["label"], row["author"], row["text"])
@@ -160,12 +165,15 @@ def _time(text: str | None) -> datetime | None:
     return None if text is None else parse_text(text) or _FIRST
 
 
-def _mistake(row: dict[str, object], subject: str) -> str | None:
+def _mistake(row: dict[str, Any], subject: str, now: datetime | None) -> str | None:
     """Why a row of labels says nothing, if it does not."""
     for name in ("user", "label"):
         if row[name] is None:
             return f'column "{subject if name == "user" else name}" is empty'
-    return f'column "time" is no time: "{label(str(row["text"]), 40)}"' if row["time"] == _FIRST else None
+    if row["time"] == _FIRST:
+        return f'column "time" is no time: "{label(row["text"], 40)}"'
+    is_late = now is not None and row["time"] is not None and row["time"] > now
+    return f'column "time" lies in the future: "{label(row["text"], 40)}"' if is_late else None
 
 
 def _conflicts(table: pl.DataFrame) -> dict[int, str]:

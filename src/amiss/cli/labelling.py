@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST: Final = 5
 """Users that are named one by one."""
 
+JSON: Final = (".json", ".jsonl")
+
 label = typer.Typer(help="Name users and groups, for amiss classify and watch; history is kept.", no_args_is_help=True)
 
 NoteOption = Annotated[str, typer.Option(metavar="TEXT", help="Why.", show_default=False)]
@@ -111,9 +113,9 @@ def import_(
     from amiss.story import plural
 
     is_groups = "group" in (columns := read_csv(file).columns) and "user" not in columns
-    rows, quarantine = read_history(file, "group" if is_groups else "user")
-    members = {each: _members_of(groups, each) for each in rows["user"].unique()} if is_groups else {}
     who, now = author_of(author), datetime.now(UTC)
+    rows, quarantine = read_history(file, "group" if is_groups else "user", now=now)
+    members = {each: _members_of(groups, each) for each in rows["user"].unique()} if is_groups else {}
     with Store.open(state_file(state, settings_of(config)), write=False) as store, store.begin():
         known = set(store.texts()[0].to_list())
         changed = []
@@ -231,6 +233,7 @@ def _members_of(file: Path | None, number: str) -> list[str]:
     """The members of a group in a file of groups."""
     import polars as pl
 
+    from amiss.escape import csv_text
     from amiss.labels import require, spelled
 
     if file is None:
@@ -245,7 +248,7 @@ def _members_of(file: Path | None, number: str) -> list[str]:
     if not found:
         some = [] if numbers.dtype == pl.Null else numbers.drop_nulls().unique(maintain_order=True).head(9).to_list()
         raise UsageError(f'{file} has no members of a group "{number}". Groups there: {", ".join(some) or "none"}')
-    return found
+    return found if file.suffix in JSON else [csv_text(name) for name in found]
 
 
 def _read_members(file: Path) -> Any:  # noqa: ANN401 - a Polars frame, imported late
@@ -254,7 +257,7 @@ def _read_members(file: Path) -> Any:  # noqa: ANN401 - a Polars frame, imported
 
     from amiss.labels import read_csv
 
-    if file.suffix not in {".json", ".jsonl"}:
+    if file.suffix not in JSON:
         return read_csv(file)
     try:
         return pl.read_json(file) if file.suffix == ".json" else pl.read_ndjson(file)
