@@ -15,7 +15,7 @@ from tests import naive
 from tests.detect.test_mixture import ODD, READERS, WRITERS, habits, society, town
 from tests.detect.test_sequence import NAMES, SECOND, coded
 
-from amiss.baseline import Past
+from amiss.baseline import COUNT_SCHEMA, Past
 from amiss.detect.role import Role
 from amiss.sessions import Events, Last, group
 from amiss.testing import reached_by_chance
@@ -115,6 +115,14 @@ def test_nothing_is_said_of_who_is_new_or_odd_and_on_a_first_scan():
     events = group(coded(town(24, seed=1)))
     alone = Role().baseline(Past([Role().summarise(events)]), leave_out=True)
     assert not Role().score(events, alone).bits.any()
+
+
+def test_nothing_is_said_where_there_is_one_group_and_everybody_else():
+    """Ten read, four do something else each: these are in no group, and whoever is does as no other group does."""
+    rows = [(0, user, 0, 0 if user < 10 else user, 30) for user in range(14)]
+    baseline = Role().baseline(Past([pl.DataFrame(rows, schema=COUNT_SCHEMA, orient="row")]))
+    assert len(baseline.judges[0].ways.share) == 2
+    assert not len(baseline.home)
 
 
 def test_reasons_name_what_both_groups_are_known_for():

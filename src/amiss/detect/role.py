@@ -236,7 +236,7 @@ def homes(past: Past, judge: Judge) -> Ints:
     """The group of each user by code (u,), -1 for those of none; empty where there are fewer than two groups."""
     from amiss.detect.mixture import Counts, nearest_ways
 
-    if len(judge.ways.share) < 2:
+    if np.count_nonzero(judge.ways.totals.any(axis=0)) < 2:
         return np.zeros(0, dtype=np.int64)
     return frozen(nearest_ways(Counts.of(past.by_user(), ACTION), judge.ways, judge.chain, SURE))
 
