@@ -280,6 +280,26 @@ def test_reasons_are_shown_harmless(tmp_path: Path):
         assert "\x1b" not in run.output
 
 
+def test_a_story_tells_classes_from_its_other_columns():
+    """Classes that are called time and none have columns of their own."""
+    rows = [(f"2026-01-05T09:00:{at:02}Z", f"{does}{number}", does) for does in "ab"
+            for number in range(4) for at in range(9)]  # fmt: skip
+    log = pl.DataFrame(rows, ["time", "user", "action"], orient="row")
+    found = amiss.classify(log, {"a0": "time", "a1": "time", "b0": "none", "b1": "none"})
+    story = found.story("a3")
+    assert story.columns == ["time", "action", "outcome", "class none", "class time", "none"]
+    assert story["class time"][-1] == pytest.approx(
+        found.posterior.filter(user="a3", **{"class": "time"})["probability"][0]
+    )
+    assert story["time"].dtype == pl.Datetime("us", "UTC")
+
+
+def test_without_a_labelled_user_nothing_is_asked_back(shop: Path):
+    """That nobody has a label is told, not which one is meant."""
+    with pytest.raises(UsageError, match="no user of this log has a label"):
+        amiss.classify(shop / "log.jsonl", {"ghost": "bot"})
+
+
 def test_odds_below_one_are_none(shop: Path):
     """They would say a class that is less likely than not."""
     with pytest.raises(UsageError, match=r"expected 1 or more, found 0.5"):

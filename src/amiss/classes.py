@@ -189,6 +189,8 @@ def _wanted(known: Mapping[str, str], label: str | None) -> str:
     if label is None and len(names) == 1:
         return names[0]
     said = ", ".join(names) or "none"
+    if label is None and not names:
+        raise UsageError("no user of this log has a label. Expected users as the log names them, or rules that hold")
     if label is None:
         raise UsageError(f"which label is looked for? Users of this log have: {said}. Name one with --label")
     if label not in names:
@@ -247,6 +249,8 @@ class Classified:
 
     def story(self, user: str) -> pl.DataFrame:
         """The chances behind each event of a user: (n, 4 + c): `time`, `action`, `outcome`, each class, and `none`.
+
+        A class that is itself called one of these has the column `class time`, and so on.
 
         Raises
         ------
@@ -318,8 +322,9 @@ class _Reader:
             "action": self.coding.actions.decode(pl.Series([action for action, _ in told], dtype=pl.UInt32)),
             "outcome": pl.Series([outcome for _, outcome in told], dtype=pl.String),
         }
-        shares = {name or "none": chances[:, at] for at, name in enumerate((*classifier.classes, NONE))}
-        return pl.DataFrame(columns | shares)
+        taken = (*columns, "none")
+        names = [*(f"class {name}" if name in taken else name for name in classifier.classes), "none"]
+        return pl.DataFrame(columns | dict(zip(names, chances.T, strict=True)))
 
 
 def classify(

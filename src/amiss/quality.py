@@ -389,7 +389,8 @@ class Course:
             elif rounds is None and number > 1:
                 break
         if not self.rows:
-            raise SourceError(f"nobody could be attacked: {self._found()}. Give more days, as SOURCE or with --learn")
+            reasons = "; ".join(f"{each.name}: {self._why_not(each)}" for each in self.attacks)
+            raise SourceError(f"nobody could be attacked: {self._found()}. {reasons}")
 
     def result(self, allowed: Budget, sources: Sequence[Source], seconds: float) -> SelfTest:
         """What was found."""
@@ -440,8 +441,10 @@ class Course:
 
     def _found(self) -> str:
         """How much there is."""
+        from amiss.story import plural
+
         days, users = len(self.scene.days), len(self.scene.users)
-        return f"found {users:,} users and {len(self.scene.events):,} events on {days} day{'' if days == 1 else 's'}"
+        return f"found {plural(users, 'user')} and {plural(len(self.scene.events), 'event')} on {plural(days, 'day')}"
 
 
 def _attack(attack: Attack, trials: pl.DataFrame, why_not: str | None) -> dict[str, Any]:
