@@ -17,6 +17,7 @@ from amiss.evaluate.calibration import PROMISED, chart, curve
 from amiss.evaluate.ranking import auc, average_precision
 from amiss.events import EVENT_SCHEMA
 from amiss.simulate import Profile, load_profiles
+from amiss.sources import open_source
 from amiss.sources.frames import FrameSource
 from amiss.testing import reached_by_chance
 
@@ -165,6 +166,14 @@ def test_a_truth_of_days_or_events_tells_days_of_users(tmp_path: Path):
     first, later = (float(str(each.headline["events_to_alert"])) for each in (by_day, by_event))
     assert later == first - 9
     assert by_day.headline["precision_budget"] == by_event.headline["precision_budget"] == 1.0
+
+
+def test_events_of_a_csv_file_go_by_their_lines(tmp_path: Path):
+    """The first event is in line 2, behind the header; in line 1 there is none."""
+    log = tmp_path / "log.csv"
+    log.write_text("time,user,action\n2026-01-05T09:00:00Z,ann,view\n2026-01-05T09:00:01Z,bob,view\n")
+    found = file.evaluate([open_source(str(log))], truth_of(tmp_path, "event_id\n1\n2\n"))
+    assert found.about == "1 of 2 users' days are odd, 1 day; 1 of the truth not in the log (event 1)"
 
 
 @pytest.mark.parametrize(

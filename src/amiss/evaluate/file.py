@@ -1,9 +1,9 @@
 """Any log with labels: how well a scan of it, as it is configured, tells who is odd.
 
 The truth is a CSV file. With a column `user`, and maybe `day`, it says who is odd, and on which day; with a column
-`event_id`, which events are, by their numbers in the log from 1: the days of their users are odd then. A column `label`
-says how: rows in which it is empty, 0, no, false, none, normal, benign or ok are of normal ones. Whoever is not in the
-truth counts as normal.
+`event_id`, which events are, by their lines in the log from 1, the header of a CSV file being the first, or by their
+records in JSON and Parquet: the days of their users are odd then. A column `label` says how: rows in which it is empty,
+0, no, false, none, normal, benign or ok are of normal ones. Whoever is not in the truth counts as normal.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from amiss.evaluate.ranking import At, at, auc, average_precision, rounded
 from amiss.labels import read_csv
 from amiss.sessions import SESSION_GAP
 from amiss.sources import Source, fields_of
+from amiss.story import plural
 
 NORMAL: Final = ("", "0", "0.0", "no", "false", "none", "normal", "benign", "ok")
 """What a label says of those who are not odd, in lower case."""
@@ -266,4 +267,4 @@ def _about(days: pl.DataFrame, truth: Truth) -> str:
     missing = ", ".join(label(name) for name in truth.unknown[:MOST_NAMED])
     more = ", ..." if len(truth.unknown) > MOST_NAMED else ""
     unknown = f"; {len(truth.unknown):,} of the truth not in the log ({missing}{more})" if truth.unknown else ""
-    return f"{len(truth.odd):,} of {of:,} {what} are odd, {days['day'].n_unique():,} days{unknown}"
+    return f"{len(truth.odd):,} of {of:,} {what} are odd, {plural(days['day'].n_unique(), 'day')}{unknown}"
