@@ -40,7 +40,7 @@ def test_fewer_than_three_are_no_crowd():
     found = amiss.scan(log_of({f"bot{number}": SCRAPER for number in range(LEAST - 1)}))
     assert found.summary.alerts == LEAST - 1
     assert found.crowds.is_empty()
-    assert found.crowds.columns == ["users", "does", "bits"]
+    assert found.crowds.columns == ["day", "users", "does", "bits"]
 
 
 def test_other_detectors_alone_tell_of_no_crowds():
@@ -61,5 +61,13 @@ def test_the_terminal_names_the_first_of_a_crowd_with_control_characters_made_vi
     log_of({f"bot{number}\x1b[2J": SCRAPER for number in range(4)}).write_csv(file)
     said = run("scan", str(file)).out
     assert "alike" in said
-    assert "4 of them do alike" in said
+    assert "4 of them did alike on 2026-01-05" in " ".join(said.split())
     assert "\x1b[2J" not in said
+
+
+def test_a_crowd_that_comes_on_several_days_is_told_of_once():
+    """The same four scrape on two days: one crowd, of the day on which that is more evident."""
+    odd = {f"bot{number}": SCRAPER for number in range(4)}
+    later = log_of(odd).with_columns(pl.col("time").str.replace("-05T", "-06T"))
+    [crowd] = amiss.scan(pl.concat([log_of(odd), later])).crowds.to_dicts()
+    assert sorted(crowd["users"]) == sorted(odd)

@@ -171,3 +171,15 @@ def tabulate(normal, table):
     for row in range(-1, len(normal.row_total)):
         for value in range(len(normal.total) + 1):
             table[row, value, 0], table[row, value, 1], table[row, value, 2] = priced(normal, row, value)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def chances(normal, given, value):
+    """The chance of each of some values after its given: (n,)."""
+    found = np.empty(len(given))
+    for at in range(len(given)):
+        row, v = row_after(normal, np.int64(given[at])), np.int64(value[at])
+        found[at] = (
+            normal.table[row, min(v, len(normal.total)), 0] if len(normal.table) > 0 else priced(normal, row, v)[0]
+        )
+    return found

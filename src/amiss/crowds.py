@@ -11,18 +11,18 @@ One fraud rarely comes alone. Users with alerts are put into groups by what foll
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-import polars as pl
 
 from amiss.baseline import Floats, Ints
+from amiss.detect import Names
 from amiss.detect.mixture import PRIOR, Counts, way_bits
-from amiss.detect.sequence import ACTION, Sequence, SequenceBaseline
-from amiss.engine import Scan
+from amiss.detect.sequence import ACTION, features
 from amiss.grouping import MOST_EVENTS, Cells, Groups, Rows
+from amiss.sessions import Events
 
 if TYPE_CHECKING:
     from amiss.detect.chain import Judge
@@ -33,8 +33,8 @@ LEAST: Final = 3
 GAIN: Final = 5.0
 """Bits by which the others of a crowd must tell a member better than anything normal does."""
 
-MOST: Final = 2_000
-"""Users with alerts who are looked at, those with most evidence."""
+MOST: Final = 500
+"""Users with alerts on a day who are looked at, those with most evidence."""
 
 SHARES: Final = 2.0
 """Events that the shares of what a user did count as, beside what follows what."""
@@ -47,53 +47,54 @@ TOLD: Final = 3
 
 
 class Crowd(NamedTuple):
-    """Users who do alike: their names, most evident first; what they do, in words; how many bits that is beside others.
+    """Users who do alike on a day: their codes, most evident first; what they do, in words; how many bits that is.
 
-    `bits` is the median over members.
+    `bits` is the median over members, beside the best that is normal.
     """
 
-    users: tuple[str, ...]
+    day: date
+    users: tuple[int, ...]
     does: str
     bits: float
 
 
-def crowds(scan: Scan) -> tuple[Crowd, ...]:
-    """The crowds among the users of a scan who have alerts, those with most users first."""
-    found: list[Crowd] = []
-    for day, codes in _alerted(scan).items():
-        baseline = scan.baseline(day, Sequence.name) if len(codes) >= LEAST else None
-        if isinstance(baseline, SequenceBaseline):
-            counts = Counts.of(Sequence().summarise(scan.events(day, codes)), ACTION)
-            found += _of_day(scan, counts, baseline.judges[ACTION], codes)
-    return tuple(sorted(found, key=lambda crowd: (-len(crowd.users), crowd.users)))
+def crowds(day: date, events: Events, judge: Judge, codes: Sequence[int], names: Names) -> list[Crowd]:
+    """The crowds among users with alerts on a day, those with most users first.
 
+    Parameters
+    ----------
+    events
+        What they did on the day, and maybe what others did.
+    judge
+        What the states of that day are judged by.
+    codes
+        The users, most evident first.
+    """
+    from amiss.detect import chain
 
-def _alerted(scan: Scan) -> dict[date, list[int]]:
-    """The users with alerts by the day of most evidence, most evident first."""
-    alerts = scan.standings.filter("alert")
-    alerts = alerts.with_columns(name=scan.coding.users.decode(alerts["user"]))
-    alerts = alerts.sort("bits", "name", "period", descending=[True, False, False])
-    by_day: defaultdict[date, list[int]] = defaultdict(list)
-    for user, day in (
-        alerts.unique("user", keep="first", maintain_order=True).head(MOST).select("user", "period").rows()
-    ):
-        by_day[day].append(user)
-    return dict(sorted(by_day.items(), reverse=True))
-
-
-def _of_day(scan: Scan, counts: Counts, judge: Judge, codes: list[int]) -> list[Crowd]:
-    """The crowds of a day."""
+    if len(codes) < LEAST:
+        return []
+    counts = Counts.of(chain.count(features(events)[ACTION][1], ACTION), ACTION)
     users, group = _grouped(counts)
     found = []
     for each in range(int(group.max(initial=-1)) + 1):
         members = users[group == each]
         gains = _gains(counts.among(members), judge, members)
-        alike = set(members[gains >= GAIN].tolist())
+        alike = members[gains >= GAIN]
         if len(alike) >= LEAST:
-            names = scan.coding.users.texts().gather([code for code in codes if code in alike]).to_list()
-            does = _does(scan, counts.among(np.array(sorted(alike))), judge)
-            found.append(Crowd(tuple(names), does, float(np.median(gains[gains >= GAIN]))))
-    return found
+            known = set(alike.tolist())
+            does = _does(counts.among(alike), judge, names)
+            bits = float(np.median(gains[gains >= GAIN]))
+            found.append(Crowd(day, tuple(code for code in codes if code in known), does, bits))
+    return sorted(found, key=lambda crowd: (-len(crowd.users), crowd.users))
+
+
+def largest(found: Iterable[Crowd]) -> list[Crowd]:
+    """Crowds of several days, those with most users first; of the same users on several days the one with most bits."""
+    best: dict[frozenset[int], Crowd] = {}
+    for crowd in sorted(found, key=lambda crowd: (-crowd.bits, crowd.day)):
+        best.setdefault(frozenset(crowd.users), crowd)
+    return sorted(best.values(), key=lambda crowd: (-len(crowd.users), -crowd.bits, crowd.day, crowd.users))
 
 
 def _grouped(counts: Counts) -> tuple[Ints, Ints]:
@@ -130,19 +131,13 @@ def _gains(counts: Counts, judge: Judge, members: Ints) -> Floats:
     return gains
 
 
-def _does(scan: Scan, counts: Counts, judge: Judge) -> str:
+def _does(counts: Counts, judge: Judge, names: Names) -> str:
     """What users do, by what sets them most apart from everybody, in words."""
-    states = int(max(counts.value.max(), len(judge.chain.total) - 1)) + 1
+    states = max(int(counts.value.max()) + 1, len(judge.chain.total))
     here = np.bincount(counts.value, counts.times, states)
     there = np.zeros(states)
     there[: len(judge.chain.total)] = judge.chain.total
     share, usual = (each / max(float(each.sum()), 1.0) for each in (here, there + 0.5))
     gain = share * np.log2(np.maximum(share, 1e-12) / usual)
     top = [state for state in np.argsort(-gain, kind="stable")[:TOLD].tolist() if gain[state] > 0]
-    return ", ".join(f"{scan.names.state(state)} {share[state]:.0%}" for state in top)
-
-
-def table(found: tuple[Crowd, ...]) -> pl.DataFrame:
-    """Crowds as a table: `users`, `does`, `bits`."""
-    schema = {"users": pl.List(pl.String()), "does": pl.String(), "bits": pl.Float64()}
-    return pl.DataFrame([(list(each.users), each.does, each.bits) for each in found], schema=schema, orient="row")
+    return ", ".join(f"{names.state(state)} {share[state]:.0%}" for state in top)

@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss import surprisal
+from amiss import crowds, surprisal
 from amiss.baseline import Floats, Past, merge
 from amiss.blocks import by_block
+from amiss.crowds import Crowd
 from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
 from amiss.detect import Absences, Detector, Memory, Names, Reason, Scores, Witnesses, coding
+from amiss.detect.sequence import ACTION, SequenceBaseline
 from amiss.events import OUTCOMES
 from amiss.evidence import Standing, weights
 from amiss.sessions import GROUPED_SCHEMA, MICROSECOND, SESSION_GAP, Events, Groups, Last, Users, group
@@ -258,6 +260,7 @@ class Scan:
     """Users who are labelled as bad."""
     top: int | None = 20
     told: dict[int, tuple[float, date, list[Reason]]] = field(default_factory=dict)
+    crowds: list[Crowd] = field(default_factory=list)
     witnessed: dict[str, pl.DataFrame] = field(default_factory=dict)
     """What witnesses knew before the first judged event."""
     _judging: tuple[date, Panel] | None = None
@@ -322,13 +325,6 @@ class Scan:
         panel = self._panel(day)
         return events, panel.score(events)[list(panel.detectors).index(detector)]
 
-    def baseline(self, day: date, name: str) -> object:
-        """What a detector judges a day by; None where it does not run."""
-        panel = self._panel(day)
-        return next(
-            (each for used, each in zip(panel.detectors, panel.baselines, strict=True) if used.name == name), None
-        )
-
     def reasons(self, day: date, users: Sequence[int]) -> dict[int, list[Reason]]:
         """What speaks against some users on a day, most first; of those who did nothing, why that is odd."""
         panel, events = self._panel(day), self.events(day, users)
@@ -392,7 +388,18 @@ class Scan:
         standings = pl.concat([standings, *self._absent(day, panel, standings["user"])])
         self._tell(standings, day)
         self.days.append(self._decided(day, standings, alone=ahead))
+        self._look_for_crowds(day, panel)
         return judged
+
+    def _look_for_crowds(self, day: date, panel: Panel) -> None:
+        """Note which users with alerts on a day do alike."""
+        judge = next((each.judges[ACTION] for each in panel.baselines if isinstance(each, SequenceBaseline)), None)
+        alerts = self.days[-1].standings.filter("alert", pl.col("events") > 0)
+        if judge is None or len(alerts) < crowds.LEAST:
+            return
+        named = alerts.with_columns(name=self.coding.users.decode(alerts["user"]))
+        codes = named.sort("bits", "name", descending=[True, False])["user"].head(crowds.MOST).to_list()
+        self.crowds += crowds.crowds(day, self.events(day, codes), judge, codes, self.names)
 
     def _absent(self, day: date, panel: Panel, present: pl.Series) -> list[pl.DataFrame]:
         """Where those stand whose silence on a day is odd; nobody on the last day, which may not be over yet."""

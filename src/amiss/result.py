@@ -11,14 +11,14 @@ from datetime import date, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import polars as pl
 
 from amiss import evidence, surprisal
 from amiss.activity import Activity
 from amiss.bollinger import Calendar, Width
-from amiss.crowds import Crowd, crowds, table
+from amiss.crowds import largest
 from amiss.decide import Budget
 from amiss.detect import Detector, Reason, detector, fitting
 from amiss.engine import Scan, coded
@@ -68,7 +68,7 @@ class Summary:
     periods: int
     learned_from: str
     gaps: tuple[tuple[date, date], ...]
-    crowds: tuple[Crowd, ...]
+    crowds: tuple[Alike, ...]
     quarantine: Quarantine
     skipped: dict[str, int]
     fields: tuple[Fields, ...]
@@ -84,6 +84,15 @@ class Summary:
     def events_per_second(self) -> float:
         """Events read and judged in a second."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
+
+
+class Alike(NamedTuple):
+    """Users with alerts on a day who do alike, most evident first; what they do; by how many bits nobody else does."""
+
+    day: date
+    users: tuple[str, ...]
+    does: str
+    bits: float
 
 
 class Result:
@@ -115,11 +124,12 @@ class Result:
 
     @property
     def crowds(self) -> pl.DataFrame:
-        """Users with alerts who do alike, and as nobody else does: `users`, what they do (`does`), `bits`.
+        """Users with alerts who do alike, and as nobody else does: `day`, `users`, what they do (`does`), `bits`.
 
         A row for each such group, the largest first; see :mod:`amiss.crowds`.
         """
-        return table(self.summary.crowds)
+        schema = {"day": pl.Date(), "users": pl.List(pl.String()), "does": pl.String(), "bits": pl.Float64()}
+        return pl.DataFrame(self.summary.crowds, schema=schema, orient="row")
 
     @cached_property
     def events(self) -> pl.DataFrame:
@@ -295,7 +305,7 @@ def scan(
         periods=len(scanned.days),
         learned_from=scanned.learned_from,
         gaps=tuple(_gaps([day.day for day in scanned.days])),
-        crowds=crowds(scanned),
+        crowds=tuple(_alike(scanned)),
         quarantine=_quarantine([*learn, *sources]),
         skipped=_skipped([*learn, *sources]),
         fields=tuple(source.fields for source in sources if hasattr(source, "fields")),
@@ -326,6 +336,13 @@ def _ranked(scanned: Scan, top: int | None) -> pl.DataFrame:
         _by_detector(rows["detectors"]),
         _top_reasons(scanned, rows, len(rows) if top is None else top),
     )  # fmt: skip
+
+
+def _alike(scanned: Scan) -> Iterator[Alike]:
+    """The crowds of a scan, by name."""
+    names = scanned.coding.users.texts()
+    for crowd in largest(scanned.crowds):
+        yield Alike(crowd.day, tuple(names.gather(list(crowd.users)).to_list()), crowd.does, crowd.bits)
 
 
 def _severities(rows: pl.DataFrame) -> pl.Series:

@@ -15,9 +15,8 @@ import polars as pl
 from amiss import escape, evidence
 
 if TYPE_CHECKING:
-    from amiss.crowds import Crowd
     from amiss.events import Quarantine
-    from amiss.result import Summary
+    from amiss.result import Alike, Summary
 
 EDGE: Final = 6
 """Events at each end of a long story that are always told."""
@@ -132,17 +131,18 @@ def gaps_said(gaps: Sequence[tuple[date, date]]) -> str:
     return f"no event of anybody on {plural(days, 'day')}: {runs}{more}"
 
 
-def crowds_said(crowds: Sequence[Crowd]) -> list[str]:
+def crowds_said(crowds: Sequence[Alike]) -> list[str]:
     """Users who do alike: how many, what they do, and who the first are; of the largest crowds.
 
     Examples
     --------
-    >>> from amiss.crowds import Crowd
-    >>> crowds_said([Crowd(("bot1", "bot7", "bot9", "eve"), "view_item (failed) 26%, view_item 73%", 48.5)])
-    ['4 of them do alike, as nobody else: view_item (failed) 26%, view_item 73% (bot1, bot7, bot9 and 1 more)']
+    >>> from amiss.result import Alike
+    >>> four = ("bot1", "bot7", "bot9", "eve")
+    >>> crowds_said([Alike(date(2026, 1, 5), four, "view_item 73%", 48.5)])
+    ['4 of them did alike on 2026-01-05, as nobody else: view_item 73% (bot1, bot7, bot9 and 1 more)']
     """
     return [
-        f"{len(crowd.users):,} of them do alike, as nobody else: {escape.visible(crowd.does)} "
+        f"{len(crowd.users):,} of them did alike on {crowd.day}, as nobody else: {escape.visible(crowd.does)} "
         f"({', '.join(escape.label(user, 40) for user in crowd.users[:MOST_NAMED])}"
         f"{f' and {more:,} more' if (more := len(crowd.users) - MOST_NAMED) > 0 else ''})"
         for crowd in crowds[:MOST_CROWDS]

@@ -102,13 +102,15 @@ def test_bad_users_are_in_no_group_that_counts_as_normal():
 
 
 @pytest.mark.parametrize("bad", [set(), {ODD}], ids=["nobody is bad", "one is bad"])
-@pytest.mark.parametrize("learned", [True, False])
-def test_scores_by_groups_equal_the_slow_twin(*, learned: bool, bad: set[int]):
+@pytest.mark.parametrize("way", ["learned", "learned, with many values", "without the user"])
+def test_scores_by_groups_equal_the_slow_twin(way: str, bad: set[int], monkeypatch: pytest.MonkeyPatch):
     """Bits and surprisal of every event, learned from another day or from the same one without the user."""
+    if way == "learned, with many values":
+        monkeypatch.setattr("amiss.detect.chain.LARGEST_TABLE", 0)
     past, today = town(24, seed=1), town(6, seed=2)
     found = society(past, bad)
     assert len(found.ways) == 2
-    if learned:
+    if way != "without the user":
         expected = naive.sequence(naive.count(naive.followed(past)), naive.followed(today), society=found)
         assert_equal(judged(past, today, bad), expected)
     else:

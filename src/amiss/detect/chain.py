@@ -23,6 +23,9 @@ Adaptive chains: Krichevsky and Trofimov 1981. Mixing: Herbster and Warmuth 1998
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -37,6 +40,9 @@ from amiss.detect.mixture import ONE_WAY, Ways
 
 if TYPE_CHECKING:
     from amiss.baseline_kernel import Normal
+
+LARGEST_TABLE: Final = 1 << 20
+"""The most chances in groups that are kept; others are found each time."""
 
 NOTHING: Final = -1
 """The given of an event that nothing came before."""
@@ -62,17 +68,25 @@ class Feature(NamedTuple):
         return self.first[1:] - self.first[:-1]
 
 
-class Judge(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Judge:
     """What one feature of users is judged by: everybody's chain, the groups that count as normal, and the bad users."""
 
     chain: Chain
     ways: Ways = ONE_WAY
     bad: Ways = ONE_WAY
 
-    @property
-    def arrays(self) -> tuple[Normal, Ways, Ways]:
-        """What compiled passes judge by."""
-        return self.chain.normal, self.ways, self.bad
+    @cached_property
+    def arrays(self) -> tuple[Normal, kernel.Grouped | None]:
+        """What compiled passes judge by; they do less where there are no groups and nobody is bad."""
+        normal, groups = self.chain.normal, len(self.ways.share) + len(self.bad.share)
+        if not groups:
+            return normal, None
+        shape = len(normal.row_total) + 1, len(normal.total) + 1, groups
+        table = np.empty(shape if math.prod(shape) <= LARGEST_TABLE else (0, *shape[1:]))
+        if len(table):
+            kernel.tabulate_groups(normal, self.ways, self.bad, table)
+        return normal, kernel.Grouped(self.ways, self.bad, frozen(table))
 
     def others(self, given: int, value: int, way: int) -> tuple[int, int]:
         """How often a group showed `value` after `given`, of how many."""

@@ -7,7 +7,7 @@ over them, which the processor does many at a time, gives everything that an eve
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from amiss.baseline import Floats, Ints
 from amiss.baseline_kernel import Whole, cell_of, in_row, priced, row_after, shares
 from amiss.detect.mixture import AMONG
 from amiss.detect.mixture import PRIOR as GROUP_PRIOR
+
+if TYPE_CHECKING:
+    from amiss.detect.mixture import Ways
 
 ABSENT: Final = -1
 """The value of an event that does not show the feature: it gives no evidence."""
@@ -118,19 +121,33 @@ def _remember(givens, values, counts, size, place, given, value):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _bet(own, row, alike, events, w, flattened, bad, alphabet):
-    """q, the chance that the experts together give; `w`, their weights, moves on. `bad` is 0 where nobody is bad."""
+def _bet(own, row, alike, events, w, flattened, alphabet):
+    """q, the chance that the experts together give; `w`, their weights, moves on."""
     prior = min(0.5, STRONGEST_PRIOR / alphabet)
     own_chain = (own + prior) / (row + prior * alphabet)
     own_values = (alike + prior) / (events + prior * alphabet)
     uniform = 1.0 / alphabet
-    q = w[0] * own_chain + w[1] * own_values + w[2] * uniform + w[3] * flattened + w[4] * bad
-    stay, back = (1.0 - SHARE) / q, SHARE / (EXPERTS if bad == 0.0 else EXPERTS + 1)
-    w[0] = stay * w[0] * own_chain + back
-    w[1] = stay * w[1] * own_values + back
-    w[2] = stay * w[2] * uniform + back
-    w[3] = stay * w[3] * flattened + back
-    w[4] = stay * w[4] * bad + back if bad > 0.0 else 0.0
+    q = w[0] * own_chain + w[1] * own_values + w[2] * uniform + w[3] * flattened
+    stay = (1.0 - SHARE) / q
+    w[0] = stay * w[0] * own_chain + SHARE / EXPERTS
+    w[1] = stay * w[1] * own_values + SHARE / EXPERTS
+    w[2] = stay * w[2] * uniform + SHARE / EXPERTS
+    w[3] = stay * w[3] * flattened + SHARE / EXPERTS
+    return q
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bet_with_bad(own, row, alike, events, w, flattened, bad, alphabet):
+    """The same with a fifth expert, who says `bad`."""
+    prior = min(0.5, STRONGEST_PRIOR / alphabet)
+    own_chain = (own + prior) / (row + prior * alphabet)
+    own_values = (alike + prior) / (events + prior * alphabet)
+    said = (own_chain, own_values, 1.0 / alphabet, flattened, bad)
+    q = 0.0
+    for expert in range(EXPERTS + 1):
+        q += w[expert] * said[expert]
+    for expert in range(EXPERTS + 1):
+        w[expert] = (1.0 - SHARE) * w[expert] * said[expert] / q + SHARE / (EXPERTS + 1)
     return q
 
 
@@ -140,45 +157,83 @@ def _member(ways, user):
     return ways.member[user] if user < len(ways.member) else np.int64(-1)
 
 
+class Grouped(NamedTuple):
+    """The groups that count as normal, and bad users as one; either may be without any (:mod:`amiss.detect.mixture`).
+
+    `table` (rows + 1, values + 1, groups + bad) has the chances in each of them, where a chain is small.
+    """
+
+    ways: Ways
+    bad: Ways
+    table: Floats
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _begun(held, user, ways, bad):
-    """The weights of a user's experts and groups; those of others than are there now begin anew."""
-    w, groups = held.weights[user], held.ways[user, : len(ways.share)]
-    if (w[EXPERTS] > 0.0) != (len(bad.share) > 0):
-        w[EXPERTS] = 1.0 / EXPERTS if len(bad.share) > 0 else 0.0
+def _experts(w, bad):
+    """Let the weights be those of all experts, with one for `bad` users or without."""
+    if (w[EXPERTS] > 0.0) != bad:
+        w[EXPERTS] = 1.0 / EXPERTS if bad else 0.0
         w /= w.sum()
-    if held.groups[user] != len(groups):
-        held.groups[user] = len(groups)
-        groups[:] = ways.share
-    return w, groups
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _beliefs(held, user, ways):
+    """The weights of groups of a user; those of others than are there now begin anew."""
+    w = held.ways[user, : len(ways.share)]
+    if held.groups[user] != len(w):
+        held.groups[user] = len(w)
+        w[:] = ways.share
+    return w
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def in_way(ways, way, cell, row, everyone, member, mine, mine_in_row):
-    """The chance in one group; see :func:`_mixed`."""
+    """The chance in one group, without what the user at hand gave to the group `member`."""
     own, own_in_row = (mine, mine_in_row) if way == member else (np.int64(0), np.int64(0))
     n, of = ways.counts[cell, way] - own, ways.totals[row, way] - own_in_row
     prior = GROUP_PRIOR + AMONG * of
     return (n + prior * everyone) / (of + prior)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _mixed(ways, w, cell, row, everyone, member, mine, mine_in_row):
-    """p, the chance that the groups together give; `w`, their weights, moves on.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _in_each(ways, bad, cell, row, everyone, mine, line):
+    """Fill `line` (groups + bad) with the chances of a cell in each group, of which `everyone` has that chance.
 
-    `mine` of the cell and `mine_in_row` are those that the user at hand gave to the group `member`: they are left out.
+    `mine` are the groups, of the normal and of the bad, to which the user at hand gave counts that are left out, and
+    these of the cell and of the row.
     """
+    member, labelled, own, own_in_row = mine
+    for way in range(len(ways.share)):
+        line[way] = in_way(ways, way, cell, row, everyone, member, own, own_in_row)
+    for way in range(len(bad.share)):
+        line[len(ways.share) + way] = in_way(bad, way, cell, row, everyone, labelled, own, own_in_row)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def tabulate_groups(normal, ways, bad, table):
+    """Fill a table with the chances of all values after all givens in each group."""
+    nothing = np.int64(-1), np.int64(-1), np.int64(0), np.int64(0)
+    for row in range(-1, len(normal.row_total)):
+        for value in range(len(normal.total) + 1):
+            cell, everyone = cell_of(normal, row, value), priced(normal, row, value)[0]
+            _in_each(ways, bad, cell, row, everyone, nothing, table[row, value])
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _mixed(w, line, share):
+    """p, the chance that the groups together give; `w`, their weights, moves on."""
     p = 0.0
-    for way in range(len(w)):
-        w[way] *= in_way(ways, way, cell, row, everyone, member, mine, mine_in_row)
+    for way in range(len(share)):
+        w[way] *= line[way]
         p += w[way]
-    for way in range(len(w)):
-        w[way] = (1.0 - SHARE) * w[way] / p + SHARE * ways.share[way]
+    stay = (1.0 - SHARE) / p
+    for way in range(len(share)):
+        w[way] = stay * w[way] + SHARE * share[way]
     return p
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_users(users, first, given, value, normal, ways, bad, pairs, used, held, bits, surprisal):
+def score_users(users, first, given, value, normal, grouped, pairs, used, held, bits, surprisal):
     """Score the events of users: number n of `users` has those from `first[n]` to `first[n + 1]`.
 
     Adds to `bits` and `surprisal` by event; `pairs`, of which `used` places are taken, and what is `held` of the users
@@ -190,10 +245,16 @@ def score_users(users, first, given, value, normal, ways, bad, pairs, used, held
         return used
     table, row_of, total = normal.table, normal.row_of, normal.total
     alphabet = normal.whole.known + 1.0
+    if grouped is not None:
+        in_groups, share, bad = grouped.table, grouped.ways.share, len(grouped.bad.share) > 0
+        line, groups = np.empty(len(share) + len(grouped.bad.share)), len(share)
+        nothing = np.int64(-1), np.int64(-1), np.int64(0), np.int64(0)
     for number in range(len(users)):
         user = np.int64(users[number])
-        begin, size = held.begin[user], held.size[user]
-        w, groups = _begun(held, user, ways, bad)
+        begin, size, w = held.begin[user], held.size[user], held.weights[user]
+        _experts(w, grouped is not None and bad)
+        if grouped is not None:
+            beliefs = _beliefs(held, user, grouped.ways)
         end = begin + min(size + first[number + 1] - first[number], MOST_PAIRS)
         givens, values, counts = pairs.given[begin:end], pairs.value[begin:end], pairs.counts[begin:end]
         events = counts[:size].sum()
@@ -202,24 +263,30 @@ def score_users(users, first, given, value, normal, ways, bad, pairs, used, held
                 continue
             g, v = np.int32(given[i]), np.int32(value[i])
             after = row_of[g + 1] if g + 1 < len(row_of) else np.int64(-1)
+            at = min(v, len(total))
             if len(table) > 0:
-                at = min(v, len(total))
-                p, flattened, log2_p = table[after, at, 0], table[after, at, 1], table[after, at, 2]
+                flattened, log2_p = table[after, at, 1], table[after, at, 2]
             else:
-                p, flattened, log2_p = priced(normal, after, np.int64(v))
-            q_bad, cell = 0.0, np.int64(-1)
-            if len(groups) > 0 or len(bad.share) > 0:
-                cell = cell_of(normal, after, np.int64(v))
-            if len(bad.share) > 0:
-                q_bad = in_way(bad, 0, cell, after, p, -1, 0, 0)
-            if len(groups) > 0:
-                log2_p = math.log2(_mixed(ways, groups, cell, after, p, -1, 0, 0))
+                _, flattened, log2_p = priced(normal, after, np.int64(v))
+            if grouped is not None:
+                if len(in_groups) > 0:
+                    for way in range(len(line)):
+                        line[way] = in_groups[after, at, way]
+                else:
+                    cell = cell_of(normal, after, np.int64(v))
+                    _in_each(grouped.ways, grouped.bad, cell, after, 2.0**log2_p, nothing, line)
+                if groups > 0:
+                    log2_p = math.log2(_mixed(beliefs, line, share))
             if v < len(total) and total[v] > 0:
                 own, row, alike, place = _find(givens[:size], values[:size], counts[:size], g, v)
             else:
                 v = np.int32(-1 - v)
                 own, row, alike, place = _find_unknown(givens[:size], values[:size], counts[:size], g, v)
-            bits[i] += math.log2(_bet(own, row, alike, events, w, flattened, q_bad, alphabet)) - log2_p
+            if grouped is not None and bad:
+                q = _bet_with_bad(own, row, alike, events, w, flattened, line[groups], alphabet)
+            else:
+                q = _bet(own, row, alike, events, w, flattened, alphabet)
+            bits[i] += math.log2(q) - log2_p
             surprisal[i] -= log2_p
             size, more = _remember(givens, values, counts, size, place, g, v)
             events += more
@@ -272,14 +339,14 @@ class Without(NamedTuple):
     done: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]  # whether anybody else showed the value of the pair, as the next two
     flattened: Floats
-    p: Floats
     log2_p: Floats
     cell: Ints  # where the pair stands in the chain
+    each: Floats  # in each group, with the bad behind
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _without(rows, values, pairs):
-    """Room for users with so many pairs."""
+def _without(rows, values, pairs, groups):
+    """Room for users with so many pairs, judged by so many groups."""
     return Without(
         np.zeros(rows, dtype=np.int64),
         np.zeros(rows, dtype=np.int64),
@@ -289,8 +356,8 @@ def _without(rows, values, pairs):
         np.zeros(pairs, dtype=np.bool_),
         np.zeros(pairs, dtype=np.float64),
         np.zeros(pairs, dtype=np.float64),
-        np.zeros(pairs, dtype=np.float64),
         np.zeros(pairs, dtype=np.int64),
+        np.zeros((pairs, groups), dtype=np.float64),
     )
 
 
@@ -362,8 +429,19 @@ def _price_left(out, given, value, counts, normal, sums, cap):
             p0 = (left + 0.5) / scale if left > 0 else novel
             p = (n + distinct * p0) / (of + distinct)
             out.known[at], out.cell[at] = left > 0, cell
-            out.flattened[at], out.p[at], out.log2_p[at] = math.sqrt(p) / flat, p, math.log2(p)
+            out.flattened[at], out.log2_p[at] = math.sqrt(p) / flat, math.log2(p)
         low = high
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _price_groups(out, given, counts, normal, grouped, user, cap):
+    """Fill the chances of `out` in each group with those of the user's pairs without the user."""
+    member, labelled = _member(grouped.ways, user), _member(grouped.bad, user)
+    for at in range(len(counts)):
+        g = np.int64(given[at])
+        mine = member, labelled, np.int64(min(counts[at], cap)), out.row[g + 1]
+        row, everyone = row_after(normal, g), 2.0 ** out.log2_p[at]
+        _in_each(grouped.ways, grouped.bad, out.cell[at], row, everyone, mine, out.each[at])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -385,7 +463,7 @@ def owned(bounds, user):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pairs, held, bits, surprisal):
+def score_left_out(users, first, given, value, normal, grouped, own, cap, pairs, held, bits, surprisal):
     """Score the events of users as :func:`score_users` does, by the baseline without each user's own counts.
 
     `own` are the counts of the same events; `pairs` has room for those of one user.
@@ -394,15 +472,21 @@ def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pair
     for code in users:
         low, high = owned(own.bounds, code)
         most = max(most, high - low)
-    out = _without(len(normal.row_of), len(normal.total), most)
-    begin, known, flattened = out.begin, out.known, out.flattened
+    groups, bad = 0, False
+    if grouped is not None:
+        share, groups, bad = grouped.ways.share, len(grouped.ways.share), len(grouped.bad.share) > 0
+    out = _without(len(normal.row_of), len(normal.total), most, groups + bad)
+    begin, known, flattened, log2_ps, each = out.begin, out.known, out.flattened, out.log2_p, out.each
     for user in range(len(first) - 1):
         low, high = owned(own.bounds, users[user])
         own_given, own_value, own_counts = own.given[low:high], own.value[low:high], own.counts[low:high]
-        w, groups = _begun(held, user, ways, bad)
-        member, labelled = _member(ways, users[user]), _member(bad, users[user])
+        w = held.weights[user]
+        _experts(w, bad)
         sums = _leave_out(out, own_given, own_value, own_counts, normal, cap)
         _price_left(out, own_given, own_value, own_counts, normal, sums, cap)
+        if grouped is not None:
+            beliefs = _beliefs(held, user, grouped.ways)
+            _price_groups(out, own_given, own_counts, normal, grouped, users[user], cap)
         alphabet, kept, events = sums.known + 1.0, 0, 0
         givens, values, counts = pairs
         for i in range(first[user], first[user + 1]):
@@ -417,13 +501,14 @@ def score_left_out(users, first, given, value, normal, ways, bad, own, cap, pair
             else:
                 v = np.int32(-1 - v)
                 seen, of, alike, place = _find_unknown(givens[:kept], values[:kept], counts[:kept], g, v)
-            log2_p, p, cell, q_bad = out.log2_p[at], out.p[at], out.cell[at], 0.0
-            row, mine, mine_in_row = row_after(normal, np.int64(g)), min(own_counts[at], cap), out.row[g + 1]
-            if len(bad.share) > 0:
-                q_bad = in_way(bad, 0, cell, row, p, labelled, mine, mine_in_row)
-            if len(groups) > 0:
-                log2_p = math.log2(_mixed(ways, groups, cell, row, p, member, mine, mine_in_row))
-            bits[i] += math.log2(_bet(seen, of, alike, events, w, flattened[at], q_bad, alphabet)) - log2_p
+            log2_p = log2_ps[at]
+            if grouped is not None and groups > 0:
+                log2_p = math.log2(_mixed(beliefs, each[at], share))
+            if grouped is not None and bad:
+                q = _bet_with_bad(seen, of, alike, events, w, flattened[at], each[at, groups], alphabet)
+            else:
+                q = _bet(seen, of, alike, events, w, flattened[at], alphabet)
+            bits[i] += math.log2(q) - log2_p
             surprisal[i] -= log2_p
             kept, more = _remember(givens, values, counts, kept, place, g, v)
             events += more

@@ -49,7 +49,7 @@ MOST_OTHERS: Final = 0.1
 MOST_WAYS: Final = 16
 """The most groups that count as normal, the largest."""
 
-SAMPLE: Final = 5_000
+SAMPLE: Final = 3_000
 """Users among whom groups are looked for."""
 
 MOST_PAIRS: Final = 1_024
@@ -158,8 +158,9 @@ def labelled(bad: Counts, chain: Chain, most: int) -> Ways:
 
 def way_bits(counts: Counts, known: Ways, chain: Chain) -> Floats:
     """What one event of each count costs by everybody's chances and by those of each group: (counts, 1 + groups)."""
-    pairs = zip(counts.given.tolist(), counts.value.tolist(), strict=True)
-    chances = everyone = np.array([[chain.p(given, value)] for given, value in pairs]).reshape(-1, 1)
+    from amiss import baseline_kernel as kernel
+
+    chances = everyone = kernel.chances(chain.normal, counts.given, counts.value).reshape(-1, 1)
     if len(known.share):
         rows = np.append(chain.row_of, -1)[np.minimum(counts.given.astype(np.int64) + 1, len(chain.row_of))]
         prior = PRIOR + AMONG * known.totals[rows]
