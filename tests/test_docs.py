@@ -122,4 +122,4 @@ def test_every_make_target_is_in_its_help():
     """`make help` lists all targets."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.search(r"^\.PHONY: (.*)$", text, flags=re.MULTILINE)[1].split())
-    assert targets == set(re.findall(r"^(\w+):.*## ", text, flags=re.MULTILINE))
+    assert targets == set(re.findall(r"^([\w-]+):.*## ", text, flags=re.MULTILINE))

@@ -88,7 +88,7 @@ def events_of(day: int, users: int) -> st.SearchStrategy[list[Event]]:
     return st.lists(login, max_size=12).map(lambda found: sorted(found, key=lambda each: each.time))
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(past=st.tuples(*(events_of(day, 3) for day in range(3))), today=events_of(3, 4), cap=st.sampled_from([1, 3]))
 def test_bits_equal_the_slow_twin(past, today, cap):
     """Any past and any day give bits and surprisal of the dictionary loop."""
@@ -101,7 +101,7 @@ def test_bits_equal_the_slow_twin(past, today, cap):
     assert found.surprisal[order].tolist() == pytest.approx([surprisal for _, surprisal in expected], abs=1e-9)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(today=events_of(0, 4))
 def test_bits_with_the_user_left_out_equal_the_slow_twin(today):
     """A day that is judged by itself gives the bits of the dictionary loop without each user."""

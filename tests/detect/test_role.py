@@ -99,6 +99,16 @@ def test_everybody_is_in_the_group_whose_ways_they_have():
     assert home == [0] * len(READERS) + [1] * len(WRITERS) + [home[ODD]]
 
 
+def test_who_goes_ways_of_their_own_is_in_no_group_though_everybody_counts_as_one_more():
+    """Eight strays beside the readers and writers: they have no role to leave."""
+    others = [(3_000 + turn * 9 + user, user) for turn in range(40) for user in range(8)]
+    strays = [naive.Event(second * SECOND, ODD + 1 + user, 5 + user, 0) for second, user in others]
+    baseline = Role().baseline(Past([Role().summarise(group(coded(town(60) + strays)))]))
+    assert len(baseline.judges[0].ways.share) == 3
+    assert baseline.home[: len(READERS) + len(WRITERS)].tolist() == [0] * len(READERS) + [1] * len(WRITERS)
+    assert set(baseline.home[ODD + 1 :].tolist()) == {-1}
+
+
 def test_a_reader_who_writes_stands_out_and_writers_who_write_do_not():
     """Thirty events are enough for twenty bits; of those who stay what they are nobody gets to five."""
     assert naive.evidence(judged(writes_like_a_writer(3, turns=30))["bits"].to_list())[-1] > 20

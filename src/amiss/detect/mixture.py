@@ -173,7 +173,8 @@ def way_bits(counts: Counts, known: Ways, chain: Chain) -> Floats:
 def nearest_ways(counts: Counts, known: Ways, chain: Chain, sure: float) -> Ints:
     """The group of each user by code (u,) that tells the user's counts best, by `sure` bits; else -1.
 
-    `known` are the groups beside the cells of a chain, in which all of the counts are.
+    `known` are the groups beside the cells of a chain, in which all of the counts are. Where everybody counts as one
+    more, whom that tells best are in no group.
     """
     users, cells = highest(counts.user) + 1, _places(_keys(chain), counts.keys())
     row = np.repeat(np.arange(len(chain.row_total)), np.diff(chain.start))
@@ -181,9 +182,10 @@ def nearest_ways(counts: Counts, known: Ways, chain: Chain, sure: float) -> Ints
     everyone = (chain.count / chain.row_total[row])[:, None]
     bits = -np.log2((known.counts[:-1] + prior * everyone) / (known.totals[row] + prior))
     cost = np.stack([np.bincount(counts.user, counts.times * each[cells], users) for each in bits.T], axis=1)
-    cost += np.where(known.totals.any(axis=0), -np.log2(known.share), np.inf)
-    two = np.partition(cost, 1, axis=1)
-    return np.where(two[:, 1] - two[:, 0] >= sure, np.argmin(cost, axis=1), -1)
+    cost -= np.log2(known.share)
+    two, best = np.partition(cost, 1, axis=1), np.argmin(cost, axis=1)
+    is_group = known.totals.sum(axis=0) > 0
+    return np.where((two[:, 1] - two[:, 0] >= sure) & is_group[best], best, -1)
 
 
 def _keys(chain: Chain) -> Ints:
