@@ -28,6 +28,7 @@ demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a 
 	@echo "Open demo/report.html in a browser. Who was really odd: demo/truth.csv"
 
 test: $(STAMP)  ## Run all tests and the examples in the docstrings
+	$(BIN)/python tests/compiled.py
 	$(BIN)/pytest -q -n 2 --dist worksteal
 
 check: $(STAMP)  ## Check format, lint, types, layers, and that the docs are current

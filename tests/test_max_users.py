@@ -149,7 +149,7 @@ def test_the_log_of_these_tests_has_it_all(whole):
     assert any(due for _, due in seats)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 1_000])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 7, 1_000])
 def test_batches_of_any_size_give_the_same(log, whole, batch, tmp_path):
     """Alerts, stories, figures of days, counts, texts and every table: bit for bit."""
     run(log, tmp_path / "state.db", batch=batch)

@@ -211,9 +211,9 @@ def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_code
 def test_users_who_keep_their_ways_reach_b_bits_once_in_2_to_the_b(seed: int):
     """Drawn from their own chances, users are rarely taken for somebody else."""
     random = np.random.default_rng(seed)
-    past = habitual(random, 150, 8)
+    past = habitual(random, 100, 8)
     detector = Login()
-    events = group(coded(drawn(random, past, 150, 4)))
+    events = group(coded(drawn(random, past, 100, 4)))
     found = detector.score(events, detector.baseline(past_of(past)))
     highest = np.maximum.reduceat(evidence.running(events.first, found.bits), events.first[:-1])
     for bits in range(1, 9):
