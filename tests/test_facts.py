@@ -133,7 +133,7 @@ def test_a_user_who_is_missed_is_told_of_when_the_day_is_over():
     assert watching.judged(stream(), [frame[:5]]).alerts == []
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(rows, st.lists(st.integers(1, 60), max_size=4), st.lists(st.booleans(), max_size=5), st.sampled_from([0, 12]))
 def test_batches_and_restarts_change_neither(events, places, reload, hours):
     """Facts and absences are told of alike in any batches, and behind restarts."""
@@ -145,7 +145,7 @@ def test_batches_and_restarts_change_neither(events, places, reload, hours):
     watching.same(watching.judged(stream(lateness=lateness), parts, reload=reload), whole)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(rows)
 def test_a_scan_says_the_same_of_whole_days(events):
     """Who is alerted on each day but the first is the same in a scan and a stream, absences and facts included."""

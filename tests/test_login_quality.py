@@ -69,6 +69,7 @@ def shares(runs: Sequence[Measured]) -> tuple[int, dict[int, float]]:
     return len(peaks), {bits: float((peaks >= bits).mean()) for bits in range(1, 13)}
 
 
+@pytest.mark.slow
 def test_attackers_are_found_in_a_small_service():
     """Of 600 users, at one false alarm in 1,000 logins: four of five from anywhere, three of ten from near."""
     runs = [measured(seed, 600, 40, 0.004) for seed in (111, 112)]

@@ -156,6 +156,7 @@ def test_batches_of_any_size_give_the_same(log, whole, batch, tmp_path):
     assert found(tmp_path / "state.db") == whole
 
 
+@pytest.mark.slow
 def test_a_watch_that_is_resumed_at_random_places_gives_the_same(log, whole, tmp_path):
     """Ended behind any batch, before and behind users were put away, it goes on as if nothing had been."""
     chance, state, runs = random.Random(3), tmp_path / "state.db", 0

@@ -113,7 +113,7 @@ def test_batches_of_any_size_give_the_same(log, whole, batch, tmp_path):
     assert found(tmp_path / "state.db") == whole
 
 
-@pytest.mark.parametrize("snapshot_events", [5, 200, 100_000])
+@pytest.mark.parametrize("snapshot_events", [5, pytest.param(200, marks=pytest.mark.slow), 100_000])
 def test_a_watch_that_is_resumed_at_random_places_gives_the_same(log, whole, snapshot_events, tmp_path):
     """Ended behind any batch, with snapshots at any distance, it goes on as if nothing had been."""
     chance, state, runs = random.Random(snapshot_events), tmp_path / "state.db", 0
