@@ -181,6 +181,7 @@ def test_events_of_a_csv_file_go_by_their_lines(tmp_path: Path):
     [
         ("usr,label\neve,bot\n", EventError, r'needs a column "user", or "event_id".*Found: usr, label. Did you mean'),
         ("user,day\neve,6.1.2026\n", EventError, r'day must be a day such as 2026-03-31\. Found: "6.1.2026"'),
+        ("user,label\n,bot\neve,bot\n", EventError, "1 of 2 odd rows name no user"),
         ("event_id\nseven\n", EventError, r'event_id must be a number of an event\. Found: "seven"'),
         ("user\nevee\n", SourceError, r"names nothing that is in the log.*evee\. Did you mean \"eve\""),
         ("user,label\neve,normal\n", SourceError, r"It says nothing is odd"),

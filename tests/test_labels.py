@@ -183,7 +183,9 @@ def test_members_are_found_whatever_a_spreadsheet_would_take_them_for(state: Pat
     """A name such as +49123 or @ann, before which a CSV file of groups has an apostrophe, is labelled as it is."""
     members = tmp_path / "members.csv"
     members.write_text("user,group\n'+49123,1\n'@ann,1\n'bob,1\n")
-    assert "3 of its 3 members" in run("label", "group", 1, "bot", "--groups", members, "--state", state)
+    said = run("label", "group", 1, "bot", "--groups", members, "--state", state)
+    assert "3 of its 3 members" in said
+    assert "3 users not in the state yet: " in said
     with Store.open(state) as store:
         assert [each.subject for each in store.labels()] == ["'bob", "+49123", "@ann"]
 

@@ -15,6 +15,7 @@ from amiss.errors import EventError, SourceError, UsageError, nearest
 from amiss.options import AuthorOption, ConfigOption, FormatOption, StateOption, grouped
 
 if TYPE_CHECKING:
+    import polars as pl
     from rich.console import Console
 
     from amiss.events import Quarantine
@@ -88,8 +89,10 @@ def group(
         now, before = datetime.now(UTC), store.label("group", number)
         own = _label_group(store, number, label, members, author=author_of(author), time=now, note=note)
         typer.echo(_changed("group", number, label.strip(), before))
+        known = store.texts()[0]
     kept = f"; {len(own):,} keep their own label ({_some(own)})" if own else ""
     typer.echo(f"{len(members) - len(own):,} of its {len(members):,} members are labelled so{kept}.")
+    _tell_unseen(members, known)
 
 
 @label.command("import")
@@ -117,7 +120,7 @@ def import_(
     rows, quarantine = read_history(file, "group" if is_groups else "user", now=now)
     members = {each: _members_of(groups, each) for each in rows["user"].unique()} if is_groups else {}
     with Store.open(state_file(state, settings_of(config)), write=False) as store, store.begin():
-        known = set(store.texts()[0].to_list())
+        known = store.texts()[0]
         changed = []
         kind: Kind = "group" if is_groups else "user"
         for subject, name, said_by, time, *_ in rows.iter_rows():
@@ -136,9 +139,8 @@ def import_(
         typer.echo(line)
     if len(changed) > MOST:
         typer.echo(f"and {len(changed) - MOST:,} more were replaced; amiss label list --history shows them")
-    strange = [] if is_groups else [each for each in rows["user"].unique(maintain_order=True) if each not in known]
-    if strange:
-        say(f"{plural(len(strange), 'user')} not in the state yet: {_some(strange)}")
+    named = [name for each in members.values() for name in each] if is_groups else rows["user"].to_list()
+    _tell_unseen(named, known)
     tell_unread(quarantine)
 
 
@@ -206,6 +208,15 @@ def tell_unread(quarantine: Quarantine) -> None:
         say(f"{plural(quarantine.total, 'row')} of labels left out:")
         for sample in quarantine.samples[:MOST]:
             say(f"  {shown(sample.file, 60)}:{sample.position}: {sample.reason}")
+
+
+def _tell_unseen(names: Sequence[str], known: pl.Series) -> None:
+    """Say which users the state has not seen."""
+    from amiss.story import plural
+
+    seen = set(known.to_list())
+    if unseen := [name for name in dict.fromkeys(names) if name not in seen]:
+        say(f"{plural(len(unseen), 'user')} not in the state yet: {_some(unseen)}")
 
 
 def _label_group(

@@ -131,7 +131,9 @@ def read_truth(file: Path) -> pl.DataFrame:
     if by_event is not None:
         return table.select(_read(table, by_event, pl.Int64(), "number of an event", where).alias("event_id"))
     days = [_read(table, "day", pl.Date(), "day such as 2026-03-31", where)] if "day" in table.columns else []
-    return table.select("user", *days).drop_nulls().unique(maintain_order=True)
+    if table["user"].null_count():
+        raise EventError(f"{where}: {table['user'].null_count():,} of {len(table):,} odd rows name no user")
+    return table.select("user", *days).unique(maintain_order=True)
 
 
 def _read(table: pl.DataFrame, column: str, kind: pl.DataType, what: str, where: str) -> pl.Series:
