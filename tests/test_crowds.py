@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import polars as pl
 from tests.commands import Run
 
@@ -12,14 +14,18 @@ BUYER = ["login", "view", "view", "buy", "logout"]
 SCRAPER = ["view", "export", "export", "export"]
 
 
-def log_of(odd: dict[str, list[str]], buyers: int = 60) -> pl.DataFrame:
-    """A day of buyers, who do the same ten times each, a few seconds apart, and of some others."""
+def log_of(odd: dict[str, list[str]], hurried: Container[str] = (), buyers: int = 60) -> pl.DataFrame:
+    """A day of buyers, who do the same ten times each, seven seconds apart, and of some others; some are hurried."""
     users = {f"buyer{number}": BUYER for number in range(buyers)} | odd
     rows = [
-        (f"2026-01-05T{9 + turn % 10:02}:{number % 60:02}:{second * 7:02}Z", user, action)
+        (
+            f"2026-01-05T{9 + turn % 10:02}:{number % 60:02}:{at * (0.1 if user in hurried else 7):04.1f}Z",
+            user,
+            action,
+        )
         for number, (user, does) in enumerate(users.items())
         for turn in range(10)
-        for second, action in enumerate(does)
+        for at, action in enumerate(does)
     ]
     return pl.DataFrame(rows, schema=["time", "user", "action"], orient="row").sort("time")
 
@@ -33,6 +39,14 @@ def test_users_with_alerts_who_do_alike_are_told_of_as_one():
     assert crowd["does"].startswith("export 75%")
     assert crowd["bits"] > 5
     assert found.users.filter(user="loner")["alert"].item()
+
+
+def test_who_does_what_is_normal_is_in_no_crowd():
+    """Four who buy as all do, but tenths of a second apart, have alerts; what they do is what everybody does."""
+    hasty = {f"hasty{number}": BUYER for number in range(4)}
+    found = amiss.scan(log_of(hasty, hurried=hasty))
+    assert set(found.users.filter("alert")["user"]) == set(hasty)
+    assert found.crowds.is_empty()
 
 
 def test_fewer_than_three_are_no_crowd():

@@ -68,12 +68,10 @@ def crowds(day: date, events: Events, judge: Judge, codes: Sequence[int], names:
     judge
         What the states of that day are judged by.
     codes
-        The users, most evident first.
+        The users, most evident first, at least one.
     """
     from amiss.detect import chain
 
-    if len(codes) < LEAST:
-        return []
     counts = Counts.of(chain.count(features(events)[ACTION][1], ACTION), ACTION)
     users, group = _grouped(counts)
     found = []

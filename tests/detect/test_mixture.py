@@ -11,7 +11,7 @@ from tests import naive
 from tests.detect.test_sequence import SECOND, assert_equal, coded
 
 from amiss.baseline import Past
-from amiss.detect.mixture import LEAST_USERS, Counts, members
+from amiss.detect.mixture import Counts, members
 from amiss.detect.sequence import ACTION, Sequence
 from amiss.sessions import Events, Last, group
 from amiss.testing import reached_by_chance
@@ -79,7 +79,7 @@ def test_where_many_are_in_no_group_everybody_counts_as_one_more():
 
 def test_fewer_users_than_make_a_group_are_all_one():
     """Nine who do the same and nine who do another thing are too few to tell what is normal."""
-    log = [event for event in town(60) if event.user < LEAST_USERS - 1 or event.user in range(20, 29)]
+    log = [event for event in town(60) if event.user < 9 or event.user in range(20, 29)]
     assert groups_of(log)[1] == []
 
 
