@@ -64,7 +64,8 @@ MANY_ROWS: Final = 200_000
 """Rows of counts from which on features are added up side by side."""
 
 LARGEST_TABLE: Final = 1 << 17
-"""The most values in rows of which the price is kept; that of others is found each time."""
+"""The most values in rows of which the price is kept, that of others is found each time; the most cells that are added
+up in a table."""
 
 
 def no_counts() -> pl.DataFrame:
@@ -84,12 +85,21 @@ def merge(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     some = [frame for frame in counts if len(frame)]
     if len(some) == 1 and some[0].schema == COUNT_SCHEMA and _is_merged(_arrays(some[0])):
         return some[0]
-    features = sorted({feature for frame in some for feature in frame["feature"].unique()})
-    parts = [[frame.filter(pl.col("feature") == feature) for frame in some] for feature in features]
+    apart = [_by_feature(frame) for frame in some]
+    parts = [[each[feature] for each in apart if feature in each] for feature in sorted(set().union(*apart))]
     if sum(map(len, some)) < MANY_ROWS:
         return pl.concat([no_counts(), *map(_merged, parts)])
     with ThreadPoolExecutor(len(parts)) as pool:
         return pl.concat([no_counts(), *pool.map(_merged, parts)])
+
+
+def _by_feature(counts: pl.DataFrame) -> dict[int, pl.DataFrame]:
+    """The counts of each feature; of counts in order they are parts, not copies."""
+    ordered = counts if counts["feature"].is_sorted() else counts.sort("feature", maintain_order=True)
+    runs = ordered["feature"].rle().struct
+    ends = runs.field("len").cum_sum()
+    spans = zip(runs.field("value"), ends - runs.field("len"), runs.field("len"), strict=True)
+    return {feature: ordered.slice(start, length) for feature, start, length in spans}
 
 
 def _merged(counts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -146,8 +156,16 @@ def capped(counts: pl.DataFrame, feature: int, cap: int) -> pl.DataFrame:
     >>> capped(flood, feature=0, cap=5).rows()
     [(-1, 3, 7)]
     """
-    limited = pl.col("count").clip(upper_bound=cap).sum()
-    return counts.filter(feature=feature).group_by("given", "value").agg(limited).sort("given", "value")
+    rows = counts.filter(feature=feature)
+    given, value, count = (rows[name].to_numpy() for name in CELL_SCHEMA)
+    givens, values = (int(codes.max(initial=-1)) + 2 for codes in (given, value))
+    if givens * values > LARGEST_TABLE:
+        limited = pl.col("count").clip(upper_bound=cap).sum()
+        return rows.group_by("given", "value").agg(limited).sort("given", "value")
+    sums = np.bincount((given + 1) * values + value, np.minimum(count, cap), givens * values)
+    cells = np.flatnonzero(sums)
+    table = {"given": cells // values - 1, "value": cells % values, "count": sums[cells].astype(np.int64)}
+    return pl.DataFrame(table, schema=CELL_SCHEMA)
 
 
 class Past:

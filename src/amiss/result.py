@@ -360,10 +360,13 @@ def _said(used: Detector[Any], bits: pl.Series) -> str:
 
 def _by_detector(bits: pl.Series) -> pl.Series:
     """The bits of each detector that spoke, as a list."""
-    named = [pl.struct(pl.lit(name).alias("detector"), pl.col(name).alias("bits")) for name in bits.struct.fields]
-    spoke = pl.element().struct.field("bits").abs() > ROUNDING
-    lists = pl.concat_list(named).list.eval(pl.element().filter(spoke))
-    return bits.struct.unnest().select(lists.alias("detectors")).to_series()
+    rows = bits.struct.unnest().with_row_index("row")
+    long = rows.unpivot(index="row", variable_name="detector", value_name="bits")
+    said = long.filter(pl.col("bits").abs() > ROUNDING)
+    in_turn = said.sort("row", maintain_order=True).group_by("row", maintain_order=True)
+    lists = in_turn.agg(pl.struct("detector", "bits").alias("detectors"))
+    of_all = rows.select("row").join(lists, on="row", how="left", maintain_order="left")["detectors"]
+    return of_all.fill_null(pl.Series([[]], dtype=of_all.dtype))
 
 
 def _top_reasons(scanned: Scan, rows: pl.DataFrame, top: int) -> pl.Series:
