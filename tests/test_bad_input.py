@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import zstandard
 
+import amiss
 from amiss.errors import EventError, SourceError
 from amiss.fields import FieldChoice
 from amiss.sources import open_source
@@ -141,6 +142,16 @@ def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     """An empty file is a clear error."""
     with pytest.raises(SourceError, match=r"nothing\.log is empty"):
         opened(tmp_path, b"", "nothing.log")
+
+
+def test_a_table_of_nothing_but_names_of_columns_is_told_as_such(tmp_path: Path) -> None:
+    """A CSV file with a header and no rows is not blamed for its columns, and another file beside it is read."""
+    path = tmp_path / "log.csv"
+    path.write_text("time,user,action\n")
+    with pytest.raises(EventError, match=r"log\.csv: no rows below .* \(time, user, action\)"):
+        amiss.scan(path)
+    (tmp_path / "next.csv").write_text("time,user,action\n2026-01-01T00:00:00Z,ann,view\n")
+    assert amiss.scan(tmp_path).summary.events == 1
 
 
 def test_a_file_of_nothing_but_blanks_is_an_error(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ EMPTY_ACTION: Final = "(empty)"
 REST_LIMIT: Final = 32
 ACTIONS_SEEN: Final = 200
 SAMPLE_ROWS: Final = 1000
+MOST_COLUMNS_TOLD: Final = 40
 _SURE: Final = 0.3
 _LOOKS: Final = 0.8
 
@@ -505,6 +506,9 @@ def _check_complete(sample: pl.DataFrame, roles: Mapping[str, RoleGuess], where:
     if not missing:
         return
     head = f"{where}: " if where else ""
+    if sample.is_empty() and sample.width:
+        names = ", ".join(ascii_safe(column) for column in sample.columns[:MOST_COLUMNS_TOLD] if column != "position")
+        raise EventError(f"{head}no rows below the names of columns ({names}): there are no events to read")
     name = "COLUMN"
     options = " ".join(f"--{role} {name}" for role in missing)
     toml = ", ".join(f'{role} = "{name}"' for role in missing)
@@ -523,8 +527,9 @@ def _found(sample: pl.DataFrame) -> str:
     ]
     if not lines:
         return "Found no columns in the first rows."
-    more = f"\n  and {len(lines) - 40} more" if len(lines) > 40 else ""
-    return "Found these columns, with up to three values:\n" + "\n".join(lines[:40]) + more
+    told, left = lines[:MOST_COLUMNS_TOLD], len(lines) - MOST_COLUMNS_TOLD
+    more = f"\n  and {left} more" if left > 0 else ""
+    return "Found these columns, with up to three values:\n" + "\n".join(told) + more
 
 
 def samples_of(sample: pl.DataFrame, column: str) -> tuple[str, ...]:

@@ -135,17 +135,29 @@ class FileSource:
     # --- what the files are
 
     def _look(self, choice: FieldChoice | None, year: int | None) -> tuple[FileFormat, Fields]:
-        """Format and fields, from the first file that is not empty."""
-        opened = next((found for number in range(len(self.files)) if (found := self._open(number))), None)
-        if opened is None:
+        """Format and fields, from the first file with rows, else from the first that is not empty."""
+        looked = self._looked()
+        if looked is None:
             why = ", ".join(self.quarantine.reasons)
             raise SourceError(
                 f"{self.url} {f'holds no events: {why}' if why else 'is empty: there are no events to read'}"
             )
-        name = next(self.files[number] for number, found in self._opened.items() if found is opened)
-        sample = self._sample(opened, name)
+        opened, name, sample = looked
         moment = _newest(self.files)
         return opened.format, fields_of(sample, opened.format.kind, fields=choice, where=name, year=year, now=moment)
+
+    def _looked(self) -> tuple[_Opened, str, pl.DataFrame] | None:
+        """What tells of the format: a file, its name and first rows."""
+        first = None
+        for number, name in enumerate(self.files):
+            opened = self._open(number)
+            if opened is None:
+                continue
+            sample = self._sample(opened, name)
+            if len(sample):
+                return opened, name, sample
+            first = first or (opened, name, sample)
+        return first
 
     def _open(self, number: int) -> _Opened | None:
         """What a file's beginning tells; None when it is empty."""
