@@ -43,9 +43,6 @@ TOLD: Final = 3
 LEAST_BITS: Final = 0.05
 """A reason of fewer bits is none."""
 
-STEPS_AT_ONCE: Final = 1_000
-"""Events behind which chances are found in one go."""
-
 USER_SCHEMA: Final[dict[str, pl.DataType]] = {
     "user": pl.String(),
     "label": pl.String(),
@@ -504,26 +501,9 @@ def _along(classifier: Classifier, frame: pl.DataFrame) -> Floats:
     """The chances behind each of a user's grouped events: (n, c + 1)."""
     columns = {"event": np.arange(len(frame)), "given": frame["previous"], "value": frame["state"]}
     pauses = {**columns, "given": frame["state"], "value": gap_bins(frame["gap"].to_numpy())}
+    types = {name: COUNT_SCHEMA[name] for name in ("feature", "given", "value")}
     parts = [
-        pl.DataFrame(each).select("event", feature=pl.lit(feature), given="given", value="value")
+        pl.DataFrame(each).select("event", feature=pl.lit(feature), given="given", value="value").cast(types)  # type: ignore[arg-type]  # of names
         for feature, each in ((ACTION, columns), (GAP, pauses))
     ]
-    cells = (
-        pl.concat(parts)
-        .filter(pl.col("value") >= 0)
-        .with_columns(cell=pl.struct("feature", "given", "value").rank("dense").cast(pl.Int64) - 1)
-    )
-    kinds = cells.unique("cell").sort("cell")
-    done, found = np.zeros(len(kinds), np.int64), [np.zeros((0, len(classifier.classes) + 1))]
-    for low in range(0, len(frame), STEPS_AT_ONCE):
-        some = cells.filter(pl.col("event").is_between(low, low + STEPS_AT_ONCE - 1))
-        steps = np.zeros((min(STEPS_AT_ONCE, len(frame) - low), len(kinds)), np.int64)
-        np.add.at(steps, (some["event"].to_numpy() - low, some["cell"].to_numpy()), 1)
-        sums = done + np.cumsum(steps, axis=0)
-        done = sums[-1]
-        event, cell = np.nonzero(sums)
-        counts = kinds.select("feature", "given", "value")[cell].with_columns(user=event, count=sums[event, cell])
-        found.append(
-            classifier.judge(counts.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())).chances
-        )
-    return np.concatenate(found)
+    return classifier.along(pl.concat(parts).sort("event", maintain_order=True), len(frame))

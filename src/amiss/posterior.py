@@ -39,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from amiss.blocks import frozen
 from amiss.errors import UsageError
 
 Ints = npt.NDArray[np.int64]
@@ -363,6 +364,32 @@ class Classifier:
         ]
         return replace(self, chances=tuple(chances))
 
+    def along(self, steps: pl.DataFrame, events: int) -> Floats:
+        """The chances of the user of some events behind each of them: (events, c + 1), the last of which is none.
+
+        Parameters
+        ----------
+        steps
+            `event`, from 0 and in order, and `feature`, `given`, `value` of what it adds to counts.
+        events
+            How many there are.
+        """
+        steps = steps.filter(pl.col("value") >= 0, pl.col("feature") < self.space.features)
+        cells = steps.select(_CELL).unique().sort(_CELL)
+        rows = self.space.coded(cells.with_columns(user=pl.lit(0, pl.UInt32), count=pl.lit(1, pl.Int64)))
+        numbered = cells.with_row_index("cell")
+        cell = steps.join(numbered, on=_CELL, how="left", maintain_order="left")["cell"].to_numpy().astype(np.int64)
+        told = np.column_stack([each.bits(rows._replace(worth=np.ones(len(cells)))) for each in self.chances])
+        event = steps["event"].to_numpy()
+        bits = np.zeros((events, len(self.classes) + 1))
+        for feature in range(self.space.features):
+            of = rows.feature[cell] == feature
+            every = np.arange(1.0, int(of.sum()) + 1)
+            sums = np.cumsum(told[cell[of]], axis=0) * np.minimum(1.0, MOST_EVENTS / every)[:, None]
+            bits[:, :-1] += _held(sums, event[of], events)
+        bits[:, -1:] = _held(_alone_along(rows, cell)[:, None], event, events)
+        return _posterior(self.exponent * bits, self.prior)
+
     def _own(self, rows: Rows, labels: Mapping[int, str]) -> Ints:
         """The place of each user's class, -1 where there is none: (u,)."""
         known = {name: at for at, name in enumerate(self.classes)}
@@ -447,6 +474,26 @@ def _alone(rows: Rows) -> Floats:
     bits += np.bincount(rows.user[first], weights=whole, minlength=len(rows.users))
     found: Floats = bits / math.log(2)
     return found
+
+
+def _alone_along(rows: Rows, cell: Ints) -> Floats:
+    """What :func:`_alone` gives behind each step of a user (n,), each of one of the cells of some rows (n,)."""
+    from amiss import posterior_kernel as kernel
+
+    features = int(rows.feature.max(initial=0)) + 1
+    row = np.unique(rows.row * features + rows.feature, return_inverse=True)[1].astype(np.int64)
+    bits = np.zeros(len(cell))
+    mean = STRENGTH * rows.after
+    if len(cell):
+        kernel.alone_along(frozen(cell), frozen(rows.feature), frozen(row), frozen(mean), MOST_EVENTS, STRENGTH, bits)
+    return bits
+
+
+def _held(sums: Floats, event: Ints, events: int) -> Floats:
+    """Sums (n, k) behind steps of events (n,), behind each event: (events, k); 0 before the first."""
+    last = np.searchsorted(event, np.arange(events), side="right")
+    held: Floats = np.concatenate([np.zeros((1, sums.shape[1])), sums])[last]
+    return held
 
 
 def _log_gamma(numbers: Floats) -> Floats:
