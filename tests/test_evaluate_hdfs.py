@@ -98,6 +98,22 @@ def test_labels_without_events_are_told(tmp_path: Path, shared_data: Path) -> No
         hdfs.read(tmp_path)
 
 
+def test_where_events_are_absent_the_other_published_sessions_are_judged(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of sessions by what they are, of the published numbers of sessions; others are refused."""
+    shutil.copy(shared_data / "hdfs" / hdfs.LEARNED, tmp_path)
+    normal, wrong = ["22 5 5 5 11 9 11 9 11 9 26 26 26"] * 3, ["5 22", "22 5 5"]
+    (tmp_path / "hdfs_test_normal").write_text("\n".join(normal))
+    (tmp_path / "hdfs_test_abnormal").write_text("\n".join(wrong))
+    with pytest.raises(SourceError, match=r"hdfs_test_normal is not .*: expected 553,366 sessions, found 3"):
+        hdfs.read(tmp_path)
+    monkeypatch.setattr(hdfs, "OTHERS", {"hdfs_test_normal": 3, "hdfs_test_abnormal": 2})
+    corpus = hdfs.read(tmp_path)
+    assert corpus.odd.tolist() == [False, False, False, True, True]
+    assert hdfs.evaluate(tmp_path).metrics == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+
+
 def test_of_published_normal_sessions_one_in_a_thousand_alerts(shared_data: Path) -> None:
     """Of 4,855, each judged by nine tenths that it is not of, at most 4 reach the promised bits, and broken ones do."""
     learned = hdfs.sessions_of((shared_data / "hdfs" / hdfs.LEARNED).read_text())
