@@ -111,7 +111,7 @@ def test_where_events_are_absent_the_other_published_sessions_are_judged(
     monkeypatch.setattr(hdfs, "OTHERS", {"hdfs_test_normal": 3, "hdfs_test_abnormal": 2})
     corpus = hdfs.read(tmp_path)
     assert corpus.odd.tolist() == [False, False, False, True, True]
-    assert hdfs.evaluate(tmp_path).metrics == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    assert hdfs.evaluate(tmp_path).headline == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
 
 
 def test_of_published_normal_sessions_one_in_a_thousand_alerts(shared_data: Path) -> None:
