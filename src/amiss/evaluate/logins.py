@@ -2,8 +2,8 @@
 
 Users travel, move and buy phones; attackers come from the 21st day on. A false alarm is a login of a user that scores
 above the threshold (the users' own logins on days on which they are attacked count neither way), an attack is caught
-when one of its logins does. Ties are broken by lot. No optimum is given: the simulated world has no density that
-could be computed.
+when one of its logins does. Ties are broken by lot. The optimum is the likelihood ratio of a login, by who knows how
+users and attackers are made (:mod:`amiss.evaluate.logins_optimum`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from amiss.detect.login import Login
 from amiss.evaluate.calibration import curve, normal_peaks
+from amiss.evaluate.logins_optimum import optimum
 from amiss.evaluate.measured import Figure, Measured, number_of
 from amiss.evaluate.ranking import rounded
 from amiss.evaluate.scans import scanned
 from amiss.simulate.attackers import KINDS
-from amiss.simulate.logins import FIRST_DATE, Simulated, simulate
+from amiss.simulate.days import Plan
+from amiss.simulate.logins import FIRST_DATE, Simulated, planned, simulate
 
 SEEDS: Final = (101,)
 USERS: Final = 2_000
@@ -35,6 +37,7 @@ LEARN: Final = 20
 
 RATES: Final = (1e-4, 1e-3)
 WAYS: Final[Mapping[str, str]] = {"bits": "amiss, bits of the login", "evidence": "amiss, evidence of the day"}
+OPTIMA: Final[Mapping[str, str]] = {"optimum": "optimum", "foreseen": "optimum, dates foreseen"}
 FIRST_JUDGED: Final = FIRST_DATE + timedelta(LEARN)
 
 Floats = NDArray[np.float64]
@@ -52,10 +55,10 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
     """
     runs = [scored(seed, users, DAYS) for seed in seeds]
     table = pl.concat(found.with_columns(seed=pl.lit(seed)) for seed, (found, _) in zip(seeds, runs, strict=True))
-    methods = {title: Method(table, name) for name, title in WAYS.items()}
+    methods = {title: Method(table, name) for name, title in {**WAYS, **OPTIMA}.items()}
     rows = tuple(_row(title, method, rate) for title, method in methods.items() for rate in RATES)
     best = methods[WAYS["bits"]]
-    tops = {f"{kind}_{_named(rate)}": best.caught(kind, rate) for kind in KINDS for rate in RATES}
+    tops = _shares(best) | {f"optimum_{name}": share for name, share in _shares(methods[OPTIMA["optimum"]]).items()}
     many = number_of(len(seeds), "simulation")
     attacks = ", ".join(f"{len(ranks):,} {kind}" for kind, ranks in best.attacks.items())
     return Measured(
@@ -73,6 +76,11 @@ def _row(way: str, method: Method, rate: float) -> Mapping[str, Figure]:
     return {"way": way, "false_alarms_per_login": rate, **rounded({**shares, "auc": method.auc()})}
 
 
+def _shares(method: Method) -> dict[str, float]:
+    """What a method catches of each kind at each rate of false alarms, by name."""
+    return {f"{kind}_{_named(rate)}": method.caught(kind, rate) for kind in KINDS for rate in RATES}
+
+
 def _named(rate: float) -> str:
     """A rate as names of figures have it."""
     return f"at_1_in_{round(1 / rate)}"
@@ -83,7 +91,15 @@ def scored(seed: int, users: int, days: int) -> tuple[pl.DataFrame, Floats]:
     made = simulate(users=users, days=days, seed=seed, attacks_after=LEARN)
     with TemporaryDirectory() as folder:
         found, peaks = judged(made, Path(folder) / "vpn.txt")
-    return with_truth(found, made), peaks
+    best = optima(made, planned(users=users, days=days, seed=seed))
+    return with_truth(found.join(best, on="position", how="left"), made), peaks
+
+
+def optima(made: Simulated, plan: Plan) -> pl.DataFrame:
+    """The bits of logins by who knows the simulation: `position`, `optimum`, `foreseen`."""
+    known = optimum(made, plan, since=LEARN)
+    foreseen = optimum(made, plan, since=LEARN, foreseen=True)
+    return known.with_columns(foreseen=foreseen["optimum"])
 
 
 def judged(made: Simulated, ranges: Path) -> tuple[pl.DataFrame, Floats]:

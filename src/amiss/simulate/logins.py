@@ -115,15 +115,27 @@ def simulate(
         None if attacks else f"no attacks; expected some of {', '.join(KINDS)}, or an attack_rate of 0",
         *(f"{kind} is no kind of attack.{nearest(kind, KINDS)}" for kind in attacks if kind not in KINDS),
     )
-    places, life = world(), life or Life()
-    begin = (date - Date(1970, 1, 1)).days * DAY
-    people = populate(places, life, users, days + 2, randomness(seed, 0))
-    trips = travel(places, life, people, days=days + 2, start=begin - DAY, random=randomness(seed, 1))
-    plan = Plan(places, life, people, trips, begin, begin + days * DAY, browsers.push_day(begin / DAY, days))
+    plan = planned(users=users, days=days, seed=seed, date=date, life=life)
+    begin = plan.begin
     real = live(plan, randomness(seed, 2))
     field = Field(plan, real, begin + attacks_after * DAY)
     attacked = attack(field, attacks, round(attack_rate * len(real)), randomness(seed, 3))
     return _simulated(plan, real, attacked, other_actions, randomness(seed, 4))
+
+
+def planned(*, users: int, days: int, seed: int, date: Date = FIRST_DATE, life: Life | None = None) -> Plan:
+    """The lives from which :func:`simulate` makes logins: who the users are, and where they travel.
+
+    Parameters
+    ----------
+    users, days, seed, date, life
+        As for :func:`simulate`; the same ones give the lives behind the same log.
+    """
+    places, life = world(), life or Life()
+    begin = (date - Date(1970, 1, 1)).days * DAY
+    people = populate(places, life, users, days + 2, randomness(seed, 0))
+    trips = travel(places, life, people, days=days + 2, start=begin - DAY, random=randomness(seed, 1))
+    return Plan(places, life, people, trips, begin, begin + days * DAY, browsers.push_day(begin / DAY, days))
 
 
 def write_logins(
