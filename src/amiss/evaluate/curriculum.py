@@ -2,8 +2,8 @@
 
 Weekends, holidays, projects, leavers and days without a log are normal. The first 60 days only teach. The threshold is
 the one at which users who do not scrape, surge or fall silent raise one alarm a day on average; an alarm is a user on a
-day. A silence counts as found when it is told within two weeks. No optimum is given: when people study has no density
-that could be computed.
+day. A silence counts as found when it is told within two weeks. The optimum knows how the simulation is made
+(:mod:`amiss.evaluate.curriculum_optimum`); its threshold is read off the truth as well.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from amiss.detect.activity import Activity
 from amiss.evaluate.calibration import curve
+from amiss.evaluate.curriculum_optimum import odds
 from amiss.evaluate.measured import Figure, Measured, number_of
 from amiss.evaluate.ranking import rounded
 from amiss.evaluate.scans import scanned, standings
-from amiss.simulate.curriculum import Simulated, simulate
+from amiss.simulate.curriculum import Simulated, arranged, simulate
 
 SEEDS: Final = (9401,)
 USERS: Final = 1_000
@@ -30,6 +31,7 @@ ODD: Final = 0.1
 KINDS: Final = ("scraper", "surge", "silence")
 WITHIN: Final = 14
 TEACHING: Final = 60
+OPTIMUM: Final = "optimum"
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -108,11 +110,13 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
             parts.setdefault(way, []).append(at_one_a_day(told.bits, of, TEACHING))
             parts.setdefault(f"{way}, as it decides itself", []).append(found(told.alert, of, TEACHING))
             normal.setdefault(way, []).append(_normal(told, of))
+        parts.setdefault(OPTIMUM, []).append(at_one_a_day(optimum(of, seed, users), of, TEACHING))
     rows = [{"way": way, **_figures(each)} for way, each in parts.items()]
     runs = number_of(len(seeds), "simulation")
     said = f"{runs} of {users:,} users in {DAYS} days, {ODD:.0%} of them odd; thresholds at one false"
     curves = curve({way: np.concatenate(each) for way, each in normal.items()})
-    return Measured("curriculum", tuple(rows), f"{said} alarm a day", _figures(parts["activity"]), curves)
+    best = {f"{OPTIMUM}_{kind}": figure for kind, figure in _figures(parts[OPTIMUM]).items() if kind in KINDS}
+    return Measured("curriculum", tuple(rows), f"{said} alarm a day", {**_figures(parts["activity"]), **best}, curves)
 
 
 def _figures(parts: Sequence[Found]) -> Mapping[str, Figure]:
@@ -166,6 +170,14 @@ def evidence(made: Simulated, of: School, *, by_group: bool = False) -> Told:
     alert = np.zeros(of.counts.shape, np.bool_)
     bits[place], peaks[place], alert[place] = rows["bits"], rows["peak"], rows["alert"]
     return Told(bits, peaks, alert)
+
+
+def optimum(of: School, seed: int, users: int = USERS) -> Floats:
+    """What who knows the simulation of a seed says of users on days with a log, in bits."""
+    counts = np.zeros((len(of.users), DAYS))
+    counts[:, of.days] = of.counts
+    term = arranged(users=users, days=DAYS, seed=seed)
+    return odds(term, of.users - 1, counts, share=ODD, after=TEACHING)[:, of.days]
 
 
 def found(alarms: Bools, of: School, teaching: int) -> Found:

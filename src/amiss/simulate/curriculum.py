@@ -39,6 +39,19 @@ KNOWN: Final = 28
 SILENT: Final = 21
 """Days for which who falls silent is silent at least; nobody else is ill for as long."""
 
+LEFT: Final = (7, 7, 2 * SILENT)
+"""Days that each kind at least has left of the course."""
+
+SCRAPED: Final = (150, 601)
+"""The fewest pages that are scraped, and the first number that is too many."""
+
+SURGING: Final = (6, 12)
+BESIDES: Final = 25
+"""A surge has so many times the pages of an active weekday, and so many more."""
+
+AGAIN: Final = 2.0
+"""The shape of the gamma distribution of what an active day of a user has: pages above one have variance m + m²/2."""
+
 MORNING, NOON, EVENING = range(3)
 STUDY: Final = np.array([[9.2, 0.5], [13.3, 0.5], [19.6, 0.9]]) * 3600
 FREE: Final = np.array([[10.5, 1.0], [14.8, 1.2], [19.8, 0.9]]) * 3600
@@ -101,14 +114,12 @@ def simulate(
     """
     least = {"users": (users, 1), "days": (days, 1), "odd_after": (odd_after, 0)}
     check(date, least, {"odd_users": (odd_users, 0, 1)})
-    cohorts = gathered(users - teachers(users), days, date, randomness(seed, 0))
-    people = populate(users, cohorts, days, randomness(seed, 1))
-    term = Term(date, days, _outages(days, randomness(seed, 2)), cohorts, people)
+    term = arranged(users=users, days=days, seed=seed, date=date)
     planted = _planted(term, odd_users, odd_after, randomness(seed, 3))
     parts = [_block(term, planted, begin, randomness(seed, 4, begin)) for begin in range(0, users, USERS_AT_ONCE)]
     visits = Visits.joined([*parts, _scraped(term, planted, randomness(seed, 5))]).without(term.outages)
     events = _events(term, visits, seed)
-    return Simulated(events, cohorts.table(date, curriculum().programs), _truth(term, visits, planted, events))
+    return Simulated(events, term.cohorts.table(date, curriculum().programs), _truth(term, visits, planted, events))
 
 
 def write_curriculum(
@@ -228,6 +239,13 @@ class Visits:
         return Visits(self.user[kept], self.second[kept], self.page[kept], self.place[kept])
 
 
+def arranged(*, users: int, days: int = 365, seed: int = 42, date: Date = FIRST_DATE) -> Term:
+    """All that is fixed before anybody reads, as :func:`simulate` has it with the same arguments."""
+    cohorts = gathered(users - teachers(users), days, date, randomness(seed, 0))
+    people = populate(users, cohorts, days, randomness(seed, 1))
+    return Term(date, days, _outages(days, randomness(seed, 2)), cohorts, people)
+
+
 def _outages(days: int, random: np.random.Generator) -> tuple[tuple[int, int], ...]:
     """First and last days of times without a log: one in half a year."""
     count = max(1, round(days / 180)) if days >= 30 else 0
@@ -249,28 +267,38 @@ class Planted:
 
 def _planted(term: Term, share: float, after: int, random: np.random.Generator) -> Planted:
     """Students who scrape, surge or fall silent in the midst of their course, on ordinary weekdays."""
-    people = term.people
-    likely = ~people.staff & (people.attendance > 0.7) & (people.level > 4)
-    candidates = random.permutation(np.flatnonzero(likely))
-    wanted = round(share * len(people))
+    candidates = random.permutation(candidates_for_odd(term.people))
+    wanted = round(share * len(term.people))
     rows: list[tuple[int, int, int, int, int]] = []
     for user in candidates.tolist():
         if len(rows) >= wanted:
             break
         kind = len(rows) % len(PLANTED)
-        day = _ordinary_day(term, user, after, 2 * SILENT if PLANTED[kind] == "silence" else 7, random)
+        day = _ordinary_day(term, user, after, LEFT[kind], random)
         if day >= 0:
             rows.append((kind, user, day, *_extent(term, user, kind, day, random)))
     return Planted(*np.array(rows, np.int64).reshape(-1, 5).T)
 
 
-def _ordinary_day(term: Term, user: int, after: int, left: int, random: np.random.Generator) -> int:
-    """A weekday of a user's course, long after its beginning and before its end, without a project; -1: none."""
+def candidates_for_odd(people: People) -> Ints:
+    """The students among whom those who become odd are drawn."""
+    likely = ~people.staff & (people.attendance > 0.7) & (people.level > 4)
+    return np.flatnonzero(likely)
+
+
+def ordinary_days(term: Term, user: int, after: int, left: int) -> Ints:
+    """Weekdays of a user's course, long after its beginning and `left` days before its end, without a project."""
     people = term.people
     begin = max(int(people.start[user]), 0) + KNOWN
     days = np.arange(max(begin, after), min(int(people.end[user]), term.days) - left)
     days = days[~(term.weekend | term.free | term.lost)[days]]
-    days = days[~term.projects[people.program[user], term.week(np.full(len(days), user), days)]]
+    ordinary: Ints = days[~term.projects[people.program[user], term.week(np.full(len(days), user), days)]]
+    return ordinary
+
+
+def _ordinary_day(term: Term, user: int, after: int, left: int, random: np.random.Generator) -> int:
+    """One of the ordinary days of a user that are not soon after an illness; -1: none."""
+    days, people = ordinary_days(term, user, after, left), term.people
     days = days[(days < people.away[user]) | (days > people.away[user] + SILENT)]
     return int(random.choice(days)) if len(days) else -1
 
@@ -278,9 +306,9 @@ def _ordinary_day(term: Term, user: int, after: int, left: int, random: np.rando
 def _extent(term: Term, user: int, kind: int, day: int, random: np.random.Generator) -> tuple[int, int]:
     """The last day of what is odd, and its pages."""
     if PLANTED[kind] == "scraper":
-        return day, int(random.integers(150, 601))
+        return day, int(random.integers(*SCRAPED))
     if PLANTED[kind] == "surge":
-        return day, int(term.people.level[user] * random.uniform(6, 12)) + 25
+        return day, int(term.people.level[user] * random.uniform(*SURGING)) + BESIDES
     if random.random() < 0.6:
         return term.days - 1, 0
     return min(day + int(random.integers(SILENT, 2 * SILENT)), term.days - 1), 0
@@ -289,12 +317,13 @@ def _extent(term: Term, user: int, kind: int, day: int, random: np.random.Genera
 def _block(term: Term, planted: Planted, begin: int, random: np.random.Generator) -> Visits:
     """What some users read, those who scrape apart."""
     users = np.arange(begin, min(begin + USERS_AT_ONCE, len(term.people)))
-    chance, pages = _rates(term, users)
+    chance, pages = rates(term, users)
+    chance[_ill(term, users)] = 0.0
     mute = (planted.pages == 0) & (planted.user >= begin) & (planted.user < begin + USERS_AT_ONCE)
     for user, first, last in zip(planted.user[mute], planted.first[mute], planted.last[mute], strict=True):
         chance[user - begin, first : last + 1] = 0
     row, day = np.nonzero(random.random(chance.shape) < chance)
-    count = 1 + random.poisson(random.gamma(2.0, 0.5 * np.maximum(pages[row, day] - 1, 0)))
+    count = 1 + random.poisson(random.gamma(AGAIN, np.maximum(pages[row, day] - 1, 0) / AGAIN))
     user = users[row]
     surge = (planted.kind == PLANTED.index("surge")) & np.isin(planted.user, users)
     user, day, count = (
@@ -304,8 +333,23 @@ def _block(term: Term, planted: Planted, begin: int, random: np.random.Generator
     return _read(term, user, day, count, random)
 
 
-def _rates(term: Term, users: Ints) -> tuple[Floats, Floats]:
-    """How likely each day (column) of each user (row) is an active one, and how many pages it then has."""
+def _ill(term: Term, users: Ints) -> Flags:
+    """Whether each user (row) is ill on each day (column)."""
+    people, day, of = term.people, np.arange(term.days)[None, :], users[:, None]
+    ill: Flags = (day >= people.away[of]) & (day < people.away[of] + people.away_days[of])
+    return ill
+
+
+def rates(term: Term, users: Ints) -> tuple[Floats, Floats]:
+    """How likely each day (column) of each user (row) is active, unless they are ill, and how many pages it then has.
+
+    Parameters
+    ----------
+    term
+        All that is fixed.
+    users
+        Numbers from 0 on.
+    """
     people, day = term.people, np.arange(term.days)[None, :]
     of = users[:, None]
     learning = (day >= people.start[of]) & (day <= people.end[of])
@@ -317,11 +361,10 @@ def _rates(term: Term, users: Ints) -> tuple[Floats, Floats]:
     chance = np.where(back, np.maximum(chance, 0.5), chance)
     early = people.early[of] & (day >= people.start[of] - 5) & (day < people.start[of])
     chance = np.where(early, 0.3, chance)
-    ill = (day >= people.away[of]) & (day < people.away[of] + people.away_days[of])
     project = term.projects[people.program[of], term.week(of, day)] & learning & ~people.staff[of]
     pages = people.level[of] * np.where(project, people.binge[of], 1.0)
     pages = pages * np.where(term.weekend & ~project, 0.6, 1.0) * np.where(learning, 1.0, 0.6)
-    return np.where(ill, 0.0, chance), pages
+    return chance, pages
 
 
 def _read(term: Term, user: Ints, day: Ints, count: Ints, random: np.random.Generator) -> Visits:

@@ -26,6 +26,12 @@ BEFORE: Final = 260
 """Days before the log from which on cohorts are known."""
 
 STAFF_SHARE: Final = 0.03
+ILL: Final = 0.25
+"""The share of users who are ill once."""
+
+ILL_DAYS: Final = (3, 7)
+"""The fewest days of being ill, and the first number that is too many."""
+
 NEVER: Final = 1 << 30
 
 
@@ -239,7 +245,7 @@ def _lives(known: tuple[Flags, Ints, Ints, Ints], cohorts: Cohorts, random: np.r
     unknown = (random.random(users) < 0.04) & ~staff
     late = np.where(random.random(users) < 0.05, start + 10, -NEVER)
     length = np.maximum(end - start, 1)
-    ill = random.random(users) < 0.25
+    ill = random.random(users) < ILL
     gone = np.where(random.random(users) < 0.12, end + 45 + random.exponential(90, users).astype(np.int64), NEVER)
     curious = (random.random(users) < 0.03) & ~staff
     return People(
@@ -251,7 +257,7 @@ def _lives(known: tuple[Flags, Ints, Ints, Ints], cohorts: Cohorts, random: np.r
         weekend=random.beta(1, 7, users) * np.where(staff, 0.4, 1.0),
         gap=70.0 * np.exp(random.normal(0, 0.35, users)), binge=random.uniform(1.4, 4.0, users),
         away=np.where(ill, start + (random.random(users) * length).astype(np.int64), NEVER),
-        away_days=random.integers(3, 7, users), early=(random.random(users) < 0.08) & ~staff,
+        away_days=random.integers(*ILL_DAYS, users), early=(random.random(users) < 0.08) & ~staff,
         alumni=np.where(random.random(users) < 0.45, random.gamma(1.0, 0.03, users), 0.0) * ~staff,
         back=np.where(staff, NEVER, gone), back_days=random.integers(5, 22, users),
         cross=np.where(curious, start + (random.random(users) * length).astype(np.int64), NEVER),
