@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ from amiss.detect.activity_kernel import (
     UNUSUAL,
     UNUSUAL_PACE,
 )
-from amiss.detect.activity_normal import ActivityBaseline
+from amiss.detect.activity_normal import ActivityBaseline, Rows, within
 from amiss.events import CODED_SCHEMA
 from amiss.sessions import Events, group
 from amiss.sources import open_live_source
@@ -410,6 +411,45 @@ def test_a_group_that_ends_is_no_silence_of_its_users(company: Company):
         found += by_group.absent(by_group.baseline(past), day_of(day), present)[0].tolist()
         past.add(days[day])
     assert found == [50]
+
+
+def test_a_silence_of_a_group_is_told_though_others_came_back_meanwhile(company: Company):
+    """Another was away until two days before and comes back: what that changes hides no silence that is going on."""
+    by_group = Activity(by_group=True)
+    counts, code = company.counts.copy(), np.where(np.arange(200) < 100, 1, 2)
+    counts[21:, 50] = 0
+    counts[14:19, 10] = 0
+    days, found = [by_group.summarise(grouped(a_day(each, day), code)) for day, each in enumerate(counts[:25])], []
+    for day in range(21, 25):
+        present = np.flatnonzero(counts[day]).astype(np.uint32)
+        past = Past(days[day - 14 : day])
+        found += by_group.absent(by_group.baseline(past), day_of(day), present)[0].tolist()
+    assert found == [50]
+
+
+def test_how_often_users_went_away_within_days_is_what_a_loop_counts():
+    """Those who came on five days at least; gaps that say seven bits, the one at the end too, two of each user."""
+    random = np.random.default_rng(8)
+    there = random.random((40, 25)) < np.linspace(0.2, 0.95, 40)[:, None]
+    there[:, 3] = True
+    passed = np.hstack([np.zeros((40, 1)), np.cumsum(random.uniform(0.5, 4.0, (40, 25)), axis=1)])
+    user, day = np.nonzero(there)
+    first = np.append(0, np.cumsum(there.sum(axis=1)))
+    rows = Rows(np.arange(40, dtype=np.uint32), first, np.zeros(40, np.int64), day, user, user, np.arange(25))
+    for begin, end in ((0, 25), (1, 25), (0, 24), (6, 20)):
+        found = within(rows, passed, begin, end)
+        for each in range(40):
+            came = [int(at) for at in np.flatnonzero(there[each]) if begin <= at < end]
+            gaps = [
+                (one, other)
+                for one, other in pairwise([*came, end])
+                if passed[each, other] - passed[each, one + 1] >= 7
+            ]
+            steady = len(came) >= 5 and came[-1] - came[0] >= 7
+            assert found.there[each] == bool(came)
+            assert found.often[each] == (min(len(gaps), 2) if steady else 0)
+            assert found.days[each] == (came[-1] - came[0] if steady else 0)
+            assert found.now[each] == (steady and end in gaps)
 
 
 # what users are alike in

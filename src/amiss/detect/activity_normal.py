@@ -30,7 +30,7 @@ ENOUGH: Final = 4
 BY_GROUP: Final = 5.0
 """The users whose say all have in what is normal for a group."""
 
-BY_GROUP_DAYS: Final = 200.0
+BY_GROUP_DAYS: Final = 1000.0
 """The days of users whose say all have in how often users of a group go away."""
 
 RARE: Final = (1e-6, 0.05)
@@ -542,14 +542,18 @@ def _sums(which: Ints, values: npt.NDArray[np.generic], size: int) -> Floats:
 
 
 class Silences(NamedTuple):
-    """How long users have been silent, by user (u,), and how likely silence is."""
+    """How long users have been silent, by user (u,), and how likely silence is.
+
+    The last two are of today, and of the day before as it was judged then, so that each silence is told of once.
+    """
 
     last: Ints  # the place of the last active day
     active: Floats  # (u, 7) the chance of being active, by the days up to that
     bits: Floats  # against days since as silent as they were
     counts: npt.NDArray[np.bool_]  # whether there is enough to go by
     busy: Floats  # (g, t) how many of those of each group to be expected came on each day, at most 1
-    leave: Floats  # (u,) the chance that a user goes away, by what others of all and of the group did
+    leave: Floats  # (2, u) the chance that a user goes away, by what others of all and of the group did
+    least: Floats  # (2, u) the bits that are rare enough
 
 
 def silences(rows: Rows, everyone: Everyone) -> Silences:
@@ -563,7 +567,7 @@ def silences(rows: Rows, everyone: Everyone) -> Silences:
     bits = passed[:, -1] - passed[np.arange(len(last)), last + 1]
     begin = rows.day[rows.first[:-1]]
     steady = (until.active.sum(axis=1) + 1 >= STEADY[0]) & (last - begin >= STEADY[1])
-    return Silences(last, active, bits, steady, busy, _leave(rows, passed, bits, until, steady))
+    return Silences(last, active, bits, steady, busy, *_bars(rows, passed))
 
 
 def _busy(rows: Rows, everyone: Everyone) -> Floats:
@@ -587,24 +591,61 @@ def _attendance(rows: Rows, chance: Floats, of: npt.NDArray[np.bool_]) -> tuple[
     return _sums(rows.day[of[rows.whose]], np.ones(of[rows.whose].sum()), days), due - one
 
 
-def _leave(rows: Rows, passed: Floats, bits: Floats, until: Presence, steady: npt.NDArray[np.bool_]) -> Floats:
-    """The chance a day that a steady user goes away, by how often they did, up to two times each; powers of two.
+class Within(NamedTuple):
+    """What users did within some days, by user (u,)."""
 
-    Of users without a group by what all did; of others by what their group did, the silence at hand left out, and so
-    many days of all. Steps let what was enough on one day be so on the next.
+    there: npt.NDArray[np.bool_]  # whether they came at all
+    days: Floats  # of those of whom silence says anything, from their first day to their last
+    often: Ints  # how often these went away
+    now: npt.NDArray[np.bool_]  # whether they are away at the end
+
+
+def within(rows: Rows, passed: Floats, begin: int, end: int) -> Within:
+    """How often users went away within the days from one place to before another."""
+    kept, users = (rows.day >= begin) & (rows.day < end), len(rows.users)
+    whose, day = rows.whose[kept], rows.day[kept]
+    came, first, last = np.bincount(whose, minlength=users), np.full(users, end), np.full(users, begin - 1)
+    np.minimum.at(first, whose, day)
+    np.maximum.at(last, whose, day)
+    steady = (came >= STEADY[0]) & (last - first >= STEADY[1])
+    at, follows = whose[1:], whose[1:] == whose[:-1]
+    back = follows & (passed[at, day[1:]] - passed[at, day[:-1] + 1] >= FAR_SILENT)
+    now = steady & (passed[:, end] - passed[np.arange(users), last + 1] >= FAR_SILENT)
+    often = np.minimum(np.bincount(at[back], minlength=users) + now, 2) * steady
+    return Within(came > 0, ((last - first) * steady).astype(np.float64), often, now)
+
+
+def _bars(rows: Rows, passed: Floats) -> tuple[Floats, Floats]:
+    """The chance that users go away, and the bits that are rare enough, of today and of the day before: both (2, u).
+
+    Today leaves out the oldest day, so that the day before is judged by as many days, and as it was then. Users without
+    a group are judged by all days, the same on both, and by powers of two, rounded up: they go in waves (a course
+    ends), and nobody is told of because a wave of others has been forgotten.
     """
-    whose, row = rows.whose[1:], np.arange(1, len(rows.day))
-    follows = row > rows.first[whose]
-    gap = passed[whose, rows.day[1:]] - passed[whose, rows.day[:-1] + 1]
-    now = np.asarray(steady & (bits >= FAR_SILENT))
-    often = np.minimum(np.bincount(whose[follows & (gap >= FAR_SILENT)], minlength=len(now)) + now, 2) * steady
-    of = until.of.sum(axis=1) * steady
-    everyone = (often.sum() + 2.0) / (of.sum() + 1000.0)
-    chance = (_sums(rows.group, often, 1)[rows.group] - now + BY_GROUP_DAYS * everyone) / (
-        _sums(rows.group, of, 1)[rows.group] + BY_GROUP_DAYS
-    )
-    chance[rows.group == 0] = everyone
-    return np.asarray(2.0 ** np.ceil(np.log2(chance)))
+    days, alone = len(rows.days), rows.group == 0
+    spans = [within(rows, passed, begin, days - 1 + begin) for begin in (1, 0)]
+    leave = np.array([_leave(rows.group, span) for span in spans])
+    rare = np.repeat(np.log2([[span.there.sum()] for span in spans]), len(alone), axis=1)
+    leave[:, alone] = _power(_leave_of_all(within(rows, passed, 0, days)))
+    rare[:, alone] = np.ceil(np.log2(len(alone)))
+    return leave, rare + BEYOND
+
+
+def _leave(group: Ints, seen: Within) -> Floats:
+    """The chance a day that a steady user of a group goes away, by what its others did, and so many days of all."""
+    often, days = (_sums(group, each, 1)[group] for each in (seen.often, seen.days))
+    chance: Floats = (often - seen.now + BY_GROUP_DAYS * _leave_of_all(seen)) / (days + BY_GROUP_DAYS)
+    return chance
+
+
+def _leave_of_all(seen: Within) -> float:
+    """The chance a day that a steady user goes away, by how often they did, up to two times each."""
+    return float((seen.often.sum() + 2.0) / (seen.days.sum() + 1000.0))
+
+
+def _power(chance: float) -> float:
+    """A chance rounded up to a power of two."""
+    return float(2.0 ** np.ceil(np.log2(chance)))
 
 
 class Silence(NamedTuple):
@@ -626,8 +667,8 @@ def absent(baseline: ActivityBaseline, day: date, present: Users) -> tuple[Ints,
         return np.zeros(0, dtype=np.int64), np.zeros(0)
     chance = baseline.normal[rows.users, day.weekday()] * baseline.law[kernel.ACTIVE]
     found = silence(baseline, day, np.arange(len(here)), _came(here, chance, rows.group))
-    least = np.ceil(np.log2(len(here))) + BEYOND
-    is_first = (found.bits >= least) & (found.before < least + SLACK)
+    today, before = baseline.silences.least
+    is_first = (found.bits >= today) & (found.before < before + SLACK)
     told = np.flatnonzero(baseline.silences.counts & ~here & is_first)
     return told, found.bits[told]
 
@@ -638,9 +679,9 @@ def silence(baseline: ActivityBaseline, day: date, places: Ints, came: Floats | 
     last, passed = known.last[places], known.bits[places]
     now = passed - np.log2(1.0 - known.active[places, day.weekday()] * came)
     since = (day - EPOCH) // timedelta(days=1) - rows.days[last]
-    leave = known.leave[places]
+    leave, before = known.leave[:, places]
     bits = _mixed(now, since, leave)
-    return Silence(bits, _mixed(passed, rows.days[-1] - rows.days[last], leave), len(rows.days) - last)
+    return Silence(bits, _mixed(passed, rows.days[-1] - rows.days[last], before), len(rows.days) - last)
 
 
 def _came(here: npt.NDArray[np.bool_], chance: Floats, group: Ints) -> Floats:
