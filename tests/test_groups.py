@@ -22,6 +22,7 @@ from tests.commands import Run
 
 import amiss
 from amiss import grouping_kernel as kernel
+from amiss.behaviour import _there
 from amiss.errors import SourceError, UsageError
 from amiss.grouping import MOST_EVENTS, Cells, Groups, Rows
 from amiss.leader import Leaders
@@ -319,7 +320,7 @@ def test_a_log_without_events_is_refused():
 
 
 def test_options_that_say_nothing_are_refused():
-    """Unknown methods, negative limits, labels without need, groups that there are not."""
+    """Unknown methods, negative limits, neither a log nor a state, groups that there are not."""
     log = log_of([KINDS])
     with pytest.raises(UsageError, match='method "bit" is unknown'):
         amiss.groups(log, method="bit")  # type: ignore[arg-type]  # the point of the test
@@ -327,10 +328,24 @@ def test_options_that_say_nothing_are_refused():
         amiss.groups(log, limit=-1)
     with pytest.raises(UsageError, match="a window is a number of days, at least 1"):
         amiss.groups(log, window=0)
-    with pytest.raises(UsageError, match="labels find the limit of seed001"):
-        amiss.groups(log, labels={"b0": "buyer"})
-    with pytest.raises(UsageError, match="no group 9: there are 1, 2"):
+    with pytest.raises(UsageError, match="whose groups"):
+        amiss.groups()
+    with pytest.raises(UsageError, match=r"there is no group 9\. There are 1, 2"):
         amiss.groups(log).table(9)
+
+
+def test_a_group_is_called_what_most_of_its_labelled_members_are():
+    """With how many have that label and how many any; the others are named; of two as common the first by name."""
+    known = {"b0": "buyer", "b1": "buyer", "b2": "bot", "s0": "staff", "s1": "seller", "nobody": "bot"}
+    found = amiss.groups(log_of([KINDS]), labels=known)
+    columns = ["id", "label", "label_of", "with_label", "labelled", "other_labels"]
+    assert found.groups.select(columns).rows() == [
+        (1, "buyer", "members", 2, 3, "bot 1"),
+        (2, "seller", "members", 1, 2, "staff 1"),
+    ]
+    assert dict(found.members.select("user", "label").iter_rows())["b2"] == "bot"
+    assert amiss.groups(log_of([KINDS])).groups["label"].to_list() == [None, None]
+    assert _there(900, [*range(1, 30)]) == "There are 29, from 1 to 29; the nearest are 27, 28, 29"
 
 
 @pytest.fixture
@@ -353,6 +368,21 @@ def test_the_command_lists_groups_within_the_terminal_and_without_control_charac
     shown = run("groups", "show", "3", str(file))
     assert "\x1b" not in shown.out
     assert "A typical member, =evil()\\x1b[31m: read x30" in shown.said
+
+
+def test_labels_stand_below_what_a_group_does(run: Run, file: Path, tmp_path: Path):
+    """Of a file, or of the configuration; in 80 columns, conflicts visible, and harmless whatever they are."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("user,label\nb1,buyer\nb2,buyer\ns0,a very long label of sellers\nb3,bot\x1b[31m\ns1,spammer\n")
+    (tmp_path / "amiss.toml").write_text(f'[labels]\nfile = "{labels}"\n')
+    for words in (["--labels", str(labels)], ["--config", str(tmp_path / "amiss.toml")]):
+        ran = run("groups", str(file), "--by-day", *words)
+        assert max(map(len, ran.out.splitlines())) <= 80
+        assert "\x1b" not in ran.out
+        for said in ("buyer 2 of 3 labelled", "bot\\x1b[31m 1", "a very…llers 1 of 2 labelled", "spammer 1"):
+            assert said in [line.strip() for line in ran.out.splitlines()]
+    shown = run("groups", "show", "1", str(file), "--labels", str(labels))
+    assert "label: buyer 2 of 3 labelled; bot\\x1b[31m 1" in shown.said
 
 
 def test_programs_get_every_table_in_every_form(run: Run, file: Path):

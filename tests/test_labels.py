@@ -153,7 +153,7 @@ def test_commands_keep_labels_and_say_what_they_change(state: Path, tmp_path: Pa
     assert run("label", "user", "ababab1", "buyer", *given) == f"ababab1 is buyer now; was bot (by ann, {today}).\n"
     assert 'seen no user "abababx"' in run("label", "user", "abababx", "bot", *given)
     assert run("label", "user", "abababx", "bot", "--unseen", *given) == "abababx is bot now.\n"
-    assert "amiss groups SOURCE --table members" in run("label", "group", 2, "scraper", *given)
+    assert "groups of a state have numbers" in run("label", "group", "two", "scraper", *given)
     members = tmp_path / "members.csv"
     members.write_text("user,group\nababab1,2\nababab2,2\nacacac1,1\n")
     assert "Groups there: 2, 1" in run("label", "group", 3, "scraper", "--groups", members, *given)

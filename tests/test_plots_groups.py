@@ -257,9 +257,10 @@ def test_a_group_has_the_same_colour_in_all_pictures(found: Grouped):
 
 def test_a_colour_follows_from_the_number_of_a_group():
     """Of groups 1, 2 and 9 the ninth would have the first's colour, so it gets one that is left."""
-    groups = pl.DataFrame({"id": [1, 2, 9], "does": ["a", "b", "c"]})
+    groups = pl.DataFrame({"id": [1, 2, 9], "does": ["a", "b", "c"], "label": [None, "bot", None]})
     kept = Cast.of(Grouped(groups, *[pl.DataFrame()] * 3, 0, history=many([1, 2, 9])))
     assert [kept.colours[each] for each in (1, 2, 9)] == [COLOURS[0], COLOURS[1], COLOURS[2]]
+    assert [kept.name(2, room) for room in (40, 12)] == ["bot: b", "bot"]
 
 
 def test_groups_of_today_have_colours_before_those_of_the_past():
@@ -267,7 +268,7 @@ def test_groups_of_today_have_colours_before_those_of_the_past():
     history = many(list(range(1, 10)), days=1)
     last = history.days[0]._replace(day=date(2026, 1, 6), group=np.maximum(history.days[0].group, 1))
     found = Grouped(
-        pl.DataFrame({"id": range(1, 10), "does": ["x"] * 9}), *[pl.DataFrame()] * 3, 0,
+        pl.DataFrame({"id": range(1, 10), "does": ["x"] * 9, "label": [None] * 9}), *[pl.DataFrame()] * 3, 0,
         history=History([*history.days, last], history.users, history.actions, history.context),
     )  # fmt: skip
     assert set(Cast.of(found).drawn) == {2, 3, 4, 5, 6, 7, 8, 9}
@@ -288,7 +289,7 @@ def many(groups: list[int], days: int = 2) -> History:
 def test_small_groups_flow_as_one():
     """Of 20 groups eight have lanes of their own, and there is one for the other twelve."""
     history = many(list(range(1, 21)))
-    groups = pl.DataFrame({"id": range(1, 21), "does": ["x 100%"] * 20, "members": [1] * 20})
+    groups = pl.DataFrame({"id": range(1, 21), "does": ["x 100%"] * 20, "members": [1] * 20, "label": [None] * 20})
     found = Grouped(groups, pl.DataFrame({"user": ["u0"]}), *[pl.DataFrame()] * 2, 0, history=history)
     chart = str(flow_chart(found).to_dict(validate=False))
     assert "12 other groups" in chart

@@ -352,8 +352,9 @@ def classify(
 
 
 def groups(
-    data: Data,
+    data: Data | None = None,
     *,
+    state: str | Path | None = None,
     by_day: bool = False,
     window: int | None = None,
     method: Literal["bits", "seed001"] = "bits",
@@ -369,12 +370,15 @@ def groups(
     year: int | None = None,
     strict: bool = False,
 ) -> Grouped:
-    """Users in groups by behaviour, what each group does, who moved and what became of groups.
+    """Users in groups by behaviour, what each group does and is called, who moved and what became of groups.
 
     Parameters
     ----------
     data
-        As for :func:`scan`.
+        As for :func:`scan`; None for the groups of a state.
+    state
+        The state of a watch, whose labels are shown; and, without `data`, whose groups, which keep their numbers as it
+        goes on (:mod:`amiss.lineage`).
     by_day
         Whether to go day by day; else all days are one.
     window
@@ -386,7 +390,8 @@ def groups(
         How many bits off a user may be in a group. For "bits" none is needed; for "seed001" the best one by `labels`,
         else 5.
     labels
-        Users with labels, or a CSV file with the columns `user,label`, to find the limit of "seed001" with.
+        Users with labels, or a CSV file with the columns `user,label`, instead of those of the state: what members are
+        called. For "seed001" also what the limit is found with.
     time, user, action, outcome, columns, time_format, timezone, year, strict
         As for :func:`scan`.
 
@@ -418,9 +423,33 @@ def groups(
     reader = Reader.of(
         columns, time_format, timezone, year, strict=strict, time=time, user=user, action=action, outcome=outcome
     )
-    sources = reader.open(data)
     known = labels if labels is None or isinstance(labels, Mapping) else read_labels(labels).by_user()
-    return grouped(sources, by_day=by_day, window=window, method=method, limit=limit, labels=known)
+    if data is None:
+        if limit is not None or method != "bits":
+            raise UsageError("a state has its groups already: leave out method and limit, or give data")
+        return _groups_of_state(state, window, known)
+    found = grouped(reader.open(data), by_day=by_day, window=window, method=method, limit=limit, labels=known)
+    return found if state is None or known is not None else found.labelled(_labels_of_state(state))
+
+
+def _groups_of_state(state: str | Path | None, window: int | None, labels: Mapping[str, str] | None) -> Grouped:
+    """The groups of a state, with its labels or with others."""
+    from amiss.lineage import groups_of
+    from amiss.store import Store
+
+    if state is None:
+        raise UsageError("whose groups? Give data, or the state of a watch: state=FILE")
+    with Store.open(state, write=False) as store:
+        found = groups_of(store, window=window)
+    return found if labels is None else found.labelled(labels)
+
+
+def _labels_of_state(state: str | Path) -> dict[str, str]:
+    """The label of each user by a state."""
+    from amiss.store import Store
+
+    with Store.open(state, write=False) as store:
+        return store.labels_by_user()
 
 
 def violations(

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,7 @@ from amiss.errors import UsageError, nearest
 from amiss.events import OUTCOMES
 from amiss.grouping import MOST_EVENTS, Cells, Floats, Groups, Ints, Rows
 from amiss.history import Day, History
+from amiss.labels import LABEL_COLUMNS, of_groups
 from amiss.leader import Leaders
 from amiss.sessions import START, Last, group
 from amiss.sources import Source
@@ -49,6 +50,9 @@ SHARES: Final = 2.0
 MOST_CELLS: Final = 20_000
 """Pairs of states beyond which groups look at states alone."""
 
+MOST_NAMED: Final = 20
+"""Groups that are all named where one is asked for that is not there."""
+
 MOST_LABELLED: Final = 40
 """Users of a label that a limit is looked for with."""
 
@@ -63,6 +67,7 @@ GROUP_SCHEMA: Final[dict[str, pl.DataType]] = {
     "changed": pl.Date(),
     "change": pl.String(),
     "merged_into": pl.Int64(),
+    **LABEL_COLUMNS,
 }
 MEMBER_SCHEMA: Final[dict[str, pl.DataType]] = {
     "user": pl.String(),
@@ -71,6 +76,7 @@ MEMBER_SCHEMA: Final[dict[str, pl.DataType]] = {
     "last_day": pl.Date(),
     "events": pl.Int64(),
     "bits": pl.Float64(),
+    "label": pl.String(),
 }
 MOVE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "day": pl.Date(),
@@ -91,6 +97,15 @@ CHANGE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "reason": pl.String(),
 }
 
+CELL_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "group": pl.Int64(),
+    "previous": pl.Int32(),
+    "state": pl.Int32(),
+    "times": pl.Float64(),
+}
+"""How often the members of a group showed a state after another one, both as codes."""
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _PAIR: Final = ("previous", "state")
 _TOLD: Final = 3
 
@@ -101,6 +116,20 @@ class Period(NamedTuple):
     day: date
     counts: pl.DataFrame
     steps: pl.DataFrame
+
+
+class Log(Protocol):
+    """Where periods come from, and what else is to be told of their users."""
+
+    coding: Coding
+    last_day: dict[int, date]
+    sources: Sequence[str]
+
+    def investigated(self, names: Sequence[str]) -> pl.DataFrame:
+        """How often users did each action with each outcome."""
+
+    def told(self, name: str, day: date, /) -> list[tuple[str, str, int]]:
+        """The actions and outcomes of a user on a day, runs of the same as one with their length; none if unknown."""
 
 
 class Story(NamedTuple):
@@ -116,14 +145,14 @@ class Grouped:
 
     Attributes
     ----------
-    groups : (g, 10)
+    groups : (g, 15)
         Largest first: `id`; `members`; their `share` of all users; `bits`, what a member costs on average in the
         group's chances (of :data:`amiss.grouping.MOST_EVENTS` events at most), and `bits_per_event`; what they do in
         words (`does`); the day it was `born`, and the one it last `changed`, with the `change`; for groups that are no
-        more, what they were `merged_into`.
-    members : (u, 6)
-        By name: `user`, `group`, `since` which day, the `last_day` that they did anything, their `events` then, and the
-        `bits` that these cost.
+        more, what they were `merged_into`; and their labels, see :func:`amiss.labels.of_groups`.
+    members : (u, 7)
+        By name: `user`, `group`, `since` which day, the `last_day` that they did anything, their `events` then, the
+        `bits` that these cost, and their `label`, null where nobody gave one.
     moves : (m, 6)
         Users who `left` a group and `joined` another on a `day`: by how many `bits` the new one explains what they did
         that day better, and what of it (`reason`). Most bits of a day first.
@@ -146,7 +175,23 @@ class Grouped:
     order: int
     limits: pl.DataFrame | None = None
     history: History = field(default_factory=History, repr=False)
-    _reader: Reader | None = field(default=None, repr=False)
+    _reader: Log | None = field(default=None, repr=False)
+
+    def labelled(self, users: Mapping[str, str], groups: Mapping[int, str] | None = None) -> Grouped:
+        """The same groups with the labels of some users, and of some groups by their number, in their tables.
+
+        Examples
+        --------
+        >>> table = pl.DataFrame([(1, 2), (2, 1)], schema=["id", "members"], orient="row")
+        >>> names = pl.DataFrame({"user": ["ann", "bob", "cid"], "group": [1, 1, 2]})
+        >>> found = Grouped(table, names, pl.DataFrame(), pl.DataFrame(), 0).labelled({"ann": "bot"}, {2: "staff"})
+        >>> found.groups.select("id", "label", "label_of", "labelled").rows()
+        [(1, 'bot', 'members', 1), (2, 'staff', 'group', 0)]
+        """
+        known = pl.Series([users.get(name) for name in self.members["user"].to_list()], dtype=pl.String)
+        members = self.members.with_columns(label=known)
+        table = self.groups.drop(LABEL_COLUMNS, strict=False)
+        return replace(self, groups=of_groups(table, members, groups or {}), members=members)
 
     def table(self, group: int) -> pl.DataFrame:
         """How often each member did each action with each outcome, by user and outcome.
@@ -162,10 +207,12 @@ class Grouped:
             If there is no such group.
         """
         assert self._reader is not None
-        return self._reader.investigated(self._of(group))
+        return self._reader.investigated(self.members_of(group))
 
     def story(self, group: int) -> Story | None:
-        """What a typical member did on their last day, runs of the same told once; None where nobody is left.
+        """What a typical member did on their last day, runs of the same told once.
+
+        None where nobody is left, and where the groups are those of a state, which keeps counts.
 
         Raises
         ------
@@ -173,7 +220,7 @@ class Grouped:
             If there is no such group.
         """
         assert self._reader is not None
-        names = self._of(group)
+        names = self.members_of(group)
         known = self.members.filter(pl.col("user").is_in(names))
         if known.is_empty():
             return None
@@ -181,7 +228,8 @@ class Grouped:
         off = (pl.col("bits") / pl.col("events") - usual).abs()
         enough = known.filter(pl.col("events") >= known["events"].median())
         user, day = enough.sort(off, "user").select("user", "last_day").row(0)
-        return Story(user, self._reader.told(user, day))
+        steps = self._reader.told(user, day)
+        return Story(user, steps) if steps else None
 
     def plot(self, kind: str = "sizes") -> Chart:
         """A chart of the groups; `.save` writes it.
@@ -215,12 +263,28 @@ class Grouped:
 
         write_report(self, path)
 
-    def _of(self, group: int) -> list[str]:
-        """The members of a group."""
-        known = self.groups["id"].to_list()
+    def members_of(self, group: int) -> list[str]:
+        """The members of a group by name.
+
+        Raises
+        ------
+        UsageError
+            If there is no such group.
+        """
+        known = sorted(self.groups["id"])
         if group not in known:
-            raise UsageError(f"no group {group}: there are {', '.join(map(str, known)) or 'none'}")
+            raise UsageError(f"there is no group {group}. {_there(group, known)}")
         return self.members.filter(pl.col("group") == group)["user"].to_list()
+
+
+def _there(group: int, known: Sequence[int]) -> str:
+    """Which groups there are; of many, those with the nearest numbers."""
+    if not known:
+        return "There are none"
+    if len(known) <= MOST_NAMED:
+        return f"There are {', '.join(map(str, known))}"
+    near = sorted(sorted(known, key=lambda number: (abs(number - group), number))[:3])
+    return f"There are {len(known)}, from {known[0]} to {known[-1]}; the nearest are {', '.join(map(str, near))}"
 
 
 class Reader:
@@ -230,7 +294,7 @@ class Reader:
         self.coding = Coding()
         self.spool = Spool()
         self.last_day: dict[int, date] = {}
-        self.sources = [source.url for source in sources]
+        self.sources: Sequence[str] = [source.url for source in sources]
         offset = 0
         for source in sources:
             for frame in coded_frames(source, self.coding):
@@ -242,7 +306,7 @@ class Reader:
         last, days = Last(), self.spool.days()
         found = [self._period(day, last) for day in days]
         if by_day or not found:
-            yield from (_within(found[: number + 1], window) for number in range(len(found)))
+            yield from (within(found[: number + 1], window) for number in range(len(found)))
             return
         counts = pl.concat([each.counts for each in found]).group_by("user", *_PAIR).agg(pl.sum("count"))
         steps = pl.concat([each.steps for each in found])
@@ -258,13 +322,6 @@ class Reader:
         steps = order.join(surprisal.steps(events), on="user", how="left", maintain_order="left_right")
         self.last_day |= dict.fromkeys(order["user"].to_list(), day)
         return Period(day, pairs, steps)
-
-    def states(self) -> pl.Series:
-        """The text of each state: the action, with ✗ where it failed, ? where that is unknown."""
-        marks = pl.Series(["", " ✗", ""])
-        actions = self.coding.actions.texts()
-        each = pl.int_range(len(actions) * len(OUTCOMES), eager=True)
-        return actions.gather(each // len(OUTCOMES)) + marks.gather(each % len(OUTCOMES))
 
     def investigated(self, names: Sequence[str]) -> pl.DataFrame:
         """How often users did each action with each outcome."""
@@ -285,7 +342,14 @@ class Reader:
         return runs.select("action", "outcome", "times").rows()
 
 
-def _within(periods: Sequence[Period], window: int) -> Period:
+def states_of(actions: pl.Series) -> pl.Series:
+    """The text of each state: the action, with ✗ where it failed."""
+    marks = pl.Series(["", " ✗", ""])
+    each = pl.int_range(len(actions) * len(OUTCOMES), eager=True)
+    return actions.gather(each // len(OUTCOMES)) + marks.gather(each % len(OUTCOMES))
+
+
+def within(periods: Sequence[Period], window: int) -> Period:
     """The last of some periods, with all that its users did in a window of so many days that ends with it."""
     last = periods[-1]
     recent = [each.counts for each in periods if (last.day - each.day).days < window]
@@ -332,6 +396,25 @@ class Space:
         cells = shrunk.join(self.pairs.lazy().select(*_PAIR, "cell"), on=_PAIR).sort("user", "cell").collect()
         user, cell = (cells[name].cast(pl.Int64).to_numpy() for name in ("user", "cell"))
         return Rows.of(user, cell, cells["times"].to_numpy(), math.inf)
+
+    def placed(self, cells: pl.DataFrame, groups: int) -> Floats:
+        """How often each group showed each cell (groups, cells), of a table of cells (`CELL_SCHEMA`)."""
+        known = self._fewer(cells.lazy().filter(pl.col("previous") != _ALL))
+        shares = self._fewer(cells.lazy().filter(pl.col("previous") == _ALL)).with_columns(
+            pl.lit(_ALL, pl.Int32).alias("previous")
+        )
+        both = pl.concat([known, shares]).join(self.pairs.lazy().select(*_PAIR, "cell"), on=_PAIR)
+        sums = both.group_by("group", "cell").agg(pl.sum("times")).collect()
+        found = np.zeros((groups, len(self)))
+        found[sums["group"].to_numpy(), sums["cell"].to_numpy()] = sums["times"].to_numpy()
+        return found
+
+    def cells(self, counts: Floats) -> pl.DataFrame:
+        """The table of cells (`CELL_SCHEMA`) that groups showed so often: (groups, cells)."""
+        group_, cell = np.nonzero(counts)
+        pairs = self.pairs.select(*_PAIR)[cell]
+        columns = {"group": group_, **{each: pairs[each] for each in _PAIR}, "times": counts[group_, cell]}
+        return pl.DataFrame(columns, schema=CELL_SCHEMA)
 
     def said(self, cell: int) -> str:
         """A cell in words."""
@@ -409,7 +492,7 @@ def grouped(
         How many bits off a user may be in a group. In `bits` there is none unless given; in `seed001` the best one by
         `labels`, else 5.
     labels
-        Labels of some users, to find the limit of `seed001` with.
+        Labels of some users, which are shown with their groups; and to find the limit of `seed001` with.
 
     Raises
     ------
@@ -420,15 +503,14 @@ def grouped(
         raise UsageError(f'method "{method}" is unknown.{nearest(method, METHODS)} Known: {", ".join(METHODS)}')
     if limit is not None and not limit >= 0:
         raise UsageError(f"a limit is a number of bits, at least 0. Found: {limit}")
-    if labels is not None and method == "bits":
-        raise UsageError("labels find the limit of seed001; the method bits needs none: leave them out")
     if window is not None and not (window >= 1 and method == "bits"):
         raise UsageError(
             f"a window is a number of days, at least 1, and for the method bits. Found: {window}, {method}"
         )
     reader = Reader(sources)
-    days = _Days(reader, list(reader.periods(by_day=by_day or window is not None, window=window or 1)))
-    return days.bits(limit) if method == "bits" else days.leaders(limit, labels)
+    days = Days(reader, list(reader.periods(by_day=by_day or window is not None, window=window or 1)))
+    found = days.bits(limit) if method == "bits" else days.leaders(limit, labels)
+    return found if labels is None else found.labelled(labels)
 
 
 @dataclass
@@ -446,15 +528,77 @@ class _Known:
         return cls(*(np.full(users, -1, dtype=np.int64) for _ in range(5)))
 
 
-class _Days:
-    """Groups of users, period by period."""
+class Kept(NamedTuple):
+    """Groups as they were behind a day, to go on from.
 
-    def __init__(self, reader: Reader, periods: list[Period]) -> None:
+    Attributes
+    ----------
+    day
+        That day.
+    order
+        What groups look at: 1 for what follows what.
+    groups : (g, 3) columns `size`, `open`, `into`
+        By number: members when the group last had some, whether it is still there, into which one it went.
+    cells : (c, 4) :data:`CELL_SCHEMA`
+        What groups are, or were last, like; of group -1 all that was ever seen.
+    members : (u, 4) columns `user`, `group`, `since`, `last`
+        Users by code, each with the last day.
+    moves, changes
+        As in :class:`Grouped`.
+    """
+
+    day: date
+    order: int
+    groups: pl.DataFrame
+    cells: pl.DataFrame
+    members: pl.DataFrame
+    moves: pl.DataFrame
+    changes: pl.DataFrame
+
+
+class Founded(NamedTuple):
+    """Further groups: `groups` (g, 1) with the column `size`, and what they are like (`CELL_SCHEMA`)."""
+
+    groups: pl.DataFrame
+    cells: pl.DataFrame
+
+
+KEPT_SCHEMA: Final[dict[str, pl.DataType]] = {"size": pl.Float64(), "open": pl.Boolean(), "into": pl.Int64()}
+STAY_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "user": pl.UInt32(),
+    "group": pl.Int64(),
+    "since": pl.Date(),
+    "last": pl.Date(),
+}
+
+
+class Days:
+    """Groups of users, period by period.
+
+    Parameters
+    ----------
+    reader, periods
+        What users did.
+    order
+        What groups look at, where that is settled already.
+    cells : (c, 4) :data:`CELL_SCHEMA`
+        Further cells that groups know.
+    """
+
+    def __init__(
+        self, reader: Log, periods: Sequence[Period], *, order: int | None = None, cells: pl.DataFrame | None = None
+    ) -> None:
         self.reader, self.periods = reader, periods
         schema = {"user": pl.UInt32(), "previous": pl.Int32(), "state": pl.Int32(), "count": pl.Int64()}
         everything = pl.concat([pl.DataFrame(schema=schema), *(each.counts.select(*schema) for each in periods)])
         first = periods[0].counts if periods else everything
-        self.space = Space(everything, reader.states(), order_of(first) if len(first) else 0)
+        if order is None:
+            order = order_of(first) if len(first) else 0
+        if cells is not None:
+            plain = cells.filter(pl.col("state") >= 0, pl.col("previous") >= START).select(*_PAIR).unique()
+            unseen = plain.select(pl.lit(0, pl.UInt32).alias("user"), *_PAIR, pl.lit(0, pl.Int64).alias("count"))
+            everything = pl.concat([everything, unseen])
+        self.space = Space(everything, states_of(reader.coding.actions.texts()), order)
         self.rows: list[Rows] = []
         self.known = _Known.of(len(reader.coding.users))
         self.seen: Floats = np.zeros(len(self.space))
@@ -463,16 +607,85 @@ class _Days:
         self.moves: list[pl.DataFrame] = []
         self.changes: list[dict[str, object]] = []
         self.ended: list[Day] = []
+        self._stood: Ints | None = None
+        """How many members groups had before those who are forgotten went."""
 
     def bits(self, limit: float | None) -> Grouped:
         """Groups in bits."""
         self.groups.limit = -1.0 if limit is None else limit
         for number in range(len(self.periods)):
-            rows = self._begun(number)
-            for period, which in self._earlier(rows):
-                self.groups.remove(self.rows[period], self.known.row[which], self.known.group[which])
-            self._ended(number, self.groups.settle(rows))
-        return self._result()
+            self.settle(number)
+        return self.result()
+
+    def settle(self, number: int) -> None:
+        """Let the users of a period, the next one, go where they cost least."""
+        rows = self._begun(number)
+        for period, which in self._earlier(rows):
+            self.groups.remove(self.rows[period], self.known.row[which], self.known.group[which])
+        self._ended(number, self.groups.settle(rows))
+
+    def resume(self, kept: Kept, periods: int) -> None:
+        """Take up groups as they were behind the first so many periods; who did nothing in these is forgotten."""
+        self._place(kept)
+        self._stood = np.bincount(kept.members["group"].to_numpy(), minlength=0)
+        last = np.zeros(len(self.known.group), dtype=np.int64)
+        last[kept.members["user"]] = kept.members["last"].cast(pl.Int32).to_numpy() + _EPOCH
+        since, group_ = np.zeros_like(last), np.full_like(last, -1)
+        since[kept.members["user"]] = kept.members["since"].cast(pl.Int32).to_numpy() + _EPOCH
+        group_[kept.members["user"]] = kept.members["group"].to_numpy()
+        for number, period in enumerate(self.periods[:periods]):
+            rows = self.space.rows(period.counts)
+            self.rows.append(rows)
+            of = np.flatnonzero((last[rows.users] == period.day.toordinal()) & (group_[rows.users] >= 0))
+            users = rows.users[of]
+            self.known.group[users], self.known.since[users] = group_[users], since[users]
+            self.known.period[users], self.known.row[users] = number, of
+            self.known.events[users] = self._events(number, rows)[of]
+            self.groups.add(rows, of, group_[users])
+
+    def found(self, founded: Founded) -> None:
+        """Add groups without members, which are known by what they were like; their numbers are the next ones."""
+        old = len(self.groups)
+        self.groups.grow(old + len(founded.groups))
+        self.groups.kept[old:] = self.space.placed(founded.cells, len(self.groups))[old:]
+        self.groups.kept_size[old:] = founded.groups["size"].to_numpy()
+        self.groups.open[old:] = True
+
+    def founded(self, old: int) -> Founded:
+        """The groups but for the first so many, to be added by :meth:`found`."""
+        sizes = pl.DataFrame({"size": self.groups.kept_size[old:]})
+        return Founded(sizes, self.space.cells(self.groups.kept).filter(pl.col("group") >= old))
+
+    def kept(self) -> Kept:
+        """The groups behind the periods so far, to be taken up by :meth:`resume`."""
+        groups, known = self.groups, self.known
+        into = [self.into.get(number) for number in range(len(groups))]
+        users = np.flatnonzero(known.group >= 0)
+        last = [self.periods[number].day for number in known.period[users].tolist()]
+        since = [date.fromordinal(day) for day in known.since[users].tolist()]
+        columns = {"user": users.astype(np.uint32), "group": known.group[users], "since": since, "last": last}
+        seen = self.space.cells(self.seen[None, :]).with_columns(pl.lit(-1, pl.Int64).alias("group"))
+        return Kept(
+            self.periods[len(self.rows) - 1].day,
+            self.space.order,
+            pl.DataFrame({"size": groups.kept_size, "open": groups.open, "into": into}, schema=KEPT_SCHEMA),
+            pl.concat([self.space.cells(groups.kept), seen]),
+            pl.DataFrame(columns, schema=STAY_SCHEMA),
+            pl.concat([pl.DataFrame(schema=MOVE_SCHEMA), *self.moves]),
+            pl.DataFrame(self.changes, schema=CHANGE_SCHEMA),
+        )
+
+    def _place(self, kept: Kept) -> None:
+        """Take up what groups were like."""
+        count = len(kept.groups)
+        self.seen = self.space.placed(kept.cells.filter(pl.col("group") < 0).with_columns(group=0), 1)[0]
+        self.groups = Groups(Cells.of(self.space.context, self.seen))
+        self.groups.grow(count)
+        self.groups.kept[:] = self.space.placed(kept.cells.filter(pl.col("group") >= 0), count)
+        self.groups.kept_size[:] = kept.groups["size"].to_numpy()
+        self.groups.open[:] = kept.groups["open"].to_numpy()
+        self.into = {number: into for number, into in enumerate(kept.groups["into"]) if into is not None}
+        self.moves, self.changes = [kept.moves], kept.changes.to_dicts()
 
     def leaders(self, limit: float | None, labels: Mapping[str, str] | None) -> Grouped:
         """Groups by the notebook's procedure."""
@@ -486,7 +699,7 @@ class _Days:
             rows = self._begun(number)
             leaders.day(self._vectors(number, table))
             self._ended(number, np.array([leaders.group[int(user)] for user in rows.users], dtype=np.int64), leaders)
-        return self._result(found)
+        return self.result(found)
 
     def _begun(self, number: int) -> Rows:
         """The rows of a period, whose cells are known from now on."""
@@ -506,7 +719,8 @@ class _Days:
         """Note what a period changed: the groups of its users, and what became of groups."""
         rows, known, day = self.rows[number], self.known, self.periods[number].day
         members = known.group >= 0
-        sizes = np.bincount(known.group[members], minlength=0)
+        sizes = np.bincount(known.group[members], minlength=0) if self._stood is None else self._stood
+        self._stood = None
         self.into |= self.groups.merged
         went = np.arange(max(len(sizes), 1 + max(self.groups.merged, default=0)))
         for group_, into in self.groups.merged.items():
@@ -518,7 +732,7 @@ class _Days:
         known.group[rows.users] = chosen
         if leaders is not None:
             self._regrouped(leaders)
-        known.since[known.group != merged] = number
+        known.since[known.group != merged] = day.toordinal()
         known.period[rows.users], known.row[rows.users] = number, np.arange(len(rows))
         known.events[rows.users] = self._events(number, rows)
         if leaders is not None:
@@ -648,7 +862,7 @@ class _Days:
                 found[user] = dict(zip(actions, vectors[code].tolist(), strict=True))
         return found
 
-    def _result(self, limits: pl.DataFrame | None = None) -> Grouped:
+    def result(self, limits: pl.DataFrame | None = None) -> Grouped:
         """What came of all periods."""
         members = self._members()
         changes = pl.DataFrame(self.changes, schema=CHANGE_SCHEMA)
@@ -660,7 +874,7 @@ class _Days:
 
     def _members(self) -> pl.DataFrame:
         """Users and their groups."""
-        known, days = self.known, [each.day for each in self.periods]
+        known = self.known
         users = np.flatnonzero(known.group >= 0)
         cost = np.zeros(len(known.group))
         table = self.groups.table()
@@ -672,10 +886,11 @@ class _Days:
             {
                 "user": self.reader.coding.users.texts().gather(users),
                 "group": known.group[users] + 1,
-                "since": [days[number] for number in known.since[users]],
+                "since": [date.fromordinal(day) for day in known.since[users].tolist()],
                 "last_day": [self.reader.last_day[user] for user in users.tolist()],
                 "events": known.events[users],
                 "bits": cost[users],
+                "label": None,
             },
             schema=MEMBER_SCHEMA,
         )
@@ -707,7 +922,9 @@ class _Days:
                     "merged_into": None if merged is None else merged + 1,
                 }
             )
-        return pl.DataFrame(found, schema=GROUP_SCHEMA).sort("members", "id", descending=[True, False])
+        plain = {name: kind for name, kind in GROUP_SCHEMA.items() if name not in LABEL_COLUMNS}
+        table = pl.DataFrame(found, schema=plain).sort("members", "id", descending=[True, False])
+        return of_groups(table, members, {})
 
 
 def _said(change: Mapping[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
@@ -27,6 +27,9 @@ OTHERS: Final = -2
 
 FAILED: Final = " ✗"
 
+LEAST: Final = 14
+"""Characters that it takes to say what a group does."""
+
 
 @dataclass(frozen=True)
 class Cast:
@@ -39,6 +42,7 @@ class Cast:
     colours: Mapping[int, str]
     words: Mapping[int, str]
     others: int
+    labels: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: Grouped) -> Cast:
@@ -51,14 +55,24 @@ class Cast:
         ranked = sizes.sort("now", "most", "group", descending=[True, True, False])["group"].to_list()
         drawn = tuple(ranked[: len(COLOURS)])
         words = dict(found.groups.select("id", "does").iter_rows())
-        return cls(drawn, _coloured(drawn), words, len(ranked) - len(drawn))
+        labels = dict(found.groups.filter(pl.col("label").is_not_null()).select("id", "label").iter_rows())
+        return cls(drawn, _coloured(drawn), words, len(ranked) - len(drawn), labels)
 
     def colour(self, group: int, palette: Palette = LIGHT) -> str:
         """The colour of a group."""
         return self.colours.get(group, palette.muted if group == OTHERS else palette.quiet)
 
     def name(self, group: int, room: int) -> str:
-        """What a group does, in so many characters; failures in words, for not every font has their sign."""
+        """What a group is called and does, in so many characters; failures in words: not every font has their sign."""
+        called = self.labels.get(group)
+        if called is not None:
+            short = escape.label(called, max(6, room // 2))
+            left = room - escape.cells(short) - 2
+            return f"{short}: {self._does(group, left)}" if left >= LEAST else short
+        return self._does(group, room)
+
+    def _does(self, group: int, room: int) -> str:
+        """What a group does, in so many characters."""
         words = (self.words.get(group) or "").replace(FAILED, " failed")
         first = words.split(", ")[0]
         return escape.listed(words if len(first) <= room else first.rpartition(" ")[0] or first, room)

@@ -164,7 +164,7 @@ class Groups:
     merged: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._grow(len(self.size))
+        self.grow(len(self.size))
 
     def __len__(self) -> int:
         return len(self.size)
@@ -239,7 +239,7 @@ class Groups:
         there = len(self)
         most = min(MOST_GROUPS + int((~self.open).sum()), there + len(order))
         off, off_size = model - self.counts, size - self.size
-        self._grow(max(most, there))
+        self.grow(max(most, there))
         self._shift(off, off_size)
         groups = kernel.lead(
             *rows[1:], order, self.cells.context, self.cells.base, PRIOR, self.limit, there, self.open,
@@ -296,8 +296,8 @@ class Groups:
         starts = np.flatnonzero(np.diff(self.cells.context, prepend=-1))
         return np.add.reduceat(counts, starts, axis=1) if len(starts) else np.zeros((len(counts), 0))
 
-    def _grow(self, groups: int) -> None:
-        """Make room for so many groups."""
+    def grow(self, groups: int) -> None:
+        """Make room for so many groups: more of them, that nothing is known of and that are not open."""
         wide = {"counts": len(self.cells.base), "totals": self.cells.contexts, "kept": len(self.cells.base)}
         for name, width in wide.items():
             grown = np.zeros((groups, width))

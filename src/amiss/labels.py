@@ -6,7 +6,7 @@ A label is a fact that a person or a table gives, such as "user 64 is staff". Wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,15 @@ LABEL_SCHEMA: Final[dict[str, pl.DataType]] = {
     "time": pl.Datetime("us", "UTC"),
 }
 """Labels: who, what, and where that is known, who said so and when."""
+
+LABEL_COLUMNS: Final[dict[str, pl.DataType]] = {
+    "label": pl.String(),
+    "label_of": pl.String(),
+    "with_label": pl.Int64(),
+    "labelled": pl.Int64(),
+    "other_labels": pl.String(),
+}
+"""The labels of a group and of its members, see :func:`of_groups`."""
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 
@@ -188,6 +197,65 @@ def _conflicts(table: pl.DataFrame) -> dict[int, str]:
                 f'labelled "{label(name)}" here and "{label(names[other])}" in line {lines[other]} at the same time'
             )
     return found
+
+
+def of_groups(groups: pl.DataFrame, members: pl.DataFrame, named: Mapping[int, str]) -> pl.DataFrame:
+    """What groups are called: by a label of their own, else by the one that most of their labelled members have.
+
+    Parameters
+    ----------
+    groups : (g, ≥1) column `id`
+    members : (u, ≥3) columns `user`, `group`, `label`
+        `label` is null where a user has none.
+    named
+        Groups with a label of their own, by number.
+
+    Returns
+    -------
+    groups : (g, ≥6)
+        As given, with `label`, null where there is none; whose label that is (`label_of`: group or members); how many
+        members have that one (`with_label`), how many any (`labelled`); and the `other_labels` with their counts. Of
+        labels that equally many have the first by name is taken.
+
+    Examples
+    --------
+    >>> users = pl.DataFrame({"user": list("abcd"), "group": [1, 1, 1, 2], "label": ["bot", "bot", "buyer", None]})
+    >>> of_groups(pl.DataFrame({"id": [1, 2]}), users, {2: "staff"}).rows()
+    [(1, 'bot', 'members', 2, 3, 'buyer 1'), (2, 'staff', 'group', 0, 0, '')]
+    """
+    counted = members.filter(pl.col("label").is_not_null()).group_by("group", "label").agg(count=pl.len())
+    by_group: dict[int, dict[str, int]] = {}
+    for group, name, count in counted.sort("count", "label", descending=[True, False]).iter_rows():
+        by_group.setdefault(group, {})[name] = count
+    rows = [_of_group(named.get(group), by_group.get(group, {})) for group in groups["id"].to_list()]
+    return groups.hstack(pl.DataFrame(rows, schema=LABEL_COLUMNS, orient="row"))
+
+
+def _of_group(own: str | None, counts: Mapping[str, int]) -> tuple[str | None, str | None, int, int, str]:
+    """What a group is called, by its own label and those of its members, the most common first."""
+    name = own if own is not None else next(iter(counts), None)
+    of = None if name is None else "members" if own is None else "group"
+    others = "; ".join(f"{other} {count}" for other, count in counts.items() if other != name)
+    return name, of, counts.get(name or "", 0), sum(counts.values()), others
+
+
+def said_of_group(row: Mapping[str, Any], width: int = 24) -> str:
+    """The label of a group in words, by its row of :func:`of_groups`, itself no wider; empty where it has none.
+
+    Examples
+    --------
+    >>> row = {"label": "bot", "label_of": "members", "with_label": 12, "labelled": 14, "other_labels": "buyer 2"}
+    >>> said_of_group(row), said_of_group(row | {"label_of": "group"})
+    ('bot 12 of 14 labelled; buyer 2', 'bot as a group; 12 of 14 labelled; buyer 2')
+    """
+    if row["label"] is None:
+        return ""
+    name = label(row["label"], width)
+    own = [] if row["label_of"] == "members" else [f"{name} as a group"]
+    members = f"{row['with_label']:,} of {row['labelled']:,} labelled"
+    counted = [] if not row["labelled"] else [members if own else f"{name} {members}"]
+    others = [label(row["other_labels"], 200)] if row["other_labels"] else []
+    return "; ".join([*own, *counted, *others])
 
 
 def read_csv(file: str | Path) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from amiss import escape, page, story
+from amiss import escape, labels, page, story
 from amiss.behaviour import Grouped
 from amiss.cast import FAILED, Cast, Chart, unseen
 from amiss.plots_flow import flow_chart
@@ -60,6 +60,7 @@ def render(found: Grouped) -> str:
         "groups": [_group(row, cast) for row in alive.head(ROWS).iter_rows(named=True)],
         "more": _rest(len(alive), len(found.groups)),
         "is_daily": len(days) > 1,
+        "is_labelled": alive["label"].is_not_null().any(),
         "drawn": _part(found),
         "last": {kind: _last(count, len(days)) for kind, count in DAYS["wide"].items()},
         "grey": " ".join(f"{each}: they are grey." for each in unseen(cast)),
@@ -81,12 +82,18 @@ def _lead(found: Grouped) -> str:
     """What most users do, and which group stands farthest from the others."""
     alive = found.groups.filter(pl.col("members") > 0)
     told = [
-        f"group {row['id']} ({row['share']:.0%}): {_does(row['does'])}" for row in alive.head(2).iter_rows(named=True)
+        f"group {row['id']}{_called(row)} ({row['share']:.0%}): {_does(row['does'])}"
+        for row in alive.head(2).iter_rows(named=True)
     ]
     rest = len(alive) - len(told)
     small = int(alive["members"][len(told) :].sum())
     few = f" The other {story.plural(rest, 'group')} have {story.plural(small, 'user')}." if rest > 1 else ""
     return f"The largest are {'; '.join(told)}.{few}"
+
+
+def _called(row: Mapping[str, Any]) -> str:
+    """The label of a group, after its number."""
+    return "" if row["label"] is None else f", {escape.label(row['label'], 24)},"
 
 
 def _last(shown: int, days: int) -> str:
@@ -163,7 +170,8 @@ def _group(row: Mapping[str, Any], cast: Cast) -> dict[str, object]:
     is_told = not row["change"].startswith(("born", "grew", "shrank"))
     history = f"{row['change']} on {row['changed']}" if is_told else ""
     told = {name: row[name] for name in ("id", "members", "share", "bits", "bits_per_event", "born")}
-    return told | {"colour": cast.colours.get(row["id"], ""), "does": _does(row["does"]), "history": history}
+    drawn = {"colour": cast.colours.get(row["id"], ""), "does": _does(row["does"]), "history": history}
+    return told | drawn | {"label": labels.said_of_group(row)}
 
 
 def _more(count: int, noun: str) -> str:

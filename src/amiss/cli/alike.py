@@ -9,6 +9,7 @@ import polars as pl
 from rich.text import Text
 
 from amiss.escape import cells, label, listed, visible
+from amiss.labels import said_of_group
 from amiss.story import plural
 from amiss.terminal import left, print_line, print_wrapped
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from amiss.behaviour import Grouped
+
+MOST_LINES: Final = 4
+"""Lines of labels below a group."""
 
 MOST_STEPS: Final = 40
 """Steps of a typical member that are told."""
@@ -53,14 +57,31 @@ def print_groups(found: Grouped, screen: Console, top: int) -> None:
             str(row["id"]), f"{row['members']:,}", f"{change:+,}" if change else "", f"{row['share']:.1%}",
             f"{row['bits']:.1f}", str(row["born"]),
         )  # fmt: skip
-        room = screen.width - cells(_row(figures, "", daily=is_daily))
-        print_line(screen, Text(_row(figures, listed(row["does"], max(16, room)), daily=is_daily)))
+        indent = cells(_row(figures, "", daily=is_daily))
+        room = max(16, screen.width - indent)
+        print_line(screen, Text(_row(figures, listed(row["does"], room), daily=is_daily)))
+        for line in _label_lines(row, room):
+            print_line(screen, Text(" " * indent + line, style="bold"))
     _print_more(len(alive) - top, "group", screen)
     more = "; change: since the day before" if is_daily else ""
+    more += "; bold: labels, and how many labelled members have them" if alive["label"].is_not_null().any() else ""
     print_wrapped(Text(f"bits: the cost of telling a member's events{more}", style="dim"), screen)
     if is_daily:
         _print_changes(found, screen, top)
         _print_moves(found, screen, top)
+
+
+def _label_lines(row: Mapping[str, Any], room: int) -> list[str]:
+    """What a group and its members are called, in lines of so many cells."""
+    lines: list[str] = []
+    width = max(6, room - cells(f" {row['with_label']:,} of {row['labelled']:,} labelled"))
+    for part in said_of_group(row, width).split("; "):
+        longer = f"{lines[-1]}; {part}" if lines else part
+        if lines and cells(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(label(part, room))
+    return lines[:MOST_LINES] if lines != [""] else []
 
 
 def _row(figures: Sequence[str], words: str, *, daily: bool) -> str:
@@ -119,6 +140,8 @@ def print_group(found: Grouped, number: int, screen: Console, top: int) -> None:
     print_wrapped(
         Text(f"group {number}: {plural(row['members'], 'user')}, {row['share']:.1%} of all", style="bold"), screen
     )
+    if row["label"] is not None:
+        print_wrapped(Text(f"label: {said_of_group(row)}", style="bold"), screen)
     print_wrapped(Text(visible(row["does"])), screen)
     print_wrapped(Text(_history(row), style="dim"), screen)
     for said in _came_and_went(found, number):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from amiss.cli.given import asked, reader, settings_of
-from amiss.cli.labelling import labels_of
+from amiss.cli.given import asked, reader, settings_of, state_file
+from amiss.cli.labelling import labels_of, state_labels
 from amiss.cli.output import console, say, stream_to
 from amiss.errors import UsageError
 from amiss.options import (
@@ -19,6 +19,7 @@ from amiss.options import (
     OutputOption,
     QuietOption,
     Reading,
+    StateOption,
     grouped,
 )
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from amiss.behaviour import Grouped
+    from amiss.config import Settings
     from amiss.sources import Source
 
 SHOW: Final = "show"
@@ -34,15 +36,17 @@ SHOW: Final = "show"
 @grouped
 def groups(
     sources: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="[show ID] SOURCE",
-            help="Files, globs, directories, databases, or - for stdin; show ID tells of one group.",
+            metavar="[show ID] [SOURCE...]",
+            help="Files, globs, directories, databases, or - for stdin; none: the users of the state. show ID tells of "
+            "one group.",
             show_default=False,
         ),
-    ],
+    ] = None,
     *,
     reading: Reading,
+    state: StateOption = None,
     by_day: Annotated[
         bool,
         typer.Option(
@@ -54,7 +58,8 @@ def groups(
         typer.Option(
             min=1,
             metavar="DAYS",
-            help="Go day by day, judging users by so many days, the last one theirs. (default 1 with --by-day)",
+            help="Go day by day, judging users by so many days, the last one theirs. (default 1 with --by-day and of a "
+            "state)",
             rich_help_panel=JUDGING,
         ),
     ] = None,
@@ -79,8 +84,9 @@ def groups(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="With seed001, CSV of user,label: say how well limits tell them apart.",
-            rich_help_panel=JUDGING,
+            help="CSV of user,label: what members are called. With seed001, also say how well limits tell them apart. "
+            "(default the labels of the state, and the file of [labels])",
+            rich_help_panel=SHOWING,
         ),
     ] = None,
     table: Annotated[
@@ -109,17 +115,26 @@ def groups(
     quiet: QuietOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Put users who behave alike into groups, and say what each group does.
+    """Put users who behave alike into groups, and say what each group does, and what its members are called.
 
     With --by-day groups keep their numbers from day to day. A move or a new group is judged by what was done that day.
+    Without a SOURCE the groups are those of a state, whose numbers stay as it goes on.
     """
-    from amiss.behaviour import grouped as group_users
-
-    number, urls = _meant(sources)
+    number, urls = _meant(sources or [])
     _check_drawn(plot, output, shape, number, report)
-    opened = reader(settings_of(config, reading)).open(asked(urls, reading.query))
-    known = None if labels is None else labels_of(labels, quiet=quiet)
-    found = group_users(opened, by_day=by_day, window=window, method=method, limit=limit, labels=known)
+    settings = settings_of(config, reading)
+    known = _labels(labels, state, settings, quiet=quiet)
+    opened: list[Source] = []
+    if urls:
+        from amiss.behaviour import grouped as group_users
+
+        opened = reader(settings).open(asked(urls, reading.query))
+        told = known if labels is not None else None
+        found = group_users(opened, by_day=by_day, window=window, method=method, limit=limit, labels=told)
+        found = found.labelled(known)
+    else:
+        _check_remembered(method=method, limit=limit, table=table)
+        found = _remembered(state, settings, window, known, is_given=labels is not None)
     if report is not None:
         found.report(report)
     if plot is None:
@@ -134,11 +149,48 @@ def groups(
 
 def _meant(words: list[str]) -> tuple[int | None, list[str]]:
     """The group to tell of, if one is, and the sources."""
-    if words[0] != SHOW:
+    if not words or words[0] != SHOW:
         return None, words
-    if len(words) < 3 or not words[1].isdecimal():
-        raise UsageError("expected: amiss groups show ID SOURCE, with the number of a group. A file show is ./show")
+    if len(words) < 2 or not words[1].isdecimal():
+        raise UsageError(
+            "expected: amiss groups show ID SOURCE, or show ID --state FILE, with the number of a group. A file show "
+            "is ./show"
+        )
     return int(words[1]), words[2:]
+
+
+def _labels(file: Path | None, state: Path | None, settings: Settings, *, quiet: bool) -> dict[str, str]:
+    """What users are called: by the file that is given, else by the state, and for others by the file of [labels]."""
+    if file is not None:
+        return labels_of(file, quiet=quiet)
+    beside = labels_of(settings.labels.file, quiet=quiet) if settings.labels.file is not None else {}
+    place = state or settings.watch.state
+    return beside | (state_labels(Path(place)) if place and (state or Path(place).exists()) else {})
+
+
+def _check_remembered(*, method: str, limit: float | None, table: str) -> None:
+    """Refuse for a state what only a log can be asked."""
+    given = {"--limit": limit, "--method": None if method == "bits" else method}
+    if named := [name for name, value in given.items() if value is not None]:
+        raise UsageError(
+            f"{' and '.join(named)}: a state has its groups already, so that they keep their numbers. "
+            "Leave that out, or give a SOURCE"
+        )
+    if table == "limits":
+        raise UsageError("the table of limits needs a SOURCE, --method seed001 and --labels FILE")
+
+
+def _remembered(
+    state: Path | None, settings: Settings, window: int | None, known: dict[str, str], *, is_given: bool
+) -> Grouped:
+    """The groups of a state, with these labels of users; those of groups too unless labels are given."""
+    from amiss.lineage import groups_of, own_labels
+    from amiss.store import Store
+
+    if state is None and not settings.watch.state:
+        raise UsageError("whose groups? Give a SOURCE, or the state of a watch: --state FILE")
+    with Store.open(state_file(state, settings), write=False) as store:
+        return groups_of(store, window=window).labelled(known, {} if is_given else own_labels(store))
 
 
 def _check_drawn(plot: str | None, output: Path | None, shape: str, number: int | None, report: Path | None) -> None:

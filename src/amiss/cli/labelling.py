@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
 
+    from amiss.behaviour import Grouped
     from amiss.events import Quarantine
     from amiss.store import Label, Store
     from amiss.store.labelling import Kind
 
 MOST: Final = 5
 """Users that are named one by one."""
+
+MOST_GROUPS: Final = 20
+"""Groups that are named one by one."""
+
+MOST_DIGITS: Final = 18
+"""Digits of the number of a group, and one more."""
 
 JSON: Final = (".json", ".jsonl")
 
@@ -38,7 +45,8 @@ GroupsOption = Annotated[
     typer.Option(
         "--groups",
         metavar="FILE",
-        help="Who is in which group: what amiss groups SOURCE --table members --format csv (or json) wrote.",
+        help="Who is in which group: what amiss groups SOURCE --table members --format csv (or json) wrote. "
+        "(default the groups of the state)",
     ),
 ]
 LabelArgument = Annotated[str, typer.Argument(metavar="LABEL", help="What to call it, such as bot.")]
@@ -78,20 +86,25 @@ def group(
     note: NoteOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Say what class the members of a group are of, as a file of groups has them.
+    """Say what class the members of a group are of, as amiss groups --state shows them, or a file of groups has them.
 
     Members whom somebody labelled by name keep that.
     """
     from amiss.store import Store
 
-    members = _members_of(groups, number)
-    with Store.open(state_file(state, settings_of(config)), write=False) as store, store.begin():
-        now, before = datetime.now(UTC), store.label("group", number)
-        own = _label_group(store, number, label, members, author=author_of(author), time=now, note=note)
-        typer.echo(_changed("group", number, label.strip(), before))
-        known = store.texts()[0]
+    with Store.open(state_file(state, settings_of(config)), write=False) as store:
+        members = _members_of(groups, [number], store)[number]
+        with store.begin():
+            now, before = datetime.now(UTC), store.label("group", number)
+            said: dict[str, Any] = {"author": author_of(author), "time": now, "note": note, "file": groups}
+            own = _label_group(store, number, label, members, **said)
+            known = store.texts()[0]
+    typer.echo(_changed("group", number, label.strip(), before))
     kept = f"; {len(own):,} keep their own label ({_some(own)})" if own else ""
-    typer.echo(f"{len(members) - len(own):,} of its {len(members):,} members are labelled so{kept}.")
+    if members:
+        typer.echo(f"{len(members) - len(own):,} of its {len(members):,} members are labelled so{kept}.")
+    else:
+        typer.echo("It has no members now.")
     _tell_unseen(members, known)
 
 
@@ -118,21 +131,21 @@ def import_(
     is_groups = "group" in (columns := read_csv(file).columns) and "user" not in columns
     who, now = author_of(author), datetime.now(UTC)
     rows, quarantine = read_history(file, "group" if is_groups else "user", now=now)
-    members = {each: _members_of(groups, each) for each in rows["user"].unique()} if is_groups else {}
-    with Store.open(state_file(state, settings_of(config)), write=False) as store, store.begin():
-        known = store.texts()[0]
-        changed = []
-        kind: Kind = "group" if is_groups else "user"
-        for subject, name, said_by, time, *_ in rows.iter_rows():
-            before = store.label(kind, subject)
-            said: dict[str, Any] = {"author": said_by or who, "time": time or now, "note": note}
-            if is_groups:
-                _label_group(store, subject, name, members[subject], **said)
-            else:
-                store.add_label("user", subject, name, **said)
-            holds = store.label(kind, subject)
-            if before is not None and holds is not None and holds.label != before.label:
-                changed.append(_changed(kind, subject, name, before))
+    kind: Kind = "group" if is_groups else "user"
+    with Store.open(state_file(state, settings_of(config)), write=False) as store:
+        members = _members_of(groups, rows["user"].unique().to_list(), store) if is_groups and len(rows) else {}
+        known, changed = store.texts()[0], []
+        with store.begin():
+            for subject, name, said_by, time, *_ in rows.iter_rows():
+                before = store.label(kind, subject)
+                said: dict[str, Any] = {"author": said_by or who, "time": time or now, "note": note}
+                if is_groups:
+                    _label_group(store, subject, name, members[subject], file=groups, **said)
+                else:
+                    store.add_label("user", subject, name, **said)
+                holds = store.label(kind, subject)
+                if before is not None and holds is not None and holds.label != before.label:
+                    changed.append(_changed(kind, subject, name, before))
     subjects = plural(rows["user"].n_unique(), "group" if is_groups else "user")
     typer.echo(f"Kept: {plural(len(rows), 'label')} of {subjects}.")
     for line in changed[:MOST]:
@@ -199,6 +212,14 @@ def labels_of(file: str | Path, *, quiet: bool) -> dict[str, str]:
     return found.by_user()
 
 
+def state_labels(state: Path) -> dict[str, str]:
+    """The label of each user by a state."""
+    from amiss.store import Store
+
+    with Store.open(state, write=False) as store:
+        return store.labels_by_user()
+
+
 def tell_unread(quarantine: Quarantine) -> None:
     """Say which rows of labels say nothing."""
     from amiss.escape import label as shown
@@ -220,10 +241,19 @@ def _tell_unseen(names: Sequence[str], known: pl.Series) -> None:
 
 
 def _label_group(
-    store: Store, number: str, label: str, members: Sequence[str], *, author: str, time: datetime, note: str
+    store: Store,
+    number: str,
+    label: str,
+    members: Sequence[str],
+    *,
+    author: str,
+    time: datetime,
+    note: str,
+    file: Path | None,
 ) -> list[str]:
-    """Label a group and its members; those that keep their own."""
-    store.add_label("group", number, label, author=author, time=time, note=note)
+    """Label a group, of the state or of a file, and its members; those that keep their own."""
+    via = number if file is None else None
+    store.add_label("group", number, label, author=author, time=time, note=note, via=via)
     held = {each.subject: each for each in store.labels()}
     own = [name for name in members if name in held and held[name].via is None]
     for name in members:
@@ -240,25 +270,48 @@ def _check_known(store: Store, name: str, *, unseen: bool) -> None:
         )
 
 
-def _members_of(file: Path | None, number: str) -> list[str]:
-    """The members of a group in a file of groups."""
+def _members_of(file: Path | None, numbers: Iterable[str], store: Store) -> dict[str, list[str]]:
+    """The members of some groups by their number: those of a file of groups, else those of the state."""
+    if file is not None:
+        table = _read_members(file)
+        return {number: _in_file(table, file, number) for number in numbers}
+    from amiss.lineage import groups_of
+
+    found = groups_of(store)
+    return {number: _in_state(found, _number(number)) for number in numbers}
+
+
+def _in_state(found: Grouped, number: int) -> list[str]:
+    """The members of a group of a state, which is there still."""
+    members = found.members_of(number)
+    into = dict(found.groups.select("id", "merged_into").iter_rows())[number]
+    if into is not None:
+        raise UsageError(f"group {number} was merged into group {into}: label that one")
+    return members
+
+
+def _number(text: str) -> int:
+    """The number of a group of a state."""
+    if not (text.isascii() and text.isdecimal() and len(text) < MOST_DIGITS and text == str(int(text))):
+        raise UsageError(f'groups of a state have numbers, such as 3. Found: "{text}"')
+    return int(text)
+
+
+def _in_file(table: pl.DataFrame, file: Path, number: str) -> list[str]:
+    """The members of a group in a file of groups, by the names that stand there, which may look like numbers."""
     import polars as pl
 
     from amiss.escape import csv_text
+    from amiss.fields import texts
     from amiss.labels import require, spelled
 
-    if file is None:
-        raise UsageError(
-            "a state keeps no groups: say who is in them with --groups FILE, as written by amiss groups SOURCE "
-            "--table members --format csv"
-        )
-    table = _read_members(file)
     require(table, ("user", "group"), str(file))
     numbers = spelled(table["group"])
-    found = spelled(table["user"]).filter(numbers == number).drop_nulls().to_list()
+    found = texts(table, "user").filter(numbers == number).drop_nulls().to_list()
     if not found:
-        some = [] if numbers.dtype == pl.Null else numbers.drop_nulls().unique(maintain_order=True).head(9).to_list()
-        raise UsageError(f'{file} has no members of a group "{number}". Groups there: {", ".join(some) or "none"}')
+        some = [] if numbers.dtype == pl.Null else numbers.drop_nulls().unique(maintain_order=True).to_list()
+        said = f"{', '.join(some[:MOST_GROUPS])}{', …' if len(some) > MOST_GROUPS else ''}" or "none"
+        raise UsageError(f'{file} has no members of a group "{number}". Groups there: {said}.{nearest(number, some)}')
     return found if file.suffix in JSON else [csv_text(name) for name in found]
 
 
@@ -312,7 +365,7 @@ def _record(said: Label) -> Mapping[str, object]:
     """A label for programs."""
     return {
         "kind": said.kind, "name": said.subject, "label": said.label, "author": said.author,
-        "time": said.time.isoformat(), "note": said.note, "group": said.via,
+        "time": said.time.isoformat(), "note": said.note, "group": said.via if said.kind == "user" else None,
     }  # fmt: skip
 
 
@@ -327,7 +380,7 @@ def _print(found: Sequence[Label], screen: Console) -> None:
         print_line(screen, Text("No labels."))
     for said in found:
         what = "no label" if said.label is None else shown(said.label, 20)
-        via = f" as of group {shown(said.via)}" if said.via else ""
+        via = f" as of group {shown(said.via)}" if said.via and said.kind == "user" else ""
         note = f": {shown(said.note, 200)}" if said.note else ""
         who = shown(said.subject, 24) if said.kind == "user" else f"group {shown(said.subject, 18)}"
         line = f"{said.time:%Y-%m-%d %H:%M}  {who:<24}  {what:<20}  by {shown(said.author)}{via}{note}"

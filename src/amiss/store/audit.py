@@ -17,8 +17,8 @@ import polars as pl
 
 from amiss.errors import StateError
 from amiss.events import OUTCOMES
+from amiss.store.grouping import Grouping
 from amiss.store.history import KINDS, texts_behind
-from amiss.store.labelling import Labelling
 from amiss.store.rows import Info
 from amiss.store.schema import FORMAT
 from amiss.vocabulary import Known
@@ -53,7 +53,7 @@ _SEVERITIES: Final = """
 Problems = Iterator[str]
 
 
-class Audit(Labelling):
+class Audit(Grouping):
     """A store that can be looked at as a whole."""
 
     def info(self) -> Info:
@@ -88,7 +88,7 @@ class Audit(Labelling):
         """
         checks: list[Callable[[], Problems]] = [
             self._damage, self._holes, self._orphans, self._bad_frames, self._bad_deltas, self._bad_texts,
-            self._bad_counts, self._bad_seats, self._bad_rows,
+            self._bad_counts, self._bad_seats, self._bad_groups, self._bad_rows,
         ]  # fmt: skip
         problems: list[str] = []
         with _noted(problems), self.view():
@@ -231,6 +231,11 @@ class Audit(Labelling):
             if seats["user"].n_unique() != len(seats):
                 yield f"{len(seats) - seats['user'].n_unique()} users are in memory twice"
 
+    def _bad_groups(self) -> Problems:
+        """Members of groups who are not known."""
+        for name, table in self.groups().items():
+            yield from _unknown(f"the groups ({name})", table, self.progress().known)
+
     def _bad_rows(self) -> Problems:
         """Rows of plain tables that cannot be read."""
         tables: dict[str, Callable[[], Sized]] = {
@@ -288,6 +293,8 @@ class Audit(Labelling):
             yield write(f"events/{seq:012}", delta.events)
         for name, table in self.restore()[1].items():
             yield write(f"snapshot/{quote(name, safe='')}", table)
+        for name, table in self.groups().items():
+            yield write(f"groups/{quote(name, safe='')}", table)
         for story in self.stories():
             events = self.story_events(story.story)
             if events is not None:

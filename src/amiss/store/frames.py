@@ -12,8 +12,8 @@ from amiss.errors import StateError
 from amiss.store.connection import Connection
 from amiss.store.schema import REBUILD
 
-Kind = Literal["delta", "snapshot", "counts", "peaks", "story", "users", "actions", "values"]
-"""What a frame is; its number is a seq, a day, a row of `stories`, or the code of its first text."""
+Kind = Literal["delta", "snapshot", "counts", "peaks", "story", "groups", "users", "actions", "values"]
+"""What a frame is; its number is a seq, a day, a row of `stories`, the code of its first text, or 0 of groups."""
 
 Compression = Literal["zstd", "lz4"]
 """zstd: half the size; lz4: twice as fast, for what is soon replaced."""

@@ -85,6 +85,10 @@ class Labelling(Notices):
         rows = self._rows(_HOLDING, {"kind": kind, "subject": None})
         return [LABEL.unpack(row) for row in rows if row["label"] is not None]
 
+    def labels_by_user(self) -> dict[str, str]:
+        """The label of each user who has one."""
+        return {each.subject: str(each.label) for each in self.labels()}
+
     def label_history(self, subjects: Sequence[str] = ()) -> list[Label]:
         """All that was ever said, by time, of some users and groups or of all; a label that was taken away is None."""
         rows = self._rows("SELECT * FROM labels ORDER BY time, id")

@@ -197,7 +197,8 @@ class Verdict:
 class Label:
     """What a person calls a user or a group (`kind`), or that it is called so no more (None).
 
-    `via` is the group whose label it is, where a user has it as a member.
+    `via` is the group whose label it is, where a user has it as a member; of a group its number, where it is one of the
+    state's own, and None where a file said who is in it.
     """
 
     id: int
