@@ -48,7 +48,7 @@ PEERS: Mapping[str, Peer] = MappingProxyType({
 
 OWN: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "marketplace": ("amiss", "optimum"),
-    "logins": ("amiss", "country or device is new", "scikit-learn, OneClassSVM for each user"),
+    "logins": ("amiss", "country or device is new", "scikit-learn, OneClassSVM for each user", "optimum"),
     "purchases": ("amiss", "rule of three deviations", "optimum"),
     "curriculum": (
         "amiss",

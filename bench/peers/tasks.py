@@ -17,10 +17,12 @@ from bench import logins as login_ways
 from bench.peers.cases import Cases, Figures, Floats, Split, Task
 
 from amiss.evaluate import curriculum, logins, marketplace, purchases
+from amiss.evaluate.logins_optimum import optimum as optimum_of_logins
 from amiss.evaluate.ranking import auc, average_precision
 from amiss.simulate import load_profiles
 from amiss.simulate.attackers import KINDS
 from amiss.simulate.curriculum import simulate as simulate_readers
+from amiss.simulate.logins import planned
 from amiss.simulate.logins import simulate as simulate_logins
 from amiss.simulate.purchases import simulate as simulate_purchases
 
@@ -132,11 +134,16 @@ def of_logins(seed: int) -> Task:
     def amiss() -> Figures:
         return caught(logins.Method(judged_logins(made).with_columns(seed=pl.lit(seed)), "bits"))
 
+    def optimum() -> Figures:
+        bits = optimum_of_logins(made, planned(users=LOGIN_USERS, days=logins.DAYS, seed=seed), since=logins.LEARN)
+        return caught(logins.Method(table.join(bits, on="position", how="left"), "optimum"))
+
     judged = (coded["day"] >= logins.LEARN).to_numpy()
     ways = {
         "amiss": amiss,
         "country or device is new": lambda: figures(login_ways.rules(coded)[judged]),
         "scikit-learn, OneClassSVM for each user": lambda: figures(login_ways.support_vectors(coded)[judged]),
+        "optimum": optimum,
     }
     return Task(splits, figures, ways)
 
