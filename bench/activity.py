@@ -9,6 +9,7 @@ not surge and are not silent raise one alarm a day on average; an alarm is a use
 * 3-sigma: distance from the mean of the days before, in deviations; of all of these, and of 30 as the detector has.
 * seasonal: distance from the median of the same weekday before, in median absolute deviations (and one page).
 * activity: bits of the detector in a scan; also as it decides by itself, at a budget of one a day.
+* optimum: odds of who knows how the simulation is made.
 
 A silence counts as found when it is told within two weeks.
 """
@@ -24,7 +25,18 @@ import numpy as np
 import pandas as pd
 
 from amiss.engine import WINDOW
-from amiss.evaluate.curriculum import KINDS, ODD, TEACHING, Found, School, at_one_a_day, evidence, found, school
+from amiss.evaluate.curriculum import (
+    KINDS,
+    ODD,
+    TEACHING,
+    Found,
+    School,
+    at_one_a_day,
+    evidence,
+    found,
+    optimum,
+    school,
+)
 from amiss.simulate.curriculum import simulate
 
 SPAN = 30
@@ -111,6 +123,8 @@ def main() -> None:
         grouped = evidence(made, of, by_group=True).bits
         table.setdefault("**activity**, by cohort", []).append(at_one_a_day(grouped, of, TEACHING))
         table.setdefault("**activity**, as it decides itself", []).append(found(alert, of, TEACHING))
+        best = optimum(of, seed, users=given.users, days=given.days)
+        table.setdefault("optimum", []).append(at_one_a_day(best, of, TEACHING))
     print(f"| way | {' | '.join(KINDS)} | false alarms a day |\n|---|---|---|---|---|")
     print("\n".join(line(name, parts) for name, parts in table.items()))
 

@@ -94,7 +94,7 @@ def test_who_knows_the_simulation_finds_all_and_promises_what_is_so():
     """No scraper, surge or silence is missed; as many days are odd as the odds say; usual days are none."""
     made = simulate(users=200, days=365, seed=5, odd_users=0.1, odd_after=60)
     of = curriculum.school(made, 365)
-    bits = curriculum.optimum(of, 5, 200)
+    bits = curriculum.optimum(of, 5, users=200)
     found = curriculum.at_one_a_day(bits, of, curriculum.TEACHING)
     assert found.hits == found.of
     assert sum(found.of.values()) == 20

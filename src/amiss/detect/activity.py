@@ -132,7 +132,7 @@ class Activity(Plain):
     **Silence.** The days since a user was last active, each with the chance of being active as it was then, less where
     others stay away that day as well (a holiday is the day's, not the user's), mixed with the chance, counted, that
     somebody goes away for a while. It is said once, on the first day on which it is rarer than one in eight times all
-    users.
+    users. Of users without a group chance and number are rounded up to powers of two, as these go away in waves.
 
     **What it remembers.** Counts of a period: a row of 21 bytes for each user and day, with how many events and in how
     many minutes. While a period runs, 80 bytes a user. Of what is normal, 152 bytes a user.

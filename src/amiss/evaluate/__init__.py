@@ -19,7 +19,7 @@ SIMULATED: Final[Mapping[str, str]] = MappingProxyType({
     "marketplace": "simulated marketplaces: bots, spammers, fraudsters and attackers, beside the optimum",
     "logins": "simulated logins: stolen passwords, password spraying, stolen sessions",
     "purchases": "simulated purchases among friends: who spends far more, beside rule and optimum",
-    "curriculum": "simulated readers of lessons: scrapers, surges, silences",
+    "curriculum": "simulated readers of lessons: scrapers, surges, silences, beside the optimum",
 })  # fmt: skip
 """What is evaluated on simulations, by the name of its module, and what each is about."""
 

@@ -110,7 +110,7 @@ def evaluate(seeds: Sequence[int] = SEEDS, users: int = USERS) -> Measured:
             parts.setdefault(way, []).append(at_one_a_day(told.bits, of, TEACHING))
             parts.setdefault(f"{way}, as it decides itself", []).append(found(told.alert, of, TEACHING))
             normal.setdefault(way, []).append(_normal(told, of))
-        parts.setdefault(OPTIMUM, []).append(at_one_a_day(optimum(of, seed, users), of, TEACHING))
+        parts.setdefault(OPTIMUM, []).append(at_one_a_day(optimum(of, seed, users=users), of, TEACHING))
     rows = [{"way": way, **_figures(each)} for way, each in parts.items()]
     runs = number_of(len(seeds), "simulation")
     said = f"{runs} of {users:,} users in {DAYS} days, {ODD:.0%} of them odd; thresholds at one false"
@@ -172,11 +172,11 @@ def evidence(made: Simulated, of: School, *, by_group: bool = False) -> Told:
     return Told(bits, peaks, alert)
 
 
-def optimum(of: School, seed: int, users: int = USERS) -> Floats:
+def optimum(of: School, seed: int, *, users: int = USERS, days: int = DAYS) -> Floats:
     """What who knows the simulation of a seed says of users on days with a log, in bits."""
-    counts = np.zeros((len(of.users), DAYS))
+    counts = np.zeros((len(of.users), days))
     counts[:, of.days] = of.counts
-    term = arranged(users=users, days=DAYS, seed=seed)
+    term = arranged(users=users, days=days, seed=seed)
     return odds(term, of.users - 1, counts, share=ODD, after=TEACHING)[:, of.days]
 
 
