@@ -25,7 +25,7 @@ from amiss.detect.sequence import ACTION
 from amiss.detect.sequence import Sequence as Actions
 from amiss.errors import StateError, UsageError
 from amiss.events import OUTCOMES
-from amiss.grouping import Ints
+from amiss.grouping import Ints, scrambled
 from amiss.history import Day
 from amiss.sessions import START
 from amiss.store import Store
@@ -43,7 +43,7 @@ NONE: Final = Founded(pl.DataFrame(schema={"size": pl.Float64()}), pl.DataFrame(
 _BEGUN: Final[dict[str, pl.DataType]] = {"window": pl.Int64(), "order": pl.Int64()}
 _STAND: Final[dict[str, pl.DataType]] = {"user": pl.UInt32(), "group": pl.Int64()}
 _CLOSED: Final[dict[str, pl.DataType]] = {"day": pl.Date()}
-_OPEN: Final[dict[str, pl.DataType]] = {"seq": pl.Int64()}
+_OPEN: Final[dict[str, pl.DataType]] = {"day": pl.Date(), "digest": pl.UInt64()}
 _FAILURE: Final = OUTCOMES.index("failure")
 
 
@@ -53,7 +53,6 @@ class Counted(NamedTuple):
     coding: Coding
     days: Mapping[date, pl.DataFrame]
     closed: int
-    seq: int
 
 
 @dataclass
@@ -160,7 +159,7 @@ def _counted(store: Store) -> Counted:
     found = days | ({} if open_day is None or today is None or today.is_empty() else {open_day.day: today})
     if not found:
         raise StateError(f"{store.path} has seen no events yet: watch or learn a log first")
-    return Counted(live.coding, found, len(days), store.progress().seq)
+    return Counted(live.coding, found, len(days))
 
 
 def _pairs(counts: pl.DataFrame) -> pl.DataFrame:
@@ -190,7 +189,7 @@ def _closed(counted: Counted, tables: Mapping[str, pl.DataFrame]) -> dict[str, p
         "moves": kept.moves.filter(pl.col("day").is_in(shown)),
         "changes": kept.changes,
         **{name: table for name, table in stand.items() if name not in tables},
-        **_opened(tables, kept.order, -1, [NONE, NONE]),
+        **_opened(tables, kept.order, (None, None), [NONE, NONE]),
     }
 
 
@@ -199,18 +198,18 @@ def _today(
 ) -> tuple[Grouped, dict[str, pl.DataFrame]]:
     """Groups as they stand with the day that is open, and what is to be kept of that.
 
-    Where no event came since this was asked for last, it begins with the same groups as then, and so comes out the
-    same.
+    Where nothing came since this was asked for last, it begins with the same groups as then, and so comes out the same.
     """
     days = list(counted.days)
     followed = _followed(counted, days, tables, source)
     old = 0 if "groups" not in tables else len(tables["groups"])
     if len(days) > counted.closed:
         followed.settle(len(days) - 1)
-    if counted.closed == len(days) or _seq(tables) == counted.seq:
+    seen = (days[-1], _digest(counted.days[days[-1]]))
+    if counted.closed == len(days) or _asked(tables) == seen:
         return followed.result(), {}
     before = _founded(counted, tables)
-    return followed.result(), _opened(tables, followed.space.order, counted.seq, [before, followed.founded(old)])
+    return followed.result(), _opened(tables, followed.space.order, seen, [before, followed.founded(old)])
 
 
 def _followed(counted: Counted, days: Sequence[date], tables: Mapping[str, pl.DataFrame], source: str) -> Days:
@@ -256,24 +255,37 @@ def _begun(tables: Mapping[str, pl.DataFrame]) -> Kept | None:
 
 
 def _founded(counted: Counted, tables: Mapping[str, pl.DataFrame]) -> Founded:
-    """The groups that the open day has shown so far: before what has come since, if anything has."""
-    name = "before" if _seq(tables) == counted.seq else "today"
+    """The groups that the open day has shown so far; where nothing of it came since it was asked for, those before."""
+    day, digest = _asked(tables)
+    is_same = day is not None and day in counted.days and _digest(counted.days[day]) == digest
+    name = "before" if is_same else "today"
     return Founded(tables[f"{name}/groups"], tables[f"{name}/cells"]) if f"{name}/groups" in tables else NONE
 
 
 def _opened(
-    tables: Mapping[str, pl.DataFrame], order: int, seq: int, founded: Sequence[Founded]
+    tables: Mapping[str, pl.DataFrame],
+    order: int,
+    seen: tuple[date | None, int | None],
+    founded: Sequence[Founded],
 ) -> dict[str, pl.DataFrame]:
-    """What is to be kept of an open day behind delta `seq`: the groups that it had shown before, and those now."""
+    """What is to be kept of an open day as it was seen: the groups that it had shown before, and those now."""
     begun = tables["begun"].with_columns(order=pl.lit(order, pl.Int64))
     named = zip(("before", "today"), founded, strict=True)
     both = {f"{name}/{what}": table for name, each in named for what, table in each._asdict().items()}
-    return {"begun": begun, "open": pl.DataFrame([(seq,)], schema=_OPEN, orient="row"), **both}
+    return {"begun": begun, "open": pl.DataFrame([seen], schema=_OPEN, orient="row"), **both}
 
 
-def _seq(tables: Mapping[str, pl.DataFrame]) -> int:
-    """The delta behind which groups were asked for last, while a day was open."""
-    return int(tables["open"]["seq"][0]) if "open" in tables else -1
+def _asked(tables: Mapping[str, pl.DataFrame]) -> tuple[date | None, int | None]:
+    """The day that was open when groups were asked for last, and the digest of what had been done on it."""
+    return tables["open"].row(0) if "open" in tables else (None, None)
+
+
+def _digest(counts: pl.DataFrame) -> int:
+    """A number that tells counts apart, in whatever order their rows stand."""
+    mixed = np.zeros(len(counts), dtype=np.uint64)
+    for name in ("user", "previous", "state", "count"):
+        mixed = scrambled(mixed + counts[name].cast(pl.Int64).to_numpy().astype(np.uint64))
+    return int(mixed.sum(dtype=np.uint64))
 
 
 def _shown(days: Sequence[date]) -> list[date]:
