@@ -55,6 +55,7 @@ OWN: Mapping[str, tuple[str, ...]] = MappingProxyType({
         "amiss, by cohort",
         "pandas, Bollinger bands as in notebooks",
         "three deviations of 91 days",
+        "optimum",
     ),
 })  # fmt: skip
 """Ways that a task brings itself."""

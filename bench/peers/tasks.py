@@ -282,6 +282,7 @@ def of_curriculum(seed: int) -> Task:
         "amiss, by cohort": lambda: reached(curriculum.evidence(made, of, by_group=True).bits, of),
         "pandas, Bollinger bands as in notebooks": lambda: reached(activity_ways.bollinger(of), of),
         "three deviations of 91 days": lambda: reached(activity_ways.three_sigma_of_window(of), of),
+        "optimum": lambda: reached(curriculum.optimum(of, seed), of),
     }
     return Task(splits, figures, ways)
 
