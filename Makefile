@@ -27,6 +27,7 @@ demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a 
 	@echo
 	@echo "Open demo/report.html in a browser. Who was really odd: demo/truth.csv"
 
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)  ## Run all tests and the examples in the docstrings
 	$(BIN)/python tests/compiled.py
 	$(BIN)/pytest -q -n 2 --dist worksteal
