@@ -33,7 +33,8 @@ def choose(first, cell, count, table, entry, low, high, chosen, cost):
     """
     sums = np.empty(len(entry))
     for row in range(low, high):
-        sums[:] = entry
+        for group in range(len(entry)):
+            sums[group] = entry[group]
         for at in range(first[row], first[row + 1]):
             line, times = table[cell[at]], count[at]
             for group in range(len(entry)):
@@ -174,8 +175,10 @@ def unite(counts, totals, size, base, prior, old, into):
         if x < 0:
             return
         stays, goes = (y, x) if size[y] > size[x] and not x < old <= y else (x, y)
-        counts[stays] += counts[goes]
-        totals[stays] += totals[goes]
+        for cell in range(counts.shape[1]):
+            counts[stays, cell] += counts[goes, cell]
+        for row in range(totals.shape[1]):
+            totals[stays, row] += totals[goes, row]
         size[stays] += size[goes]
         counts[goes] = 0.0
         totals[goes] = 0.0

@@ -584,7 +584,7 @@ def _spread(state, count, cents, row):
 @njit(cache=True, nogil=True)
 def _within(state, places, middle):
     """The sum of squares of logarithms about the mean of those by the same user, in steps; near `middle` they lie."""
-    order = np.argsort(state.owner[places], kind="mergesort")
+    order = np.argsort(state.owner[places].astype(np.int64), kind="mergesort")
     total, squares, number, within = np.int64(0), np.int64(0), 0, 0.0
     for rank in range(len(places)):
         place = places[order[rank]]

@@ -182,7 +182,8 @@ def _beliefs(held, user, ways):
     w = held.ways[user, : len(ways.share)]
     if held.groups[user] != len(w):
         held.groups[user] = len(w)
-        w[:] = ways.share
+        for way in range(len(w)):
+            w[way] = ways.share[way]
     return w
 
 
@@ -612,7 +613,9 @@ def _scratch(events):
 def _order(scratch, cells, order):
     """Fill `order` with the user's cells by given and value; few need no general sort."""
     if cells > 40:
-        order[:cells] = np.argsort(scratch.keys[scratch.slot[:cells]])
+        ranked = np.argsort(scratch.keys[scratch.slot[:cells]])
+        for cell in range(cells):
+            order[cell] = ranked[cell]
         return
     for cell in range(cells):
         key = scratch.keys[scratch.slot[cell]]

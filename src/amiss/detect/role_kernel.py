@@ -38,7 +38,8 @@ def compare_roles(users, first, given, value, normal, ways, home, past, held, gr
         _others(ways.share, mine, prior)
         if groups[held[number]] != count:
             groups[held[number]] = count
-            w[:] = prior
+            for way in range(count):
+                w[way] = prior[way]
         for i in range(first[number], first[number + 1]):
             if value[i] == ABSENT:
                 continue
