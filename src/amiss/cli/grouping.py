@@ -38,7 +38,7 @@ def groups(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[show ID] [SOURCE...]",
+            metavar="[show ID] [SOURCE]",
             help="Files, globs, directories, databases, or - for stdin; none: the users of the state. show ID tells of "
             "one group.",
             show_default=False,
