@@ -313,8 +313,8 @@ def test_nobody_cannot_be_drawn():
 
 @pytest.fixture(scope="module")
 def page(found: Grouped) -> str:
-    """The report."""
-    return report_groups.render(found)
+    """The report, of groups with a hostile label."""
+    return report_groups.render(found.labelled({"b2": "buyer", "b3": "buyer", "s1": f"{HOSTILE[:10]}"}))
 
 
 def test_the_report_loads_nothing_and_no_name_breaks_it(page: str):
@@ -340,6 +340,7 @@ def test_the_report_tells_of_groups_pictures_changes_and_moves(page: str, found:
     assert "b0" in told.texts["bdi"]
     assert re.search(r": \d → \d", texts)
     assert "after view (" in texts
+    assert "buyer 2 of 2 labelled" in told.texts["bdi"]
 
 
 @pytest.fixture
