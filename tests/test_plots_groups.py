@@ -257,10 +257,11 @@ def test_a_group_has_the_same_colour_in_all_pictures(found: Grouped):
 
 def test_a_colour_follows_from_the_number_of_a_group():
     """Of groups 1, 2 and 9 the ninth would have the first's colour, so it gets one that is left."""
-    groups = pl.DataFrame({"id": [1, 2, 9], "does": ["a", "b", "c"], "label": [None, "bot", None]})
+    groups = pl.DataFrame({"id": [1, 2, 9], "does": ["a", "b", "c"], "members": 9, "label": [None, "bot", "ad"]})
+    groups = groups.with_columns(label_of=pl.Series([None, "members", "group"]), with_label=2)
     kept = Cast.of(Grouped(groups, *[pl.DataFrame()] * 3, 0, history=many([1, 2, 9])))
     assert [kept.colours[each] for each in (1, 2, 9)] == [COLOURS[0], COLOURS[1], COLOURS[2]]
-    assert [kept.name(2, room) for room in (40, 12)] == ["bot: b", "bot"]
+    assert [kept.name(2, 40), kept.name(2, 20), kept.name(9, 40)] == ["bot (2 of 9): b", "bot (2 of 9)", "ad: c"]
 
 
 def test_groups_of_today_have_colours_before_those_of_the_past():

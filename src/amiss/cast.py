@@ -13,6 +13,7 @@ import polars as pl
 from amiss import escape
 from amiss.behaviour import Grouped
 from amiss.errors import UsageError
+from amiss.labels import called
 from amiss.plots import STYLE
 from amiss.plots_activity import LIGHT, Palette, headed, look
 
@@ -55,7 +56,8 @@ class Cast:
         ranked = sizes.sort("now", "most", "group", descending=[True, True, False])["group"].to_list()
         drawn = tuple(ranked[: len(COLOURS)])
         words = dict(found.groups.select("id", "does").iter_rows())
-        labels = dict(found.groups.filter(pl.col("label").is_not_null()).select("id", "label").iter_rows())
+        named = found.groups.filter(pl.col("label").is_not_null())
+        labels = {row["id"]: called(row) for row in named.iter_rows(named=True)}
         return cls(drawn, _coloured(drawn), words, len(ranked) - len(drawn), labels)
 
     def colour(self, group: int, palette: Palette = LIGHT) -> str:
@@ -64,9 +66,8 @@ class Cast:
 
     def name(self, group: int, room: int) -> str:
         """What a group is called and does, in so many characters; failures in words: not every font has their sign."""
-        called = self.labels.get(group)
-        if called is not None:
-            short = escape.label(called, max(6, room // 2))
+        if group in self.labels:
+            short = escape.label(self.labels[group], max(12, room // 2))
             left = room - escape.cells(short) - 2
             return f"{short}: {self._does(group, left)}" if left >= LEAST else short
         return self._does(group, room)

@@ -258,6 +258,21 @@ def said_of_group(row: Mapping[str, Any], width: int = 24) -> str:
     return "; ".join([*own, *counted, *others])
 
 
+def called(row: Mapping[str, Any]) -> str:
+    """The label of a group in short, with how many of all members have it where they gave it; empty without one.
+
+    Examples
+    --------
+    >>> row = {"label": "bot", "label_of": "members", "with_label": 12, "members": 340}
+    >>> called(row), called(row | {"label_of": "group"})
+    ('bot (12 of 340)', 'bot')
+    """
+    if row["label"] is None:
+        return ""
+    count = f" ({row['with_label']:,} of {row['members']:,})" if row["label_of"] == "members" else ""
+    return f"{label(row['label'], 24)}{count}"
+
+
 def read_csv(file: str | Path) -> pl.DataFrame:
     """The table of a CSV file, all columns as texts; an empty cell is null.
 

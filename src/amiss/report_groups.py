@@ -93,7 +93,8 @@ def _lead(found: Grouped) -> str:
 
 def _called(row: Mapping[str, Any]) -> str:
     """The label of a group, after its number."""
-    return "" if row["label"] is None else f", {escape.label(row['label'], 24)},"
+    name = labels.called(row)
+    return f", {name}," if name else ""
 
 
 def _last(shown: int, days: int) -> str:
