@@ -30,7 +30,7 @@ demo: $(STAMP)  ## Simulate two days of a marketplace, scan the second, write a 
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)  ## Run all tests and the examples in the docstrings
 	$(BIN)/python tests/compiled.py
-	$(BIN)/pytest -q -n 2 --dist worksteal
+	$(BIN)/pytest -q -n 3 --dist worksteal
 
 check: $(STAMP)  ## Check format, lint, types, layers, and that the docs are current
 	$(BIN)/ruff format --check --quiet .
