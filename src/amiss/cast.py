@@ -67,7 +67,7 @@ class Cast:
     def name(self, group: int, room: int) -> str:
         """What a group is called and does, in so many characters; failures in words: not every font has their sign."""
         if group in self.labels:
-            short = escape.label(self.labels[group], max(12, room // 2))
+            short = escape.label(self.labels[group], room)
             left = room - escape.cells(short) - 2
             return f"{short}: {self._does(group, left)}" if left >= LEAST else short
         return self._does(group, room)

@@ -85,7 +85,7 @@ def groups(
         typer.Option(
             metavar="FILE",
             help="CSV of user,label: what members are called. With seed001, also say how well limits tell them apart. "
-            "(default the labels of the state, and the file of [labels])",
+            "(default those of the state and of amiss.toml)",
             rich_help_panel=SHOWING,
         ),
     ] = None,
