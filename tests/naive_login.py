@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ class Login(NamedTuple):
     place: tuple[float, float] | None = None
     wide: bool = False
     counts: float = 1.0
+    group: int = 0
 
 
 def pairs(login: Login) -> dict[str, tuple[int, int]]:
@@ -128,6 +129,38 @@ class Everyone:
         return self.rows.get((feature, given), Counter())[value] > 0
 
 
+@dataclass
+class Colleagues(Everyone):
+    """Everyone, before whom the users of a group stand."""
+
+    theirs: Rows = field(default_factory=lambda: defaultdict(Counter))
+
+    def chance(self, feature: str, given: int, value: int | str) -> float:
+        """The chance of a value: as far as the group's row holds enough, that of the row."""
+        q, row = super().chance(feature, given, value), self.theirs[feature, given]
+        total = sum(row.values())
+        if total <= 0:
+            return q
+        alone = (0.5 + growth(row, self.new[feature]) * different(row)) / (0.5 + total)
+        return (1.0 - alone) * (0 if value == LUMP else row[value]) / total + alone * q
+
+
+def groups_of(logins: list[Login]) -> dict[int, int]:
+    """The group of each user: of the last day with a name the most frequent, of such the last by code."""
+    named = Counter((each.user, each.time // (24 * HOUR), each.group) for each in logins if each.group)
+    return {user: max((day, n, group) for (u, day, group), n in named.items() if u == user)[2] for user, _, _ in named}
+
+
+def colleagues(logins: list[Login], everyone: Everyone, event: Login, cap: float, *, left_out: bool) -> Everyone | None:
+    """The users of the group that a login names, before everyone; None where there are none."""
+    whose = groups_of(logins)
+    if event.group not in whose.values():
+        return None
+    those = [each for each in logins if whose.get(each.user) == event.group]
+    theirs = Everyone.of(those, cap, without=event.user if left_out else None).rows
+    return Colleagues(everyone.rows, everyone.new, everyone.countries, theirs)
+
+
 def bin_of(logins: float) -> int:
     """The bin of a row with so many logins."""
     return min(BINS - 1, int(math.log2(int(logins) + 1)))
@@ -196,6 +229,7 @@ class Ways(NamedTuple):
     pace: Pace
     past: Rows
     today: Rows
+    mates: Colleagues | None = None
 
 
 class Judged(NamedTuple):
@@ -217,7 +251,7 @@ class Judged(NamedTuple):
 
 def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Judged:
     """What a value after a given says."""
-    everyone, pace, past, today = ways
+    everyone, pace, past, today, _ = ways
     given, value = pair
     rows: Rows = defaultdict(Counter)
     for part in (past, today):
@@ -397,7 +431,8 @@ def login(
         mine = [] if left_out else [each for each in past if each.user == event.user]
         before = [each for each in today[:number] if each.user == event.user]
         everyone = Everyone.of(days, cap, without=event.user if left_out else None)
-        ways = Ways(everyone, pace, rows_of(mine), rows_of(before))
+        mates = colleagues(days, everyone, event, cap, left_out=left_out)
+        ways = Ways(everyone, pace, rows_of(mine), rows_of(before), mates)
         found.append(_score(ways, clock, travel, (mine, before), event))
     return found
 
@@ -436,11 +471,16 @@ def _shares(rows: list[float]) -> list[float]:
 
 
 def _score(
-    ways: Ways, clock: list[float], travel: Travel, mine: tuple[list[Login], list[Login]], event: Login
+    ways: Ways,
+    clock: list[float],
+    travel: Travel,
+    mine: tuple[list[Login], list[Login]],
+    event: Login,
 ) -> tuple[float, float]:
     """Bits and surprisal of one login, after the user's earlier ones."""
-    everyone = ways.everyone
+    everyone, mates = ways.everyone, ways.mates
     p, q, raw, moved, fresh, anywhere = {}, {}, {}, "", False, None
+    like, like_raw = {}, {}
     for feature, pair in pairs(event).items():
         fresh = fresh and feature != "device"
         unused = not everyone.seen(feature, *pair)
@@ -448,6 +488,10 @@ def _score(
         if fresh:
             chance = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
             judged = Judged(chance, chance, judged.shown)
+        if mates:
+            theirs = judge(ways._replace(everyone=mates), feature, pair, FACTORS.get((feature, moved), 1.0))
+            chance = mates.chance(feature, pair[0], LUMP if unused else pair[1])
+            like[feature], like_raw[feature] = (chance, chance) if fresh else theirs[:2]
         p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.q
         if judged.shown < 1:
             fresh = True
@@ -463,12 +507,24 @@ def _score(
     same = len(mine[1]) / (len(mine[1]) + 1)
     q["hour"] = (1 - same) * q["hour"] + same * p["hour"]
     _travel(p, q, travel, mine, event, abroad=moved == "country")
-    detour = _detour(ways.pace, p, raw)
-    return _bits(anywhere, p, q) - math.log2(detour), -sum(math.log2(each) for each in p.values()) - math.log2(detour)
+    detour = _detours(ways.pace, p, raw)
+    near = (1.0, 1.0, 1.0, 1.0)
+    if mates:
+        share = 0.1 if mine[0] or mine[1] else 0.95
+        ratio = [math.prod(like[each] / p[each] for each in those if each in p) for those in (CHAINS[:1], CHAINS[:2])]
+        there, with_it = (math.prod(like[each] / p[each] for each in p if each in part) for part in (PLACES, DEVICES))
+        others = _detours(ways.pace, like, like_raw)
+        ratio += [there * others[0] / detour[0], with_it * others[1] / detour[1]]
+        near = [1 - share + share * each for each in ratio]
+    all_ = math.log2(math.prod(detour) * near[2] * near[3])
+    return _bits(anywhere, p, q, near) - all_, -sum(math.log2(each) for each in p.values()) - all_
 
 
-def _detour(pace: Pace, p: dict[str, float], raw: dict[str, float]) -> float:
-    """How much likelier a login is because people are elsewhere now and then, or on another device."""
+PLACES, DEVICES = CHAINS[:5], CHAINS[5:]
+
+
+def _detours(pace: Pace, p: dict[str, float], raw: dict[str, float]) -> tuple[float, float]:
+    """How much likelier place and device are because people are elsewhere now and then, or have another one."""
 
     def product(*features: str) -> float:
         return math.prod(raw[each] / p[each] for each in features if each in raw)
@@ -477,7 +533,7 @@ def _detour(pace: Pace, p: dict[str, float], raw: dict[str, float]) -> float:
     near = product("provider", "network", "address")
     place = 1 - world - country - city + city * near + country * product("city") * near
     place += world * product("country", "city") * near
-    return place * (1 - other + other * product("device", "version", "agent"))
+    return place, 1 - other + other * product("device", "version", "agent")
 
 
 FACTORS = {
@@ -528,8 +584,11 @@ def _anywhere(everyone: Everyone, country: int) -> float:
     return 1 / 250 if everyone.seen("country", NOWHERE, country) else (250 - everyone.countries) / 250
 
 
-def _bits(country: float | None, p: dict[str, float], q: dict[str, float]) -> float:
-    """The evidence of a mixture of whole logins; `country` is its chance if the login comes from anywhere."""
+def _bits(country: float | None, p: dict[str, float], q: dict[str, float], closer: Sequence[float]) -> float:
+    """The evidence of a mixture of whole logins; `country` is its chance if the login comes from anywhere.
+
+    `closer` is how much likelier colleagues make the country, the city in it, the place and the device.
+    """
 
     def product(*features: str) -> float:
         return math.prod(q[each] / p[each] for each in features if each in p)
@@ -544,8 +603,9 @@ def _bits(country: float | None, p: dict[str, float], q: dict[str, float]) -> fl
     place = anywhere = product("country") * near
     if country is not None:
         anywhere = country / p["country"] * near
-    who = (place * device, anywhere * device, near * device, inner * device)
-    ratios = (*who, (place + anywhere) / 2, (near + inner) / 2, device)
+    who = (place * device, anywhere * device, closer[0] * near * device, closer[1] * inner * device)
+    thieves = (closer[3] * (place + anywhere) / 2, closer[3] * (closer[0] * near + closer[1] * inner) / 2)
+    ratios = (*who, *thieves, closer[2] * device)
     return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
 
 

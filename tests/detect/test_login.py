@@ -41,17 +41,18 @@ def coded(logins: list[Event]) -> pl.DataFrame:
         "latitude": [each.place[0] if each.place else float("nan") for each in logins],
         "longitude": [each.place[1] if each.place else float("nan") for each in logins],
         "wide": [int(each.wide) for each in logins],
+        "group": [each.group for each in logins],
     }
     frame = pl.DataFrame(rows, strict=False).with_columns(pl.col("time").cast(pl.Int64).cast(pl.Datetime("us", "UTC")))
-    schema = CODED_SCHEMA | CONTEXT_SCHEMA
+    schema = CODED_SCHEMA | CONTEXT_SCHEMA | {"group": pl.UInt32()}
     told = frame.with_columns(pl.lit(0).alias(name) for name in schema if name not in frame.columns)
     return told.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
 
 
-def past_of(logins: list[Event]) -> Past:
+def past_of(logins: list[Event], detector: Login | None = None) -> Past:
     """The counts of each day of logins."""
     days = [[each for each in logins if each.day == day] for day in sorted({each.day for each in logins})]
-    return Past([Login().summarise(_weighed(day)) for day in days])
+    return Past([(detector or Login()).summarise(_weighed(day)) for day in days])
 
 
 def _weighed(logins: list[Event]) -> Events:
@@ -84,6 +85,7 @@ def events_of(day: int, users: int) -> st.SearchStrategy[list[Event]]:
         place=place,
         wide=st.sampled_from([False, False, False, True]),
         counts=st.sampled_from([1 / 16, 0.25, 0.5, 1.0, 1.0]),
+        group=st.just(0),
     )
     return st.lists(login, max_size=12).map(lambda found: sorted(found, key=lambda each: each.time))
 
@@ -96,6 +98,33 @@ def test_bits_equal_the_slow_twin(past, today, cap):
     detector, events = Login(cap=cap), group(coded(today))
     found = detector.score(events, detector.baseline(past_of(earlier)))
     expected = naive_login.login(earlier, today, cap)
+    order = np.argsort(events.position)
+    assert found.bits[order].tolist() == pytest.approx([bits for bits, _ in expected], abs=1e-9)
+    assert found.surprisal[order].tolist() == pytest.approx([surprisal for _, surprisal in expected], abs=1e-9)
+
+
+def in_groups(found: list[Event], groups: list[int]) -> list[Event]:
+    """The same logins, each naming the group of its user; now and then another one."""
+    return [each._replace(group=groups[(each.user + (each.hour == 3)) % len(groups)]) for each in found]
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None)
+@given(
+    past=st.tuples(*(events_of(day, 4) for day in range(3))),
+    today=events_of(3, 5),
+    groups=st.lists(st.integers(0, 2), min_size=5, max_size=5),
+    cap=st.sampled_from([1, 3]),
+    left_out=st.booleans(),
+)
+def test_bits_by_group_equal_the_slow_twin(past, today, groups, cap, left_out):
+    """So do those of users in groups, whose colleagues stand between them and everyone; left out or not."""
+    earlier = in_groups([event for day in past for event in day], groups)
+    today = in_groups([each._replace(counts=1.0) for each in today], groups)
+    detector, events = Login(cap=cap, by_group=True), group(coded(today))
+    known = past_of(today if left_out else earlier, detector)
+    found = detector.score(events, detector.baseline(known, leave_out=left_out))
+    expected = naive_login.login(earlier, today, cap, left_out=left_out)
     order = np.argsort(events.position)
     assert found.bits[order].tolist() == pytest.approx([bits for bits, _ in expected], abs=1e-9)
     assert found.surprisal[order].tolist() == pytest.approx([surprisal for _, surprisal in expected], abs=1e-9)
@@ -233,6 +262,15 @@ def no_evidence(baseline, random, users):  # noqa: ARG001 - as `amiss.testing` a
 def test_the_laws_hold():
     """Counts merge, chunks and buckets don't matter, nothing looks ahead, states come back equal."""
     check_detector(Login(), frames(), draw=no_evidence)
+
+
+@pytest.mark.slow
+def test_the_laws_hold_by_group():
+    """So they do where users have groups, and some of them change."""
+    grouped = frames().map(
+        lambda found: found.with_columns(group=((pl.col("user") + pl.col("hour")) % 3).cast(pl.UInt32))
+    )
+    check_detector(Login(by_group=True), grouped, draw=no_evidence)
 
 
 # --- what it says in which case
@@ -480,6 +518,76 @@ def test_a_usual_login_has_no_reasons():
     assert explained(ann(device=5)) == []
 
 
+def offices(days: int = 30) -> list[Event]:
+    """The logins of twenty others in two offices, 1 and 2, each in a country, with a network, of its own."""
+    past = []
+    for each in steady(days=days, device=5):
+        office = 1 + each.user % 2
+        past.append(
+            each if each.user == 0 else each._replace(group=office, country=office, provider=office, network=office)
+        )
+    return past
+
+
+def by_group(event: Event, past: list[Event]) -> tuple[float, list[str]]:
+    """The bits of a login where groups are looked at, and what is said of it."""
+    detector, events = Login(by_group=True), group(coded([event]))
+    baseline = detector.baseline(past_of(past, detector))
+    reasons = detector.explain(events, baseline, names()).get(event.user, [])
+    return float(detector.score(events, baseline).bits[0]), [reason.text for reason in reasons]
+
+
+@pytest.mark.slow
+def test_a_new_user_is_judged_by_colleagues_first():
+    """Where they are and what they have is usual for somebody new, and what none of them has is odd."""
+    known = offices()
+    first = Event(
+        30, AT, 99, group=2, country=2, provider=2, network=2, address=3, device=2, browser=2, agent=2, version=40
+    )
+    there, elsewhere = first._replace(network=2, address=103), first._replace(country=1, provider=1, network=1)
+    plain = scores(past_of(known), [there, elsewhere._replace(user=98)])
+    bits = [by_group(event, known)[0] for event in (there, elsewhere)]
+    assert bits[0] < plain[0] - 1
+    assert bits[1] > plain[1] + 1
+    assert by_group(first._replace(group=0), known)[0] == scores(past_of(known), [first])[0]
+
+
+@pytest.mark.slow
+def test_a_place_of_colleagues_is_less_odd_for_a_user_who_was_never_there():
+    """Who comes to the second office for the first time does as colleagues do; in another group nobody is there."""
+    there = {"country": 1, "provider": 1}
+    known = [each._replace(**there, network=10 + each.user) if each.user else each for each in steady(device=5)]
+    known += [each._replace(network=7, address=9) for each in known if 0 < each.user < 5 and each.day % 3 == 0]
+    known = [each._replace(group=1 + (each.user > 4)) for each in sorted(known, key=lambda each: each.time)]
+    visit = ann(**there, network=7, address=9, device=5)
+    assert by_group(visit._replace(group=1), known)[0] < by_group(visit._replace(group=2), known)[0] - 0.1
+
+
+@pytest.mark.slow
+def test_reasons_say_how_many_colleagues_are_there():
+    """Beside the user's own share stands that of the group; a first login has only the latter."""
+    known = [each._replace(group=1) if each.user == 0 else each for each in offices()]
+    _, texts = by_group(ann(country=9, provider=9, network=9, address=9, device=3, group=1), known)
+    assert any(text.endswith("came from text 9; none of 10 colleagues logs in from there") for text in texts), texts
+    _, texts = by_group(Event(30, AT, 99, 2, 9, 9, 9, 9, device=3, hour=33, group=2), known)
+    said = "the first login of this user; none of 10 colleagues logs in from text 9"
+    assert texts == [f"logged in from Ukraine with Firefox on Linux: {said}; 3 of 10 colleagues use Firefox on Linux"]
+
+
+def test_groups_are_looked_at_only_where_that_is_asked_for():
+    """Groups that another detector asked for change nothing, nor do they where the log names none."""
+    known = offices()
+    plain, today = Login(), [ann(group=1)]
+    assert past_of(known).by_user().equals(past_of([each._replace(group=0) for each in known]).by_user())
+    assert scores(past_of(known, Login(by_group=True)), today, plain) == scores(past_of(known), today, plain)
+    assert Login(by_group=True).context_of({"group": "sales"})["group"] == "sales"
+    noon = [datetime(2026, 1, 5, 12, tzinfo=UTC)] * 2
+    frame = pl.DataFrame({"time": noon, "action": ["login"] * 2, "outcome": ["success"] * 2, "group": ["sales", None]})
+    assert Login(by_group=True).context(frame)["group"].to_list() == ["sales", ""]
+    assert Login(by_group=True).context(frame.drop("group"))["group"].to_list() == ["", ""]
+    assert "group" not in plain.context_of({"group": "sales"})
+
+
 def test_what_is_usual_is_told_with_shares():
     """Countries, devices and hours of a user, of all earlier logins."""
     baseline = Login().baseline(past_of(steady(device=5)))
@@ -529,7 +637,9 @@ def test_one_path_is_the_same_as_a_list_of_one():
         assert Login(**{name: ""}) == Login(**{name: []}) == Login()
 
 
-@pytest.mark.parametrize("wrong", [{"cap": 0}, {"smoothing": "none"}, {"q": "world"}])
+@pytest.mark.parametrize(
+    "wrong", [{"cap": 0}, {"smoothing": "none"}, {"q": "world"}, {"by_group": True, "smoothing": "linear"}]
+)
 def test_wrong_parameters_are_refused(wrong: dict[str, object]):
     """What cannot be used is said at once."""
     with pytest.raises(UsageError):

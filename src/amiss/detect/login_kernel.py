@@ -36,6 +36,9 @@ LEG: Final = FEATURES
 LOGINS: Final = 10
 """Logins themselves, in counts only: all of a user, each a whole one whatever it taught."""
 
+GROUP: Final = 11
+"""The group of a user, in counts only: given the day since 1970, how many logins named it."""
+
 NOWHERE: Final = -1
 """The given of a feature that has none, and the cell of an unknown place."""
 
@@ -50,6 +53,9 @@ BELIEF: Final = 1.0
 
 FRAILTY: Final = 3.0
 """The new things that the pace of all weighs beside a user's own, and a user's beside that of one row."""
+
+AS_COLLEAGUES: Final = (0.95, 0.1)
+"""The share of users who are where colleagues are, or have what they have, at first and later; others as everyone."""
 
 MOST_NEW: Final = 0.95
 """The highest chance of something new."""
@@ -115,6 +121,7 @@ ODD_PACES: Final = np.array([0.1, 0.15, 0.15, 0.2, 0.4])
 FASTEST: Final = PACES - 1
 
 HOUR_MICROSECONDS: Final = 3_600_000_000
+DAY_MICROSECONDS: Final = 24 * HOUR_MICROSECONDS
 
 CELLS: Final = 720
 """Cells of half a degree around the earth."""
@@ -184,13 +191,30 @@ class Trails(NamedTuple):
     legs: Codes
 
 
+class Groups(NamedTuple):
+    """Counts of the users of each group, as :class:`Owned` holds those of each user.
+
+    `total` and `distinct` (pairs + 1) sum up the counts, and the different values, of all pairs before one; `whose` is
+    the group of each user, -1 of those without.
+    """
+
+    bounds: Ints
+    given: Codes
+    value: Codes
+    counts: Ints
+    total: Ints
+    distinct: Ints
+    whose: Codes
+
+
 class Normal(NamedTuple):
-    """All that logins are judged by. `left` is taken out of `everyone`, a user counting up to `cap`."""
+    """All that logins are judged by. `left` is taken out of `everyone` and `groups`, a user counting up to `cap`."""
 
     own: Owned
     left: Owned
     bad: Owned
     everyone: Everyone
+    groups: Groups | None
     trails: Trails
     cap: int
     odds: Floats
@@ -243,6 +267,17 @@ class Row(NamedTuple):
     left_high: int
 
 
+class Mates(NamedTuple):
+    """A group's row, of so many sixteenths; `share` of what is new for a user of it follows that row."""
+
+    low: int
+    high: int
+    total: float
+    share: float
+    left_low: int
+    left_high: int
+
+
 class Judged(NamedTuple):
     """A value after a given: the user's chance p, everyone's q, the user's sixteenths of it and of the row."""
 
@@ -262,6 +297,8 @@ class Judged(NamedTuple):
     """The sixteenths of different values in the user's row, up to 16 each."""
     same: int
     """The sixteenths of just that value, known to everyone's row or not."""
+    back: float
+    """The chance of what nothing of the user says: the group's, and everyone's behind it."""
 
 
 @intrinsic
@@ -285,6 +322,15 @@ def _lent_owned(own):
     """The same counts, lent."""
     codes = _lent(own.given), _lent(own.value), _lent(own.counts), _lent(own.lumped)
     return Owned(_lent(own.bounds), *codes, _lent(own.more), _lent(own.expected))
+
+
+@njit(cache=True, nogil=True)
+def _lent_groups(groups):
+    """The same counts, lent, if there are any."""
+    if groups is None:
+        return None
+    codes = _lent(groups.given), _lent(groups.value), _lent(groups.counts), _lent(groups.total), _lent(groups.distinct)
+    return Groups(_lent(groups.bounds), *codes, _lent(groups.whose))
 
 
 @njit(cache=True, nogil=True)
@@ -378,6 +424,48 @@ def price(row, count):
     return (1.0 - row.new) * ((1.0 - row.flat) * count / row.total + row.flat / row.kinds)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def mates_of(everyone, groups, left, cap, row, feature, user, group, given):
+    """A group's row after a given, without the user's share of it where that is left out; None without groups."""
+    if groups is None:
+        return None
+    low, high = own_row(groups, feature, group, given)
+    total, distinct = groups.total[high] - groups.total[low], groups.distinct[high] - groups.distinct[low]
+    is_mine = user < len(groups.whose) and groups.whose[user] == group
+    left_low, left_high = (row.left_low, row.left_high) if is_mine else (np.int64(0), np.int64(0))
+    for i in range(left_low, left_high):
+        whole = counted(groups.value, groups.counts, low, high, left.value[i])
+        if whole > 0:
+            share = min(left.counts[i], cap)
+            total -= share
+            distinct -= min(whole, ONE) - min(whole - share, ONE)
+    if total <= 0:
+        return Mates(low, high, 0.0, 0.0, left_low, left_high)
+    share = 1.0 - price_of_new(everyone.new[feature], np.float64(distinct), np.float64(total))
+    return Mates(low, high, np.float64(total), share, left_low, left_high)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def behind(groups, left, cap, mates, value, q):
+    """The chance of a value by a group's row, and by everyone's chance q behind it; q without groups."""
+    if groups is None:
+        return q
+    if mates.share <= 0.0:
+        return q
+    count = counted(groups.value, groups.counts, mates.low, mates.high, value)
+    if mates.left_low < mates.left_high and count > 0:
+        count -= min(counted(left.value, left.counts, mates.left_low, mates.left_high, value), cap)
+    return mates.share * count / mates.total + (1.0 - mates.share) * q
+
+
+@njit(cache=True, nogil=True)
+def _rest_of(mates):
+    """How much of what is new for a user follows everyone's row."""
+    if mates is None:
+        return 1.0
+    return 1.0 - mates.share
+
+
 @njit(cache=True, nogil=True, inline="always")
 def bin_of(total):
     """The bin of a row with so many sixteenths: one more at every doubling of the logins and one."""
@@ -418,47 +506,54 @@ def held(own, pairs, size, low, high, feature, given, value):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _new_version(everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, mine):
+def _new_version(
+    everyone, groups, left, cap, own, row, mates, pairs, size, low, high, given, value, highest, unknown, back, mine
+):
     """The chance of a version when it is new for the user, mostly above the highest one known; whether any can be."""
     above, below = 0.0, 0.0
     for i in range(row.low, row.high):
         count = others(everyone, left, cap, row, everyone.value[i])
-        share = price(row, count) if count > 0 else 0.0
+        share = behind(groups, left, cap, mates, everyone.value[i], price(row, count)) if count > 0 else 0.0
         if everyone.value[i] > highest:
             above += share
         else:
             below += share * (1.0 - held(own, pairs, size, low, high, VERSION, given, everyone.value[i]))
+    never = _rest_of(mates) * row.new
     if unknown == 0:
-        above, below = above + row.new / 2.0, below + row.new / 2.0
+        above, below = above + never / 2.0, below + never / 2.0
     else:
-        below += row.new * (1.0 - min(1.0, unknown / ONE))
+        below += never * (1.0 - min(1.0, unknown / ONE))
     on_top = value > highest and (unknown == 0 or others(everyone, left, cap, row, value) > 0)
     side = NEWER if on_top else 1.0 - NEWER
     side = 1.0 if above <= LEAST_REST or below <= LEAST_REST else side
-    rest = max(above if on_top else below, (1.0 - mine) * q)
-    return side * (1.0 - mine) * q / rest if mine < 1.0 else 0.0, above + below > LEAST_REST
+    rest = max(above if on_top else below, (1.0 - mine) * back)
+    return side * (1.0 - mine) * back / rest if mine < 1.0 else 0.0, above + below > LEAST_REST
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _new_value(everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, mine):
-    """The chance of a value when it is new for the user: everyone's, without what the user showed; whether any can."""
-    taken = row.new * min(1.0, unknown / ONE)
+def _new_value(
+    everyone, groups, left, cap, own, row, mates, pairs, size, low, high, feature, given, unknown, back, mine
+):
+    """The chance of a value when it is new for the user: others', without what the user showed; whether any can."""
+    taken = _rest_of(mates) * row.new * min(1.0, unknown / ONE)
     for i in range(low, high):
         if not own.lumped[i]:
             count = others(everyone, left, cap, row, own.value[i])
-            taken += price(row, count) * held(own, pairs, size, low, high, feature, given, own.value[i])
+            chance = behind(groups, left, cap, mates, own.value[i], price(row, count))
+            taken += chance * held(own, pairs, size, low, high, feature, given, own.value[i])
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             count = others(everyone, left, cap, row, pairs.value[j])
             if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
-                taken += price(row, count) * min(1.0, pairs.counts[j] / ONE)
-    rest = max(1.0 - taken, (1.0 - mine) * q)
-    return (1.0 - mine) * q / rest if mine < 1.0 else 0.0, rest > LEAST_REST
+                chance = behind(groups, left, cap, mates, pairs.value[j], price(row, count))
+                taken += chance * min(1.0, pairs.counts[j] / ONE)
+    rest = max(1.0 - taken, (1.0 - mine) * back)
+    return (1.0 - mine) * back / rest if mine < 1.0 else 0.0, rest > LEAST_REST
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor):
-    """What a value after a given says. `fresh`: what it comes after is new for the user, so that everyone's row judges.
+def judge(everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, factor):
+    """What a value after a given says. `fresh`: what it comes after is new for the user, so that others' rows judge.
 
     All values that everyone's row does not hold are one.
     """
@@ -491,29 +586,32 @@ def judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, val
     same = mine
     if count == 0:
         mine, again = unknown, again_unknown
+    mates = mates_of(everyone, groups, left, cap, row, feature, user, group, given)
+    back = behind(groups, left, cap, mates, value, q)
     if fresh or total == 0:
-        return Judged(q, q, mine, total, count == 0, even, 1.0, 0.0, distinct, same)
+        return Judged(back, q, mine, total, count == 0, even, 1.0, 0.0, distinct, same, back)
     if feature == VERSION and unknown == 0 and count == 0:
-        q *= 0.5
+        q, back = 0.5 * q, 0.5 * back
     new = chance_of_new(everyone, feature, sums, distinct, total, factor)
     shown = min(1.0, mine / ONE)
-    back, any_new = 0.0, True
+    once, any_new = 0.0, True
     if (shown < 1.0 or unknown >= ONE) and feature == VERSION:
-        back, any_new = _new_version(
-            everyone, left, cap, own, row, pairs, size, low, high, given, value, highest, unknown, q, shown
-        )
+        once, any_new = _new_version(
+            everyone, groups, left, cap, own, row, mates, pairs, size, low, high, given, value, highest, unknown, back,
+            shown,
+        )  # fmt: skip
     elif shown < 1.0 or unknown >= ONE:
-        back, any_new = _new_value(
-            everyone, left, cap, own, row, pairs, size, low, high, feature, given, unknown, q, shown
+        once, any_new = _new_value(
+            everyone, groups, left, cap, own, row, mates, pairs, size, low, high, feature, given, unknown, back, shown
         )
     new = new if any_new else 0.0
-    p, keep, goes_on = (1.0 - new) * mine / total + new * back, 1.0, 0.0
+    p, keep, goes_on = (1.0 - new) * mine / total + new * once, 1.0, 0.0
     if today > 0:
         stay = SAME_PERIOD * today / (today + ONE)
         p = (1.0 - stay) * p + stay * again / today
         share = stay + (1.0 - stay) * (1.0 - new) * today / total
         keep, goes_on = 1.0 - share, share * again / today
-    return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on, distinct, same)
+    return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on, distinct, same, back)
 
 
 @njit(cache=True, nogil=True)
@@ -558,7 +656,7 @@ def judge_hour(everyone, own, user, pairs, size, hour):
     p = (1.0 - ANY_HOUR) * p + ANY_HOUR / WEEK
     keep = 1.0 - SAME_HOURS * today / (today + ONE)
     q = keep * (0.5 * whole + 0.5 / WEEK) + (1.0 - keep) * p
-    return Judged(p, q, mine, total, False, 0.0, keep, (1.0 - keep) * p, np.int64(0), mine)
+    return Judged(p, q, mine, total, False, 0.0, keep, (1.0 - keep) * p, np.int64(0), mine, whole)
 
 
 @njit(cache=True, nogil=True)
@@ -650,7 +748,8 @@ def judge_leg(everyone, trails, user, pairs, size, row, pace):
             again += pairs.counts[j] if pairs.value[j] == pace else 0
     p = (like / ONE + HABIT * everyone.paces[row, pace]) / (whole / ONE + HABIT)
     keep, goes_on = 1.0 - today / (whole + HABIT * ONE), again / (whole + HABIT * ONE)
-    return Judged(p, keep * ODD_PACES[pace] + goes_on, like, whole, False, 0.0, keep, goes_on, np.int64(0), like)
+    q = keep * ODD_PACES[pace] + goes_on
+    return Judged(p, q, like, whole, False, 0.0, keep, goes_on, np.int64(0), like, p)
 
 
 @njit(cache=True, nogil=True)
@@ -781,8 +880,12 @@ def _as_bad(bad, logins, i, p, q, stays):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio):
-    """How much likelier each hypothesis makes a login than the user does."""
+def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer, ratio):
+    """How much likelier each hypothesis makes a login than the user does.
+
+    `closer` is how much likelier the group makes country, city with it, place and device: so do hypotheses that have
+    these of the user.
+    """
     hour = q[HOUR] / p[HOUR]
     inner = q[PROVIDER] / p[PROVIDER] * (q[NETWORK] / p[NETWORK]) * (q[ADDRESS] / p[ADDRESS]) * (q[TRAVEL] / p[TRAVEL])
     near = q[CITY] / p[CITY] * inner
@@ -794,24 +897,46 @@ def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio):
     device = q[DEVICE] / p[DEVICE] * (q[VERSION] / p[VERSION]) * (q[AGENT] / p[AGENT])
     ratio[SOMEBODY] = hour * place * device
     ratio[WORLD] = hour * anywhere * device
-    ratio[NEIGHBOUR] = hour * near * device
-    ratio[LOCAL] = hour * inner * device
-    ratio[THIEF] = hour * 0.5 * (place + anywhere)
-    ratio[THIEF_NEAR] = hour * 0.5 * (near + inner)
-    ratio[OTHER_DEVICE] = hour * device
+    ratio[NEIGHBOUR] = hour * closer[0] * near * device
+    ratio[LOCAL] = hour * closer[1] * inner * device
+    ratio[THIEF] = hour * 0.5 * (place + anywhere) * closer[3]
+    ratio[THIEF_NEAR] = hour * 0.5 * (closer[0] * near + closer[1] * inner) * closer[3]
+    ratio[OTHER_DEVICE] = hour * closer[2] * device
     like_bad = _as_bad(bad, logins, i, p, q, stays) if odds[KNOWN_BAD] > 0.0 else 0.0
     ratio[KNOWN_BAD] = hour * q[TRAVEL] / p[TRAVEL] * like_bad
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _detour(chances, p, stays):
-    """How much likelier a login is because people now and then are elsewhere, or have another device."""
-    city = stays[PROVIDER, 2] / p[PROVIDER] * (stays[NETWORK, 2] / p[NETWORK]) * (stays[ADDRESS, 2] / p[ADDRESS])
-    country = stays[CITY, 2] / p[CITY] * city
-    world = stays[COUNTRY, 2] / p[COUNTRY] * country
-    place = 1.0 - chances[:3].sum() + chances[0] * world + chances[1] * country + chances[2] * city
-    device = stays[DEVICE, 2] / p[DEVICE] * (stays[VERSION, 2] / p[VERSION]) * (stays[AGENT, 2] / p[AGENT])
-    return place * (1.0 - chances[3] + chances[3] * device)
+def _elsewhere(chances, p, back):
+    """How much likelier the place of a login is because people now and then are elsewhere."""
+    city = back[PROVIDER] / p[PROVIDER] * (back[NETWORK] / p[NETWORK]) * (back[ADDRESS] / p[ADDRESS])
+    country = back[CITY] / p[CITY] * city
+    world = back[COUNTRY] / p[COUNTRY] * country
+    return 1.0 - chances[:3].sum() + chances[0] * world + chances[1] * country + chances[2] * city
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _with_another(chances, p, back):
+    """How much likelier the device of a login is because people now and then have another one."""
+    device = back[DEVICE] / p[DEVICE] * (back[VERSION] / p[VERSION]) * (back[AGENT] / p[AGENT])
+    return 1.0 - chances[3] + chances[3] * device
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _as_colleagues(chances, p, like, like_back, place, device, share, closer):
+    """Fill in how much likelier country, city, place and device are because users are, by a share, as colleagues are.
+
+    `place` and `device` are how much likelier detours make them, where everyone stands behind the user.
+    """
+    there, with_it = 1.0, 1.0
+    for feature in range(DEVICE):
+        there *= like[feature] / p[feature]
+        if feature <= CITY:
+            closer[feature] = 1.0 - share + share * there
+    for feature in range(DEVICE, CHAINS):
+        with_it *= like[feature] / p[feature]
+    closer[2] = 1.0 - share + share * there * _elsewhere(chances, like, like_back) / place
+    closer[3] = 1.0 - share + share * with_it * _with_another(chances, like, like_back) / device
 
 
 @njit(cache=True, nogil=True)
@@ -828,13 +953,17 @@ def _leg_of(own, trails, user, u, logins, i, known, pairs, size):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, sums, way, p, q, seen, stays, rows):
+def _judge_all(
+    everyone, groups, left, cap, own, trails, user, group, logins, i, pairs, size, sums, way, p, q, seen, stays, rows,
+    back, like, like_back,
+):  # fmt: skip
     """Fill in the chances of a login, of the user and if it is odd, by feature, and what is behind them.
 
     That are counts (`seen`), and of categories (`stays`) what of q stays, what of both is the same person going on, and
-    everyone's chance; of the user's `rows` all sixteenths, those of different values, and those of the value.
+    everyone's chance (`back`); of the user's `rows` all sixteenths, those of different values, and those of the value.
+    `like` and `like_back` are the user's chance and that of others where the group stands before everyone.
     """
-    p[:], q[:], seen[:], stays[:] = 1.0, 1.0, 0, 1.0
+    p[:], q[:], seen[:], stays[:], back[:], like[:], like_back[:] = 1.0, 1.0, 0, 1.0, 1.0, 1.0, 1.0
     fresh, moved = False, NETWORK + 1
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
@@ -842,10 +971,18 @@ def _judge_all(everyone, left, cap, own, trails, user, logins, i, pairs, size, s
         fresh = fresh and feature != DEVICE
         given, value = logins.given[feature, i], logins.value[feature, i]
         factor = TOGETHER[feature - DEVICE, moved] if feature == DEVICE or feature == VERSION else 1.0
-        found = judge(everyone, left, cap, own, user, pairs, size, sums, feature, given, value, fresh, factor)
+        found = judge(
+            everyone, None, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, factor
+        )
+        if groups is not None and group >= 0:
+            theirs = judge(
+                everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh,
+                factor,
+            )  # fmt: skip
+            like[feature], like_back[feature] = theirs.p, theirs.back
         odd = _odd_price(feature, value, found)
-        p[feature], q[feature] = found.p, found.keep * odd + found.goes_on
-        stays[feature, 0], stays[feature, 1], stays[feature, 2] = found.keep, found.goes_on, found.q
+        p[feature], q[feature], back[feature] = found.p, found.keep * odd + found.goes_on, found.back
+        stays[feature, 0], stays[feature, 1] = found.keep, found.goes_on
         seen[feature, 0], seen[feature, 1] = found.count_, found.of
         rows[feature, 0], rows[feature, 1], rows[feature, 2] = found.of, found.distinct, found.same
         if found.count_ < ONE:
@@ -912,15 +1049,17 @@ def _learn(everyone, logins, i, pairs, size, sums, way, rows, places):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def score_users(first, users, logins, normal, known, pairs, bits, surprisal, detail):
+def score_users(first, users, logins, group, normal, known, pairs, bits, surprisal, detail):
     """Score the logins of users: those of user u stand from `first[u]` to `first[u + 1]`.
 
-    Fills `bits` and `surprisal` by event, and `detail` (n, 11, 4), where it has room, with p, q, and the logins like it
-    and all logins behind p, by feature; last the row and the pace of a far leg. What is known of users moves on.
+    `group` is the group of each event, -1 of those without, or empty. Fills `bits` and `surprisal` by event, and
+    `detail` (n, 11, 4), where it has room, with p, q, and the logins like it and all logins behind p, by feature; last
+    the row and the pace of a far leg, and how much likelier the group makes place and device. What is known of users
+    moves on.
     """
     own, left, bad = _lent_owned(normal.own), _lent_owned(normal.left), _lent_owned(normal.bad)
     everyone, trails, cap, odds = _lent_everyone(normal.everyone), normal.trails, normal.cap, normal.odds
-    logins = _lent_logins(logins)
+    groups, logins, group = _lent_groups(normal.groups), _lent_logins(logins), _lent(group)
     feature_, given_, value_, counts_ = (
         _lent(pairs.feature),
         _lent(pairs.given),
@@ -929,7 +1068,8 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
     )
     sums = np.zeros((2, CHAINS), dtype=np.int64)
     p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
-    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 3))
+    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 2))
+    back, like, like_back, closer = np.empty(CHAINS), np.empty(CHAINS), np.empty(CHAINS), np.empty(4)
     rows, places = np.zeros((CHAINS, 3), dtype=np.int64), np.empty(PER_LOGIN, dtype=np.int64)
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
@@ -941,12 +1081,19 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
             if not ready:
                 _sum_up(everyone, own, user, mine, size, sums)
                 ready = True
+            whose = np.int64(group[i]) if len(group) else np.int64(NOWHERE)
             way = _leg_of(own, trails, user, u, logins, i, known, mine, size)
             _judge_all(
-                everyone, left, cap, own, trails, user, logins, i, mine, size, sums, way, p, q, seen, stays, rows
-            )
-            ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, ratio)
-            detour = _detour(everyone.detours, p, stays)
+                everyone, groups, left, cap, own, trails, user, whose, logins, i, mine, size, sums, way, p, q, seen,
+                stays, rows, back, like, like_back,
+            )  # fmt: skip
+            place, device = _elsewhere(everyone.detours, p, back), _with_another(everyone.detours, p, back)
+            closer[:] = 1.0
+            if whose >= 0:
+                share = AS_COLLEAGUES[min(rows[DEVICE, 0], 1)]
+                _as_colleagues(everyone.detours, p, like, like_back, place, device, share, closer)
+            ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer, ratio)
+            detour = place * device * closer[2] * closer[3]
             bits[i] = math.log2((odds * ratio).sum() / detour)
             surprisal[i] -= math.log2(detour)
             for feature in range(FEATURES):
@@ -956,6 +1103,7 @@ def score_users(first, users, logins, normal, known, pairs, bits, surprisal, det
                     detail[i, feature, 2], detail[i, feature, 3] = seen[feature, 0] / ONE, seen[feature, 1] / ONE
             if len(detail):
                 detail[i, LEG, 0], detail[i, LEG, 1] = way
+                detail[i, LEG, 2], detail[i, LEG, 3] = closer[2], closer[3]
             size = _learn(everyone, logins, i, mine, size, sums, way, rows, places)
             if logins.cell[i] >= 0:
                 known.cell[u], known.time[u] = logins.cell[i], logins.time[i]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from amiss.baseline import COUNT_SCHEMA, Floats, Ints, Past, merge
+from amiss.baseline import COUNT_KEYS, COUNT_SCHEMA, Floats, Ints, Past, merge
 from amiss.blocks import frozen, highest
 from amiss.detect import login_kernel as kernel
 from amiss.sessions import Events
@@ -56,6 +56,8 @@ _CHAINS: Final = (
 
 _ROW: Final = ("feature", "user", "given")
 
+_MEMBERS: Final = {"user": pl.UInt32(), "group": pl.UInt32()}
+
 
 @dataclass(frozen=True, eq=False)
 class LoginBaseline:
@@ -64,6 +66,20 @@ class LoginBaseline:
     normal: kernel.Normal
     counts: pl.DataFrame
     """The counts behind it by user (`COUNT_SCHEMA`); those of the users themselves where they are left out."""
+    groups: Ints
+    """The codes of groups, in order; none where logins are not judged by them."""
+
+    def group_of(self, context: Mapping[str, npt.NDArray[Any]]) -> kernel.Codes:
+        """The places of the groups that events name, -1 of those unknown; nothing where there are no groups."""
+        if not len(self.groups) or "group" not in context:
+            return np.zeros(0, dtype=np.int32)
+        return _places(self.groups, context["group"].astype(np.int64))
+
+
+def _places(known: Ints, codes: Ints) -> kernel.Codes:
+    """Where codes stand among those known, of which there are some; -1 of others."""
+    at = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+    return np.where(known[at] == codes, at, kernel.NOWHERE).astype(np.int32)
 
 
 @lru_cache(maxsize=8)
@@ -111,7 +127,7 @@ def middle(cell: int) -> tuple[float, float]:
     return row / 2.0 - 89.75, east - 360.0 if east > 180.0 else east
 
 
-def count(events: Events) -> pl.DataFrame:
+def count(events: Events, *, by_group: bool = False) -> pl.DataFrame:
     """What grouped events add to a baseline (`COUNT_SCHEMA`), in sixteenths of a login."""
     logins = logins_of(events)
     weight = np.full(len(events), kernel.ONE, dtype=np.uint8) if events.weight is None else events.weight
@@ -132,6 +148,12 @@ def count(events: Events) -> pl.DataFrame:
         shown = rows.with_columns(given=given, value=value).filter(chosen)
         parts.append(_counted(shown).with_columns(feature=pl.lit(code, dtype=pl.UInt8)))
     parts.append(_counted(whole).with_columns(feature=pl.lit(kernel.LOGINS, dtype=pl.UInt8)))
+    if by_group and "group" in events.context:
+        named = whole.with_columns(
+            given=(logins.time[known] // kernel.DAY_MICROSECONDS).astype(np.int32),
+            value=events.context["group"][known].astype(np.int32),
+        )
+        parts.append(_counted(named.filter(pl.col("value") > 0)).with_columns(feature=pl.lit(kernel.GROUP, pl.UInt8)))
     return pl.concat(parts).select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
 
 
@@ -156,7 +178,9 @@ def _counted(shown: pl.DataFrame) -> pl.DataFrame:
     return shown.group_by("user", "given", "value").agg(pl.col("count").sum()).sort("user", "given", "value")
 
 
-def baseline(past: Past, cap: int, odds: tuple[float, ...], *, leave_out: bool) -> LoginBaseline:
+def baseline(
+    past: Past, cap: int, odds: tuple[float, ...], *, leave_out: bool, by_group: bool = False
+) -> LoginBaseline:
     """What is normal after earlier periods; with `leave_out`, what they say of each user without that user."""
     counts = past.by_user()
     known = counts if leave_out or past.taught.is_empty() else merge([counts, past.taught])
@@ -166,16 +190,43 @@ def baseline(past: Past, cap: int, odds: tuple[float, ...], *, leave_out: bool) 
     everyone = _everyone(known, _new_things(past.periods), kernel.ONE * cap, trails)
     kernel.pace_users(own, everyone)
     shares = [*odds, 0.0] if past.bad.is_empty() else [*(BAD_LEAVES * each for each in odds), 1.0 - BAD_LEAVES]
+    codes, whose = _groups(known if by_group else known.clear(), users)
     normal = kernel.Normal(
         own=_frozen(none if leave_out else own),
         left=_frozen(own if leave_out else none),
         bad=_frozen(owned(_as_one(past.bad), 1)),
         everyone=everyone,
+        groups=_colleagues(known, whose, len(codes), kernel.ONE * cap) if len(codes) else None,
         trails=trails,
         cap=kernel.ONE * cap,
         odds=frozen(np.array(shares)),
     )
-    return LoginBaseline(normal, known)
+    return LoginBaseline(normal, known, codes)
+
+
+def _groups(counts: pl.DataFrame, users: int) -> tuple[Ints, kernel.Codes]:
+    """The codes of groups, in order, and the place of each user's last one among them, -1 of users without."""
+    named = counts.filter(pl.col("feature") == kernel.GROUP).sort("user", "given", "count", "value")
+    last = named.group_by("user", maintain_order=True).agg(pl.col("value").last())
+    value = last["value"].to_numpy().astype(np.int64)
+    codes = np.unique(value)
+    whose = np.full(users, kernel.NOWHERE, dtype=np.int32)
+    whose[last["user"].to_numpy()] = np.searchsorted(codes, value)
+    return codes, whose
+
+
+def _colleagues(counts: pl.DataFrame, whose: kernel.Codes, groups: int, cap: int) -> kernel.Groups:
+    """Counts over the users of each group, of which each adds up to `cap` sixteenths to any."""
+    members = pl.DataFrame({"user": np.flatnonzero(whose >= 0), "group": whose[whose >= 0]}, schema=_MEMBERS)
+    limited = pl.col("count").clip(upper_bound=cap).sum()
+    keys = ("feature", "group", "given", "value")
+    mine = counts.filter(pl.col("feature") < kernel.CHAINS).join(members, on="user").group_by(keys).agg(limited)
+    own = owned(mine.filter(pl.col("count") >= kernel.ONE).rename({"group": "user"}).sort(COUNT_KEYS), groups)
+    whole, different = (np.append(0, np.cumsum(each)) for each in (own.counts, np.minimum(own.counts, kernel.ONE)))
+    sums = frozen(whole), frozen(different)
+    return kernel.Groups(
+        frozen(own.bounds), frozen(own.given), frozen(own.value), frozen(own.counts), *sums, frozen(whose)
+    )
 
 
 def _users(counts: pl.DataFrame) -> int:

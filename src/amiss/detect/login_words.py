@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from amiss.baseline import Floats
+from amiss.baseline import COUNT_SCHEMA, Floats
 from amiss.countries import country_name
 from amiss.detect import Names, Reason
 from amiss.detect import login_kernel as kernel
-from amiss.detect.login_normal import logins_by_user, middle
+from amiss.detect.login_normal import logins_by_user, logins_of, middle
 from amiss.sessions import Events
 from amiss.zones import hour_of_week, zone_of
 
@@ -43,6 +43,8 @@ WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satu
 
 ALL_LOGINS: Final = (kernel.COUNTRY, kernel.DEVICE, kernel.HOUR)
 """The features that compare with all earlier logins, not with those of one row."""
+
+_SHOWN: Final = {name: COUNT_SCHEMA[name] for name in ("feature", "given", "value")}
 
 USUAL: Final = {
     "countries": (kernel.COUNTRY, "country"),
@@ -95,6 +97,29 @@ def _span(hours: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
+class Colleagues:
+    """The other users of a group: how many there are, and how many of them a login is like, by feature."""
+
+    users: int
+    like: Mapping[int, int]
+
+    def share(self, feature: int, what: str) -> str:
+        """How many log in from there, or use it, in words.
+
+        Examples
+        --------
+        >>> mates = Colleagues(40, {kernel.COUNTRY: 0, kernel.NETWORK: 1, kernel.DEVICE: 3})
+        >>> mates.share(kernel.COUNTRY, "Brazil"), mates.share(kernel.DEVICE, "Firefox on Linux")
+        ('none of 40 colleagues logs in from Brazil', '3 of 40 colleagues use Firefox on Linux')
+        """
+        like, many = self.like[feature], self.like[feature] > 1
+        does = ("log in" if many else "logs in") if feature < kernel.DEVICE else "use" if many else "uses"
+        way = ("by " if feature == kernel.PROVIDER else "from ") if feature < kernel.DEVICE else ""
+        whole = f"{self.users:,} colleagues" if self.users > 1 else "1 colleague"
+        return f"{f'{like:,}' if like else 'none'} of {whole} {does} {way}{what}"
+
+
+@dataclass(frozen=True)
 class Told:
     """One login with names: texts by column of the context, and what is behind the bits (11, 4)."""
 
@@ -104,6 +129,7 @@ class Told:
     detail: Floats
     logins: int
     """All earlier logins of the user, those too that taught little."""
+    colleagues: Colleagues | None = None
 
     def count(self, feature: int) -> tuple[int, int]:
         """How many of the user's earlier logins were like this one, of how many; see :meth:`is_rounded`.
@@ -140,7 +166,8 @@ def reasons(
         if bits[worst] > 0:
             all_, taught = earlier.get(user, (0, 0.0))
             today = float(detail[worst, kernel.DEVICE, 3]) - taught
-            told = _told(events, worst, detail, names, all_ + round(today))
+            mates = _colleagues(events, worst, baseline)
+            told = replace(_told(events, worst, detail, names, all_ + round(today)), colleagues=mates)
             found[user] = _reasons(told, float(bits[worst]))
     return {user: those for user, those in found.items() if those}
 
@@ -195,6 +222,23 @@ def _shares(mine: pl.DataFrame, feature: int, names: Names) -> list[tuple[str, f
     return [(names.value(value) or "unknown", count / total) for value, count in top.iter_rows()]
 
 
+def _colleagues(events: Events, at: int, baseline: LoginBaseline) -> Colleagues | None:
+    """The other users of the group that a login names, None where it names none or there are no others."""
+    groups, group = baseline.normal.groups, baseline.group_of(events.context)
+    if groups is None or not len(group) or group[at] < 0:
+        return None
+    users = np.flatnonzero(groups.whose == group[at])
+    users = users[users != events.user[at]]
+    if not len(users):
+        return None
+    logins = logins_of(events)
+    columns = np.arange(kernel.CHAINS), logins.given[:, at], logins.value[:, at]
+    shown = pl.DataFrame(dict(zip(_SHOWN, columns, strict=True)), schema_overrides=_SHOWN)
+    theirs = baseline.counts.filter(pl.col("user").is_in(users.astype(np.uint32)))
+    like = dict(theirs.join(shown, on=list(_SHOWN)).group_by("feature").agg(pl.col("user").n_unique()).iter_rows())
+    return Colleagues(len(users), {feature: like.get(feature, 0) for feature in range(kernel.CHAINS)})
+
+
 def _told(events: Events, at: int, detail: Floats, names: Names, logins: int) -> Told:
     """A login with names."""
     texts = ("country", "city", "provider", "network", "address", "device", "browser", "agent")
@@ -207,16 +251,53 @@ def _reasons(told: Told, bits: float) -> list[Reason]:
     p, q = told.detail[:, 0], told.detail[:, 1]
     worth = np.log2(q[: kernel.FEATURES] / p[: kernel.FEATURES])
     if told.logins == 0:
-        return [
-            Reason("login", bits, f"{_scene(told)}: the first login of this user, judged by everyone's", 0, 0, 0, 0)
-        ]
+        return [Reason("login", bits, f"{_scene(told)}: {_first_of_all(told)}", 0, 0, 0, 0)]
     order = sorted(range(kernel.FEATURES), key=lambda feature: (-worth[feature], feature))
     chosen = [feature for feature in order if worth[feature] >= LEAST_BITS][:REASONS]
-    lines = [(_sentence(told, feature), float(worth[feature]), told.count(feature)) for feature in chosen]
+    lines = [
+        (_sentence(told, feature) + _beside(told, feature), float(worth[feature]), told.count(feature))
+        for feature in chosen
+    ]
     lines = lines or [("an unusual mixture", bits, (0, told.logins))]
     first = f"{_scene(told)}: {lines[0][0]}"
     texts = [first, *(text for text, _, _ in lines[1:])]
     return [Reason("login", each, text, *count, 0, 0) for text, (_, each, count) in zip(texts, lines, strict=True)]
+
+
+def _first_of_all(told: Told) -> str:
+    """By whom the first login of a user is judged: by everyone, or by colleagues first."""
+    if told.colleagues is None:
+        return "the first login of this user, judged by everyone's"
+    places = [feature for feature in (kernel.COUNTRY, kernel.CITY, kernel.NETWORK) if _named(told, feature)]
+    strange = [feature for feature in places if told.colleagues.like[feature] == 0]
+    said = [*(strange or places[-1:])[:1], *([kernel.DEVICE] if told.texts["device"] else [])]
+    return "; ".join(
+        ["the first login of this user", *(told.colleagues.share(each, _named(told, each)) for each in said)]
+    )
+
+
+def _named(told: Told, feature: int) -> str:
+    """What a login shows of a feature, in words; empty where that is not known."""
+    texts = told.texts
+    names = {
+        kernel.COUNTRY: "" if told.wide else country_name(texts["country"]),
+        kernel.CITY: "" if told.wide else texts["city"],
+        kernel.PROVIDER: "" if told.wide else texts["provider"],
+        kernel.NETWORK: texts["network"],
+        kernel.ADDRESS: texts["address"],
+        kernel.DEVICE: _device(told),
+        kernel.VERSION: texts["browser"],
+        kernel.AGENT: "this user agent",
+    }
+    return names[feature]
+
+
+def _beside(told: Told, feature: int) -> str:
+    """How many colleagues a login is like in a feature."""
+    if told.colleagues is None or feature >= kernel.CHAINS:
+        return ""
+    there = "there" if feature < kernel.DEVICE and feature != kernel.PROVIDER else _named(told, feature)
+    return f"; {told.colleagues.share(feature, there)}" if there else ""
 
 
 def _scene(told: Told) -> str:
