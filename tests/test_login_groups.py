@@ -143,7 +143,7 @@ def _quantiles(bits: pl.Series) -> tuple[float, ...]:
 
 @pytest.mark.slow
 def test_colleagues_tell_attackers_from_new_users():
-    """First logins of attackers from elsewhere rank above those of new colleagues; of known users as many are caught."""
+    """First logins of attackers from elsewhere rank above those of colleagues; of known users as many are caught."""
     logs = {seed: log(seed, 1_000) for seed in (101, 102)}
     with_, without = (
         figures(pl.concat(judged(made, by_group=by).with_columns(seed=pl.lit(seed)) for seed, made in logs.items()))
