@@ -371,10 +371,12 @@ def leg(
     if before is None or after is None or before == after:
         return None
     length = kilometres(before, after)
-    far = sum(length >= least for least in (100, 500, 1500, 4000))
+    far = sum(length >= least for least in (60, 500, 1500, 4000))
     if far < (2 if known else 1):
         return None
-    return Leg(0 if known else far, sum(length > top * (hours_apart + 1) for top in (25, 100, 250, 900)))
+    way = max(0, length - 40)
+    quick = min(0.5 + way / 130, 2 + way / 900)
+    return Leg(0 if known else far, sum(hours_apart + 1 < times * quick for times in (8, 3, 1.5, 1)))
 
 
 class Trail(NamedTuple):

@@ -107,10 +107,12 @@ class Login:
 
     so what is new alone costs no more than such things are rare, and a new place with a new device costs both.
 
-    **Far legs** since the last place, of 500 km or more, from 100 km on to a place where the user was never before:
-    the pace is one of five (up to 25, 100, 250, 900 km/h, and faster than anybody travels), by whole hours and one.
-    p is the user's own, four legs of everyone behind it; of legs to new countries also everyone's share of such
-    distances (up to 1,500 km, 4,000 km, and above), for which q has that of the distances between users.
+    **Far legs** since the last place, of 500 km or more, from 60 km on to a place where the user was never before: the
+    pace is one of five, by the whole hours since and one (in 8, 3, 1.5 times the hours of a quick journey or more, in
+    those, faster than anybody travels). A quick journey takes half an hour and an hour for each 130 km, or 2 hours
+    and an hour for each 900 km where that is less, of the way but for 40 km. p is the user's own, four legs of everyone
+    behind it; of legs to new countries also everyone's share of such distances (up to 1,500 km, 4,000 km, and above),
+    for which q has that of the distances between users.
 
     Hours are smoothed over three to either side, half by the hour of the week, half by the kind of day; four logins of
     everyone stand behind, and a tenth is uniform. Wide places (private addresses, VPNs) have no country, provider or

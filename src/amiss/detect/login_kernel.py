@@ -105,12 +105,19 @@ ANY_PROVIDER: Final = 0.3
 SHARED: Final = 0.1
 """The chance that an odd login comes from an address as everyone's logins do, and not from one that nobody used."""
 
-FAR_KM: Final = (100.0, 500.0, 1500.0, 4000.0)
+FAR_KM: Final = (60.0, 500.0, 1500.0, 4000.0)
 """Legs are far from the first of these on, very far from the second."""
 
-PACE_KM_PER_HOUR: Final = (25.0, 100.0, 250.0, 900.0)
+BY_LAND: Final = (0.5, 130.0)
+BY_AIR: Final = (2.0, 900.0)
+"""The hours that a quick journey takes beside its way, to the station or the airport, and its kilometres an hour."""
+
+UNSURE_KM: Final = 40.0
+"""By how much legs may be shorter than between the middles of their cells."""
+
 PACES: Final = 5
-"""How fast far legs are: up to each of these, and faster than anybody travels."""
+SLOWER: Final = (8.0, 3.0, 1.5, 1.0)
+"""How fast far legs are: in how many times the hours of a quick journey or more; last, faster than anybody travels."""
 
 LEG_ROWS: Final = 5
 """Rows of far legs: to a place where the user was before, if very far; to a new one, by how far it is."""
@@ -676,8 +683,10 @@ def leg(cell, other, hours):
     length, far, pace = kilometres(cell, other), 0, 0
     for least in FAR_KM:
         far += length >= least
-    for top in PACE_KM_PER_HOUR:
-        pace += length > top * (hours + 1)
+    way = max(0.0, length - UNSURE_KM)
+    quick = min(BY_LAND[0] + way / BY_LAND[1], BY_AIR[0] + way / BY_AIR[1])
+    for times in SLOWER:
+        pace += hours + 1 < times * quick
     return far, pace
 
 

@@ -355,4 +355,4 @@ def _journey(told: Told) -> str:
     place = "from the place of the last login"
     if pace == kernel.FASTEST:
         return f"nobody travels that fast {place}"
-    return f"{100 if row == 1 else 500} km or more {place}"
+    return f"{kernel.FAR_KM[row - 1 if row else 1]:,.0f} km or more {place}"
