@@ -449,7 +449,7 @@ def test_how_often_users_went_away_within_days_is_what_a_loop_counts():
             assert found.there[each] == bool(came)
             assert found.often[each] == (min(len(gaps), 2) if steady else 0)
             assert found.days[each] == (came[-1] - came[0] if steady else 0)
-            assert found.now[each] == (steady and end in gaps)
+            assert found.now[each] == (steady and end in [later for _, later in gaps])
 
 
 # what users are alike in
