@@ -132,7 +132,7 @@ def test_groups_of_a_state_are_labelled_by_their_number(run: Run, state: Path):
     where = ["--state", str(state)]
     run("label", "user", "b1", "bot", *where)
     said = run("label", "group", "3", "scraper", *where, "--author", "ann")
-    assert said.said == "Group 3 is scraper now. 3 of its 3 members are labelled so."
+    assert said.said == "Group 3 is scraper now. Members labelled so: 3 of 3."
     shown = run("groups", *where)
     assert max(map(len, shown.out.splitlines())) <= 80
     for told in ("bot 1 of 1 labelled", "scraper as a group", "3 of 3 labelled", "1 user moved on 2026-01-08",
@@ -171,9 +171,8 @@ def test_numbers_of_a_file_are_not_those_of_a_state(run: Run, state: Path, tmp_p
     """The group 3 of a file is another one: its members have the label, the group 3 of the state has not."""
     members = tmp_path / "members.csv"
     members.write_text("user,group\nb1,3\n1.0,3\n007,3\n")
-    assert (
-        "3 of its 3 members" in run("label", "group", "3", "vip", "--groups", str(members), "--state", str(state)).said
-    )
+    said = run("label", "group", "3", "vip", "--groups", str(members), "--state", str(state)).said
+    assert "Members labelled so: 3 of 3." in said
     with Store.open(state, write=False) as store:
         assert [each.subject for each in store.labels()] == ["007", "1.0", "b1"]
     found = amiss.groups(state=state).groups

@@ -158,7 +158,7 @@ def test_commands_keep_labels_and_say_what_they_change(state: Path, tmp_path: Pa
     members.write_text("user,group\nababab1,2\nababab2,2\nacacac1,1\n")
     assert "Groups there: 2, 1" in run("label", "group", 3, "scraper", "--groups", members, *given)
     said = run("label", "group", 2, "scraper", "--groups", members, *given)
-    assert said == "Group 2 is scraper now.\n1 of its 2 members are labelled so; 1 keep their own label (ababab1).\n"
+    assert said == "Group 2 is scraper now.\nMembers labelled so: 1 of 2; with a label of their own: 1 (ababab1).\n"
     labels = tmp_path / "labels.csv"
     labels.write_text(
         "user,label,time\nababab2,buyer,\nacacac1,seller,2026-01-02\nzed,bot,\n,x,\nababab1,bot,2020-01-01\n"
@@ -184,7 +184,7 @@ def test_members_are_found_whatever_a_spreadsheet_would_take_them_for(state: Pat
     members = tmp_path / "members.csv"
     members.write_text("user,group\n'+49123,1\n'@ann,1\n'bob,1\n")
     said = run("label", "group", 1, "bot", "--groups", members, "--state", state)
-    assert "3 of its 3 members" in said
+    assert "Members labelled so: 3 of 3." in said
     assert "3 users not in the state yet: " in said
     with Store.open(state) as store:
         assert [each.subject for each in store.labels()] == ["'bob", "+49123", "@ann"]

@@ -100,9 +100,9 @@ def group(
             own = _label_group(store, number, label, members, **said)
             known = store.texts()[0]
     typer.echo(_changed("group", number, label.strip(), before))
-    kept = f"; {len(own):,} keep their own label ({_some(own)})" if own else ""
+    kept = f"; with a label of their own: {len(own):,} ({_some(own)})" if own else ""
     if members:
-        typer.echo(f"{len(members) - len(own):,} of its {len(members):,} members are labelled so{kept}.")
+        typer.echo(f"Members labelled so: {len(members) - len(own):,} of {len(members):,}{kept}.")
     else:
         typer.echo("It has no members now.")
     _tell_unseen(members, known)
