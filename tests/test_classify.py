@@ -183,6 +183,26 @@ def test_one_class_tells_nothing_apart():
         Classifier.fit(TWO_WAYS, {99: "even", 98: "odd"})
 
 
+def test_behind_each_event_chances_are_those_of_all_events_so_far():
+    """Of features that come together, with pairs never seen, on both sides of the fifty events that count."""
+    random, events = np.random.default_rng(1), 70
+    taught = [
+        (f, u, int(g), int(v) + 3 * (u < 9), 2)
+        for u in range(18)
+        for f in (0, 1)
+        for g, v in random.integers(0, 6, (9, 2))
+    ]
+    classifier = Classifier.fit(counts(taught), {user: "a" if user < 9 else "b" for user in range(14)})
+    done = [
+        (event, f, int(g), int(v)) for event in range(events) for f, (g, v) in enumerate(random.integers(-1, 9, (2, 2)))
+    ]
+    types = {"event": pl.Int64()} | {name: COUNT_SCHEMA[name] for name in ("feature", "given", "value")}
+    found = classifier.along(pl.DataFrame(done, schema=types, orient="row"), events)
+    for event in (4, 30, 49, 50, 60, events - 1):
+        so_far = counts([(f, 0, g, v, 1) for at, f, g, v in done if at <= event])
+        assert found[event] == pytest.approx(classifier.judge(so_far).chances[0], rel=1e-6, abs=0)
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A marketplace of a day, with labels of 46 of its users, and the truth."""

@@ -64,8 +64,10 @@ MANY_ROWS: Final = 200_000
 """Rows of counts from which on features are added up side by side."""
 
 LARGEST_TABLE: Final = 1 << 17
-"""The most values in rows of which the price is kept, that of others is found each time; the most cells that are added
-up in a table."""
+"""The most values in rows of which the price is kept; that of others is found each time."""
+
+LARGEST_SUM: Final = 1 << 17
+"""The most cells that are added up in a table; more are grouped."""
 
 
 def no_counts() -> pl.DataFrame:
@@ -159,7 +161,7 @@ def capped(counts: pl.DataFrame, feature: int, cap: int) -> pl.DataFrame:
     rows = counts.filter(feature=feature)
     given, value, count = (rows[name].to_numpy() for name in CELL_SCHEMA)
     givens, values = (int(codes.max(initial=-1)) + 2 for codes in (given, value))
-    if givens * values > LARGEST_TABLE:
+    if givens * values > LARGEST_SUM:
         limited = pl.col("count").clip(upper_bound=cap).sum()
         return rows.group_by("given", "value").agg(limited).sort("given", "value")
     sums = np.bincount((given + 1) * values + value, np.minimum(count, cap), givens * values)

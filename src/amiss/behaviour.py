@@ -329,9 +329,7 @@ class Reader:
         which = pl.col("user").is_in(codes)
         found = pl.concat([self.coding.empty(), *(self.spool.select(day, which) for day in self.spool.days())])
         named = self.coding.decode(found).group_by("user", "outcome", "action").agg(count=pl.len().cast(pl.Int64))
-        actions = named["action"].unique().sort()
-        wide = named.pivot("action", index=["user", "outcome"], values="count", sort_columns=True).fill_null(0)
-        return wide.rename({name: name for name in actions}).sort("user", "outcome")
+        return by_outcome(named)
 
     def told(self, name: str, day: date) -> list[tuple[str, str, int]]:
         """The actions and outcomes of a user on a day, runs of the same as one with their length."""
@@ -340,6 +338,19 @@ class Reader:
         named = self.coding.decode(found).select("action", "outcome", run=pl.struct("action", "outcome").rle_id())
         runs = named.group_by("run", maintain_order=True).agg(pl.first("action", "outcome"), times=pl.len())
         return runs.select("action", "outcome", "times").rows()
+
+
+def by_outcome(named: pl.DataFrame) -> pl.DataFrame:
+    """A row for each user and outcome, a column for each action, of how often (`count`) users did what.
+
+    Examples
+    --------
+    >>> named = pl.DataFrame({"user": ["ann"], "outcome": ["success"], "action": ["view"], "count": [2]})
+    >>> by_outcome(named).to_dicts()
+    [{'user': 'ann', 'outcome': 'success', 'view': 2}]
+    """
+    wide = named.pivot("action", index=["user", "outcome"], values="count", sort_columns=True).fill_null(0)
+    return wide.sort("user", "outcome")
 
 
 def states_of(actions: pl.Series) -> pl.Series:

@@ -501,9 +501,9 @@ def _along(classifier: Classifier, frame: pl.DataFrame) -> Floats:
     """The chances behind each of a user's grouped events: (n, c + 1)."""
     columns = {"event": np.arange(len(frame)), "given": frame["previous"], "value": frame["state"]}
     pauses = {**columns, "given": frame["state"], "value": gap_bins(frame["gap"].to_numpy())}
-    types = {name: COUNT_SCHEMA[name] for name in ("feature", "given", "value")}
+    codes = [pl.col(name).cast(COUNT_SCHEMA[name]) for name in ("given", "value")]
     parts = [
-        pl.DataFrame(each).select("event", feature=pl.lit(feature), given="given", value="value").cast(types)  # type: ignore[arg-type]  # of names
+        pl.DataFrame(each).select("event", pl.lit(feature, COUNT_SCHEMA["feature"]).alias("feature"), *codes)
         for feature, each in ((ACTION, columns), (GAP, pauses))
     ]
     return classifier.along(pl.concat(parts).sort("event", maintain_order=True), len(frame))

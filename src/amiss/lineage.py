@@ -79,8 +79,7 @@ class Ledger:
                 "count": sums["count"],
             }
         )
-        wide = named.pivot("action", index=["user", "outcome"], values="count", sort_columns=True).fill_null(0)
-        return wide.sort("user", "outcome")
+        return behaviour.by_outcome(named)
 
     def told(self, _name: str, _day: date, /) -> list[tuple[str, str, int]]:
         """Nothing: counts do not say what came when."""
