@@ -15,7 +15,7 @@ from tests.naive_login import Login as Event
 
 from amiss import evidence
 from amiss.baseline import Past
-from amiss.detect import Names, login_words
+from amiss.detect import Names, login_kernel, login_normal, login_words
 from amiss.detect.login import CONTEXT_SCHEMA, Login
 from amiss.errors import UsageError
 from amiss.events import CODED_SCHEMA
@@ -504,6 +504,26 @@ def test_both_kinds_of_journeys_have_words():
     told = [login_words.Told({}, 0, wide=False, detail=detail, logins=9) for detail in (fast, slow)]
     assert login_words._journey(told[0]) == "nobody travels that fast from the place of the last login"
     assert login_words._journey(told[1]) == "500 km or more from the place of the last login"
+
+
+JOURNEYS = [
+    ((51.5, -0.1), (48.9, 2.4), 3, False),  # London to Paris by train
+    ((34.7, 135.5), (35.7, 139.7), 3, False),  # Osaka to Tokyo by train
+    ((48.1, 11.6), (49.5, 11.1), 1, False),  # Munich to Nuremberg by train, begun and ended in hours side by side
+    ((40.7, -74.0), (34.1, -118.2), 6, False),  # New York to Los Angeles by air
+    ((48.2, 16.4), (-33.9, 151.2), 20, False),  # Vienna to Sydney by air
+    ((51.5, -0.1), (48.9, 2.4), 0, True),
+    ((48.1, 11.6), (52.5, 13.4), 1, True),  # Munich to Berlin
+    ((40.7, -74.0), (34.1, -118.2), 3, True),
+]
+
+
+@pytest.mark.parametrize(("begin", "end", "hours", "is_impossible"), JOURNEYS)
+def test_what_people_can_travel_is_not_told_as_impossible(begin, end, hours, is_impossible):
+    """Between whole hours that are so far apart."""
+    latitude, longitude = np.array([begin, end]).T
+    _, pace = login_kernel.leg(*login_normal.cells(latitude, longitude), hours)
+    assert (pace == login_kernel.FASTEST) is is_impossible
 
 
 def test_the_first_login_of_a_user_says_so():
