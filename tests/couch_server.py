@@ -98,7 +98,7 @@ class Database:
         self.server.client.delete(f"/{self.name}").raise_for_status()
 
     def put(self, documents: Iterable[Mapping[str, Any]], **more: Any) -> list[dict[str, Any]]:
-        """Write documents; what the server says of each."""
+        """Write documents, in an order the server chooses; what it says of each."""
         body = {"docs": list(documents), **more}
         answer = self.server.client.post(f"/{self.name}/_bulk_docs", json=body)
         answer.raise_for_status()

@@ -161,9 +161,10 @@ class Running:
     written: int = 0
 
     def write(self, *documents: Document) -> None:
-        """Write logins as the web service does, and wait until they have been judged."""
+        """Write logins one by one, as the web service does, and wait until they have been judged."""
         action = {"action": "login"} if self.has_action else {}
-        self.database.put([document | action for document in documents])
+        for document in documents:
+            self.database.put([document | action])
         self.written += len(documents)
         self.wait(lambda store: store.progress().events >= self.written)
 

@@ -144,7 +144,7 @@ def test_id_and_revision_can_be_pinned_and_are_not_taken_otherwise(database: Dat
     assert {guess.column for guess in open_source(database.url).fields.roles.values()}.isdisjoint({"_id", "_rev"})
     source = open_source(database.url, fields=FieldChoice(user="_id", action="_rev"))
     frame, _ = next(source.read())
-    assert frame["user"].to_list() == ["ann", "bob"]
+    assert sorted(frame["user"].to_list()) == ["ann", "bob"]
     assert all(action.startswith("1-") for action in frame["action"].to_list())
 
 
@@ -187,7 +187,8 @@ def test_an_empty_database_and_one_without_events_say_so(database: Database) -> 
 
 def test_strict_makes_the_first_bad_document_an_error(database: Database) -> None:
     """It names the database, the change and the reason."""
-    database.put([*logins(3), {"_id": "note", "text": "hello"}])
+    database.put(logins(3))
+    database.put([{"_id": "note", "text": "hello"}])
     with pytest.raises(EventError, match=r':4: column "time" holds no time'):
         list(open_source(database.url, strict=True).read())
 
