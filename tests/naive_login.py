@@ -85,6 +85,7 @@ class Everyone:
     rows: Rows = field(default_factory=lambda: defaultdict(Counter))
     new: dict[str, float] = field(default_factory=dict)
     countries: int = 0
+    arrived: Rows = field(default_factory=lambda: defaultdict(Counter))
 
     @classmethod
     def of(cls, logins: list[Login], cap: float, without: int | None = None) -> Everyone:
@@ -103,6 +104,7 @@ class Everyone:
                 del row[value]
                 everyone.rows[key].pop(value, None)
         everyone.countries = len(whole["country", NOWHERE])
+        everyone.arrived = arrivals(logins) if without is None else everyone.arrived
         for feature in CHAINS:
             those = [row for (name, _), row in whole.items() if name == feature]
             up = 0.5 + sum(math.log(max(1.0, different(row))) for row in those)
@@ -120,6 +122,15 @@ class Everyone:
         flat = 0.5 if feature in {"country", "city"} else 0.0
         return (1.0 - new) * ((1.0 - flat) * row[value] / total + flat / self.kinds(feature, given))
 
+    def arriving(self, feature: str, given: int, value: int | str) -> float:
+        """The same where it is new for a user: providers as they came to users who had logged in often before."""
+        if feature != "provider" or value == LUMP or not self.seen(feature, given, value):
+            return Everyone.chance(self, feature, given, value)
+        row, came = self.rows[feature, given], self.arrived[feature, given]
+        known = sum(count for each, count in came.items() if row[each] > 0)
+        share = (came[value] + 5 * row[value] / sum(row.values())) / (known + 5)
+        return (1.0 - Everyone.chance(self, feature, given, LUMP)) * share
+
     def kinds(self, feature: str, given: int) -> int:
         """How many values there are."""
         return sum(count > 0 for count in self.rows.get((feature, given), Counter()).values())
@@ -127,6 +138,20 @@ class Everyone:
     def seen(self, feature: str, given: int, value: int) -> bool:
         """Whether anybody showed it there."""
         return self.rows.get((feature, given), Counter())[value] > 0
+
+
+def arrivals(logins: list[Login]) -> Rows:
+    """How often users with 15 logins or more came to a provider on a day who never did on an earlier one."""
+    came: Rows = defaultdict(Counter)
+    for user in {login.user for login in logins}:
+        mine = [login for login in logins if login.user == user]
+        for day in {login.day for login in mine}:
+            before = [login for login in mine if login.day < day]
+            today = {pairs(login).get("provider") for login in mine if login.day == day} - {None}
+            if len(before) >= 15:
+                for given, value in today - {pairs(login).get("provider") for login in before}:
+                    came["provider", given][value] += 1
+    return came
 
 
 @dataclass
@@ -137,7 +162,15 @@ class Colleagues(Everyone):
 
     def chance(self, feature: str, given: int, value: int | str) -> float:
         """The chance of a value: as far as the group's row holds enough, that of the row."""
-        q, row = super().chance(feature, given, value), self.theirs[feature, given]
+        return self._before(super().chance(feature, given, value), feature, given, value)
+
+    def arriving(self, feature: str, given: int, value: int | str) -> float:
+        """The same, with everyone's chance where it is new for a user behind it."""
+        return self._before(super().arriving(feature, given, value), feature, given, value)
+
+    def _before(self, q: float, feature: str, given: int, value: int | str) -> float:
+        """The chance by the group, and by everyone's behind it."""
+        row = self.theirs[feature, given]
         total = sum(row.values())
         if total <= 0:
             return q
@@ -158,7 +191,7 @@ def colleagues(logins: list[Login], everyone: Everyone, event: Login, cap: float
         return None
     those = [each for each in logins if whose.get(each.user) == event.group]
     theirs = Everyone.of(those, cap, without=event.user if left_out else None).rows
-    return Colleagues(everyone.rows, everyone.new, everyone.countries, theirs)
+    return Colleagues(everyone.rows, everyone.new, everyone.countries, everyone.arrived, theirs)
 
 
 def bin_of(logins: float) -> int:
@@ -233,7 +266,7 @@ class Ways(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """The user's chance of a value, everyone's, and how often the user showed it.
+    """The user's chance of a value, everyone's, how often the user showed it, and everyone's where it is new.
 
     Somebody odd does as everyone in a share of `keep`, else what was done in this period; `goes_on` is the latter.
     """
@@ -241,6 +274,7 @@ class Judged(NamedTuple):
     p: float
     q: float
     shown: float
+    new: float
     keep: float = 1.0
     goes_on: float = 0.0
 
@@ -261,15 +295,15 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Jud
     now = today.get((feature, given), Counter())
     lumped, lumped_now = (_lumped(everyone, feature, given, each) for each in (row, now))
     shown: int | str = value if everyone.seen(feature, given, value) else LUMP
-    q = everyone.chance(feature, given, shown)
+    q, arriving = everyone.chance(feature, given, shown), everyone.arriving(feature, given, shown)
     if not row:
-        return Judged(q, q, 0.0)
+        return Judged(arriving, q, 0.0, arriving)
     if feature == "version" and shown == LUMP and not lumped[LUMP]:
-        q /= 2
+        q, arriving = q / 2, arriving / 2
     new = chance_of_new(pace, rows, feature, given, factor)
     held = min(1.0, lumped[shown])
     left = sum(
-        everyone.chance(feature, given, each) * (1.0 - min(1.0, lumped[each]))
+        everyone.arriving(feature, given, each) * (1.0 - min(1.0, lumped[each]))
         for each in [*(each for each in everyone.rows[feature, given] if everyone.seen(feature, given, each)), LUMP]
     )
     if left < 1e-9:
@@ -277,17 +311,17 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Jud
     elif held == 1.0:
         back = 0.0
     elif feature == "version":
-        back = _new_version(everyone, given, row, lumped, value) * (1.0 - held) * q
+        back = _new_version(everyone, given, row, lumped, value) * (1.0 - held) * arriving
     else:
-        back = (1.0 - held) * q / left
+        back = (1.0 - held) * arriving / left
     p = (1.0 - new) * lumped[shown] / sum(row.values()) + new * back
     total = sum(now.values())
     if not total:
-        return Judged(p, q, lumped[shown])
+        return Judged(p, q, lumped[shown], arriving)
     stay = 0.8 * total / (total + 1)
     p = (1.0 - stay) * p + stay * lumped_now[shown] / total
     going_on = stay + (1.0 - stay) * (1.0 - new) * total / sum(row.values())
-    return Judged(p, q, lumped[shown], 1.0 - going_on, going_on * lumped_now[shown] / total)
+    return Judged(p, q, lumped[shown], arriving, 1.0 - going_on, going_on * lumped_now[shown] / total)
 
 
 def _lumped(everyone: Everyone, feature: str, given: int, row: Counter[int]) -> Counter[int | str]:
@@ -435,8 +469,15 @@ def login(
         everyone = Everyone.of(days, cap, without=event.user if left_out else None)
         mates = colleagues(days, everyone, event, cap, left_out=left_out)
         ways = Ways(everyone, pace, rows_of(mine), rows_of(before), mates)
-        found.append(_score(ways, clock, travel, (mine, before), event))
+        bits, surprisal = _score(ways, clock, travel, (mine, before), event)
+        found.append((bits - math.log2(busy(days, event.user)), surprisal))
     return found
+
+
+def busy(logins: list[Login], user: int) -> float:
+    """How many times more often than users on average somebody logged in, at least 1."""
+    by_user = Counter(login.user for login in logins)
+    return max(1.0, by_user[user] * len(by_user) / max(1, len(logins)))
 
 
 def _users(logins: list[Login]) -> list[int]:
@@ -488,13 +529,13 @@ def _score(
         unused = not everyone.seen(feature, *pair)
         judged = judge(ways, feature, pair, FACTORS.get((feature, moved), 1.0))
         if fresh:
-            chance = everyone.chance(feature, pair[0], LUMP if unused else pair[1])
-            judged = Judged(chance, chance, judged.shown)
+            asked = feature, pair[0], LUMP if unused else pair[1]
+            judged = Judged(everyone.arriving(*asked), everyone.chance(*asked), judged.shown, everyone.arriving(*asked))
         if mates:
             theirs = judge(ways._replace(everyone=mates), feature, pair, FACTORS.get((feature, moved), 1.0))
-            chance = mates.chance(feature, pair[0], LUMP if unused else pair[1])
-            like[feature], like_raw[feature] = (chance, chance) if fresh else theirs[:2]
-        p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.q
+            chance = mates.arriving(feature, pair[0], LUMP if unused else pair[1])
+            like[feature], like_raw[feature] = (chance, chance) if fresh else (theirs.p, theirs.new)
+        p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.new
         if judged.shown < 1:
             fresh = True
             moved = moved or (feature if feature in {"country", "city", "provider", "network"} else "")

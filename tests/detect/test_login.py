@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -90,11 +92,22 @@ def events_of(day: int, users: int) -> st.SearchStrategy[list[Event]]:
     return st.lists(login, max_size=12).map(lambda found: sorted(found, key=lambda each: each.time))
 
 
+def begun_with(settled: int, past: Sequence[list[Event]]) -> list[Event]:
+    """Logins of some days, before which two users have logged in so often."""
+    before = [Event(-1, (number - settled) * 1_000_000, number % 2) for number in range(2 * settled)]
+    return before + [event for day in past for event in day]
+
+
 @settings(max_examples=60)
-@given(past=st.tuples(*(events_of(day, 3) for day in range(3))), today=events_of(3, 4), cap=st.sampled_from([1, 3]))
-def test_bits_equal_the_slow_twin(past, today, cap):
+@given(
+    past=st.tuples(*(events_of(day, 3) for day in range(3))),
+    today=events_of(3, 4),
+    cap=st.sampled_from([1, 3]),
+    settled=st.sampled_from([0, 15]),
+)
+def test_bits_equal_the_slow_twin(past, today, cap, settled):
     """Any past and any day give bits and surprisal of the dictionary loop."""
-    earlier, today = [event for day in past for event in day], [each._replace(counts=1.0) for each in today]
+    earlier, today = begun_with(settled, past), [each._replace(counts=1.0) for each in today]
     detector, events = Login(cap=cap), group(coded(today))
     found = detector.score(events, detector.baseline(past_of(earlier)))
     expected = naive_login.login(earlier, today, cap)
@@ -119,7 +132,7 @@ def in_groups(found: list[Event], groups: list[int]) -> list[Event]:
 )
 def test_bits_by_group_equal_the_slow_twin(past, today, groups, cap, left_out):
     """So do those of users in groups, whose colleagues stand between them and everyone; left out or not."""
-    earlier = in_groups([event for day in past for event in day], groups)
+    earlier = in_groups(begun_with(15, past), groups)
     today = in_groups([each._replace(counts=1.0) for each in today], groups)
     detector, events = Login(cap=cap, by_group=True), group(coded(today))
     known = past_of(today if left_out else earlier, detector)
@@ -155,11 +168,14 @@ NEVER = 9_999
 
 @settings(max_examples=40, deadline=None)
 @given(
-    past=st.tuples(*(events_of(day, 2) for day in range(3))), today=events_of(3, 2), moved=st.sampled_from([1.0, 8.0])
+    past=st.tuples(*(events_of(day, 2) for day in range(3))),
+    today=events_of(3, 2),
+    moved=st.sampled_from([1.0, 8.0]),
+    settled=st.sampled_from([0, 15]),
 )
-def test_chances_sum_to_1(past, today, moved):
+def test_chances_sum_to_1(past, today, moved, settled):
     """What may come next in any row has chances, of the user and of everyone, that sum to 1."""
-    earlier = [event for day in past for event in day]
+    earlier = begun_with(settled, past)
     everyone, pace = naive_login.Everyone.of(earlier, 1.0), naive_login.Pace.of(earlier)
     rows = [naive_login.rows_of(event for event in part if event.user == 0) for part in (earlier, today)]
     ways = naive_login.Ways(everyone, pace, *rows)
@@ -224,7 +240,8 @@ def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_code
         if fresh:
             seen = [ways.everyone.seen(feature, pair[0], value) for value in choices]
             lump = naive_login.LUMP
-            p = [ways.everyone.chance(feature, pair[0], v if s else lump) for v, s in zip(choices, seen, strict=True)]
+            asked = [value if known else lump for value, known in zip(choices, seen, strict=True)]
+            p = [ways.everyone.arriving(feature, pair[0], value) for value in asked]
             if len(p) > 1 and choices[-1] == -1:
                 p[-1] = 0.0
         else:
@@ -334,6 +351,27 @@ def test_a_new_address_is_cheap_for_who_changes_it_daily():
     """For who always had one address it is dearer by more than two bits."""
     movers = [each._replace(address=1_000 + each.day) if each.user == 0 else each for each in PAST]
     assert bits(ann(address=888), past=movers)[0] < bits(ann(address=888))[0] - 2
+
+
+def test_a_provider_where_people_arrive_is_less_odd_than_one_where_as_many_live():
+    """Six of twenty come to provider 7 in their fourth week; six others have been at provider 8 all along."""
+    where = [lambda _: 1, *[lambda day: 7 if day == 25 else 9] * 6, *[lambda _: 8] * 6, *[lambda _: 9] * 8]
+    past = [each._replace(country=1, provider=where[each.user](each.day)) for each in PAST]
+    arrived, lived_in = bits(ann(provider=7), past=past)[0], bits(ann(provider=8), past=past)[0]
+    assert arrived < lived_in - 2
+
+
+def test_who_logs_in_more_often_than_others_has_as_many_more_occasions():
+    """Where others log in ten times as often as before, the same login of Ann is no longer one of many."""
+    busy = [each._replace(time=each.time + number) for each in PAST if each.user == 0 for number in range(20)]
+    seldom = [each for each in PAST if each.user and each.day % 5 == each.user % 5]
+    odd = ann(**ELSEWHERE, **OTHER_DEVICE)
+    detector, today = Login(), group(coded([odd]))
+    baseline = detector.baseline(past_of(busy + seldom))
+    alike = replace(baseline, normal=baseline.normal._replace(busy=np.ones(21)))
+    often = len(busy) / (len(busy + seldom) / 21)
+    less = detector.score(today, alike).bits[0] - detector.score(today, baseline).bits[0]
+    assert less == pytest.approx(math.log2(often))
 
 
 def test_wide_places_tell_no_country_and_no_journey():

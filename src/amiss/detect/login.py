@@ -97,7 +97,9 @@ class Login:
     above all those the user had, and everyone's chance makes those cheap that are being rolled out. Where the category
     before is new for the user, everyone's row alone judges: a journey costs its country once. Everyone's chance, of
     counts to which a user adds up to `cap`, keeps a share for what nobody showed (not one login), which is one value;
-    half of the rest goes to all known countries, or cities, alike: people travel where few of them live.
+    half of the rest goes to all known countries, or cities, alike: people travel where few of them live. In p, that of
+    a provider which is new for the user is by how often it came new to users with 15 logins or more, everyone's counts
+    being five such: people come to hotels' and mobile networks, and keep their line at home.
 
     **Whoever is elsewhere for once** is there as everyone is, with their own device; whoever has another device has it
     at their own place. With the shares `a` to `d` of logins of settled users in a new country, city, provider, or on a
@@ -124,6 +126,9 @@ class Login:
     (.002); a fifth goes to logins like those that were told to be bad, where there are any. Odd providers are in three
     of ten cases ones that nobody used in that country, in three any; odd addresses in nine of ten cases ones that
     nobody used. Of far legs two of five are faster than anybody travels.
+
+    **Who logs in often** has as many more occasions for something odd, while attackers choose any user as likely: with
+    `m` times as many logins as users have on average, q is divided by `m` where that is above 1.
 
     **The same person goes on**, whoever it is. What p has of this period, each hypothesis has too, by the same share
     `g` (of far legs ``T / (N + 4)``), so that a repetition says about nothing, and evidence stays::
@@ -190,9 +195,10 @@ class Login:
 
     Source
     ------
-    A login as likely for the user as for everyone: Freeman, Jain, Dürmuth, Biggio, Giacinto 2016, "Who Are You? A
-    Statistical Approach to Measuring User Authenticity". Excluding what is known when backing off: Cleary and Witten
-    1984, "Data compression using adaptive coding and partial string matching".
+    A login as likely for the user as for everyone, and who logs in often (Pr[u | attack]/Pr[u]): Freeman, Jain,
+    Dürmuth, Biggio, Giacinto 2016, "Who Are You? A Statistical Approach to Measuring User Authenticity". Excluding what
+    is known when backing off: Cleary and Witten 1984, "Data compression using adaptive coding and partial string
+    matching".
 
     Examples
     --------
@@ -209,7 +215,7 @@ class Login:
     >>> detector = Login()
     >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
     >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
-    array([-19.1,   4.3])
+    array([-20. ,   3.4])
     """
 
     cap: int = 1

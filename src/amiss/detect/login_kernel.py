@@ -169,7 +169,8 @@ class Everyone(NamedTuple):
     week, `alike` how much of an hour's weight falls on another, `paces` (5, 5) the chance of each pace of far legs.
 
     `near` (5) are the chances of rows of legs to new countries, `apart` (5) those of any two users; `detours` (4) the
-    chances that somebody is in another country, city or network than ever, or on another device.
+    chances that somebody is in another country, city or network than ever, or on another device. `arrivals` is, by cell
+    of providers, how much likelier it is where it is new for a user than by its count.
     """
 
     rows: Ints
@@ -188,6 +189,7 @@ class Everyone(NamedTuple):
     near: Floats
     apart: Floats
     detours: Floats
+    arrivals: Floats
 
 
 class Trails(NamedTuple):
@@ -215,7 +217,10 @@ class Groups(NamedTuple):
 
 
 class Normal(NamedTuple):
-    """All that logins are judged by. `left` is taken out of `everyone` and `groups`, a user counting up to `cap`."""
+    """All that logins are judged by. `left` is taken out of `everyone` and `groups`, a user counting up to `cap`.
+
+    `busy` is, of each user, how many times more logins than users on average there were, at least 1.
+    """
 
     own: Owned
     left: Owned
@@ -223,6 +228,7 @@ class Normal(NamedTuple):
     everyone: Everyone
     groups: Groups | None
     trails: Trails
+    busy: Floats
     cap: int
     odds: Floats
 
@@ -346,7 +352,8 @@ def _lent_everyone(everyone):
     rows = _lent(everyone.rows), _lent(everyone.given), _lent(everyone.first)
     cells = _lent(everyone.value), _lent(everyone.counts), _lent(everyone.total), _lent(everyone.distinct)
     paces = _lent(everyone.new), _lent(everyone.pace), _lent(everyone.expected)
-    return Everyone(*rows, *cells, *paces, _lent(everyone.hours), _lent(everyone.alike), *everyone[12:])
+    shares = _lent(everyone.hours), _lent(everyone.alike), everyone.paces, everyone.near, everyone.apart
+    return Everyone(*rows, *cells, *paces, *shares, everyone.detours, _lent(everyone.arrivals))
 
 
 @njit(cache=True, nogil=True)
@@ -429,6 +436,16 @@ def price(row, count):
     if count == 0:
         return row.new
     return (1.0 - row.new) * ((1.0 - row.flat) * count / row.total + row.flat / row.kinds)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def price_on_arrival(everyone, row, feature, value, count):
+    """Everyone's chance of a value with this count in a row, where it is new for a user."""
+    chance = price(row, count)
+    if feature != PROVIDER or count == 0:
+        return chance
+    at = find(everyone.value, row.low, row.high, value)
+    return chance * everyone.arrivals[at - everyone.first[everyone.rows[PROVIDER]]]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -546,13 +563,15 @@ def _new_value(
     for i in range(low, high):
         if not own.lumped[i]:
             count = others(everyone, left, cap, row, own.value[i])
-            chance = behind(groups, left, cap, mates, own.value[i], price(row, count))
+            back_of = price_on_arrival(everyone, row, feature, own.value[i], count)
+            chance = behind(groups, left, cap, mates, own.value[i], back_of)
             taken += chance * held(own, pairs, size, low, high, feature, given, own.value[i])
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             count = others(everyone, left, cap, row, pairs.value[j])
             if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
-                chance = behind(groups, left, cap, mates, pairs.value[j], price(row, count))
+                back_of = price_on_arrival(everyone, row, feature, pairs.value[j], count)
+                chance = behind(groups, left, cap, mates, pairs.value[j], back_of)
                 taken += chance * min(1.0, pairs.counts[j] / ONE)
     rest = max(1.0 - taken, (1.0 - mine) * back)
     return (1.0 - mine) * back / rest if mine < 1.0 else 0.0, rest > LEAST_REST
@@ -594,7 +613,7 @@ def judge(everyone, groups, left, cap, own, user, group, pairs, size, sums, feat
     if count == 0:
         mine, again = unknown, again_unknown
     mates = mates_of(everyone, groups, left, cap, row, feature, user, group, given)
-    back = behind(groups, left, cap, mates, value, q)
+    back = behind(groups, left, cap, mates, value, price_on_arrival(everyone, row, feature, value, count))
     if fresh or total == 0:
         return Judged(back, q, mine, total, count == 0, even, 1.0, 0.0, distinct, same, back)
     if feature == VERSION and unknown == 0 and count == 0:
@@ -1083,6 +1102,7 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
         begin, end = known.begin[u], known.begin[u] + known.room[u]
+        often = normal.busy[user] if user < len(normal.busy) else 1.0
         mine = Pairs(feature_[begin:end], given_[begin:end], value_[begin:end], counts_[begin:end])
         for i in range(first[u], first[u + 1]):
             if logins.login[i] == 0:
@@ -1103,7 +1123,7 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
                 _as_colleagues(everyone.detours, p, like, like_back, place, device, share, closer)
             ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer, ratio)
             detour = place * device * closer[2] * closer[3]
-            bits[i] = math.log2((odds * ratio).sum() / detour)
+            bits[i] = math.log2((odds * ratio).sum() / (detour * often))
             surprisal[i] -= math.log2(detour)
             for feature in range(FEATURES):
                 surprisal[i] -= math.log2(p[feature])

@@ -38,6 +38,12 @@ SETTLED: Final = 4
 FEW_DETOURS: Final = (0.25, 50.0)
 """Such new things, and logins, that count before any are known."""
 
+ARRIVING: Final = 20_000
+"""How many users are looked at to see which providers come new to users."""
+
+AS_COUNTED: Final = 5.0
+"""How many arrivals at providers count as everyone's logins do before any are known."""
+
 BAD_LEAVES: Final = 0.8
 """What is left for the other hypotheses where logins are known to be bad."""
 
@@ -166,11 +172,16 @@ def logins_by_user(counts: pl.DataFrame, users: Sequence[int]) -> dict[int, tupl
     >>> logins_by_user(pl.DataFrame(rows, schema=COUNT_SCHEMA, orient="row"), [7, 8])
     {7: (3, 1.5)}
     """
-    mine = counts.filter(pl.col("user").is_in(list(users)), pl.col("feature").is_in([kernel.DEVICE, kernel.LOGINS]))
+    mine = _logins(counts.filter(pl.col("user").is_in(list(users))))
+    return {user: (max(int(all_), round(taught)), taught) for user, all_, taught in mine.iter_rows()}
+
+
+def _logins(counts: pl.DataFrame) -> pl.DataFrame:
+    """The same of all users, as columns `user`, `all`, `taught`."""
     is_all = pl.col("feature") == kernel.LOGINS
     sums = (pl.col("count").filter(each).sum() / kernel.ONE for each in (is_all, ~is_all))
-    by_user = mine.group_by("user").agg(*(each.alias(name) for each, name in zip(sums, ("all", "taught"), strict=True)))
-    return {user: (max(int(all_), round(taught)), taught) for user, all_, taught in by_user.iter_rows()}
+    chosen = counts.filter(pl.col("feature").is_in([kernel.DEVICE, kernel.LOGINS]))
+    return chosen.group_by("user").agg(*(each.alias(name) for each, name in zip(sums, ("all", "taught"), strict=True)))
 
 
 def _counted(shown: pl.DataFrame) -> pl.DataFrame:
@@ -187,7 +198,8 @@ def baseline(
     users = _users(known)
     own, none = owned(known, users), owned(known.clear(), 0)
     trails = _trails(own, 0 if leave_out else users)
-    everyone = _everyone(known, _new_things(past.periods), kernel.ONE * cap, trails)
+    arrived = _arrivals([] if leave_out else past.periods)
+    everyone = _everyone(known, _new_things(past.periods), arrived, kernel.ONE * cap, trails)
     kernel.pace_users(own, everyone)
     shares = [*odds, 0.0] if past.bad.is_empty() else [*(BAD_LEAVES * each for each in odds), 1.0 - BAD_LEAVES]
     codes, whose = _groups(known if by_group else known.clear(), users)
@@ -198,6 +210,7 @@ def baseline(
         everyone=everyone,
         groups=_colleagues(known, whose, len(codes), kernel.ONE * cap) if len(codes) else None,
         trails=trails,
+        busy=frozen(_busy(known, users)),
         cap=kernel.ONE * cap,
         odds=frozen(np.array(shares)),
     )
@@ -227,6 +240,14 @@ def _colleagues(counts: pl.DataFrame, whose: kernel.Codes, groups: int, cap: int
     return kernel.Groups(
         frozen(own.bounds), frozen(own.given), frozen(own.value), frozen(own.counts), *sums, frozen(whose)
     )
+
+
+def _busy(counts: pl.DataFrame, users: int) -> Floats:
+    """How many times more logins than users on average each user had, at least 1."""
+    found, logins = _logins(counts), np.zeros(users)
+    logins[found["user"].to_numpy()] = found.select(pl.max_horizontal("all", "taught")).to_series().to_numpy()
+    times: Floats = logins * np.count_nonzero(logins) / max(1.0, logins.sum())
+    return np.maximum(times, 1.0)
 
 
 def _users(counts: pl.DataFrame) -> int:
@@ -268,7 +289,9 @@ def _as_one(counts: pl.DataFrame) -> pl.DataFrame:
     return merge([counts.with_columns(pl.lit(0, dtype=pl.UInt32).alias("user"))])
 
 
-def _everyone(counts: pl.DataFrame, came: pl.DataFrame, cap: int, trails: kernel.Trails) -> kernel.Everyone:
+def _everyone(
+    counts: pl.DataFrame, came: pl.DataFrame, arrived: pl.DataFrame, cap: int, trails: kernel.Trails
+) -> kernel.Everyone:
     """Counts over all users, of which each adds up to `cap` sixteenths to any; what adds up to no login goes."""
     limited = pl.col("count").clip(upper_bound=cap).sum()
     keys = ("feature", "given", "value")
@@ -301,7 +324,18 @@ def _everyone(counts: pl.DataFrame, came: pl.DataFrame, cap: int, trails: kernel
             _shares(np.bincount(kernel.apart(trails.cell[trails.cell >= 0], PAIRS), minlength=kernel.LEG_ROWS))
         ),
         detours=frozen(detours(came)),
+        arrivals=frozen(_on_arrival(cells_.filter(pl.col("feature") == kernel.PROVIDER), arrived)),
     )
+
+
+def _on_arrival(cells_: pl.DataFrame, arrived: pl.DataFrame) -> Floats:
+    """How much likelier than by its count each provider is where it is new for a user."""
+    row = pl.col("given")
+    found = cells_.join(arrived, on=["given", "value"], how="left", maintain_order="left")
+    came, share = pl.col("came").fill_null(0), pl.col("count") / pl.col("count").sum().over(row)
+    often = (came + AS_COUNTED * share) / (came.sum().over(row) + AS_COUNTED) / share
+    times: Floats = found.select(often).to_series().cast(pl.Float64).to_numpy()
+    return times
 
 
 def _shares(rows: Ints) -> Floats:
@@ -367,7 +401,7 @@ def detours(sums: pl.DataFrame) -> Floats:
 
 def _new_things(periods: list[pl.DataFrame]) -> pl.DataFrame:
     """How many new things came with how many logins: columns `feature`, `bin`, `new`, `logins`."""
-    rows = _sample(periods)
+    rows = _sample(periods, SAMPLE, pl.col("feature") < kernel.CHAINS)
     brought = rows.group_by(*_ROW, "value").agg(pl.col("period").min()).group_by(*_ROW, "period").len("new")
     days = rows.group_by(*_ROW, "period").agg(pl.col("count").sum()).sort(*_ROW, "period")
     days = days.with_columns(before=pl.col("count").cum_sum().over(_ROW) - pl.col("count"))
@@ -381,10 +415,21 @@ def _new_things(periods: list[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _sample(periods: list[pl.DataFrame]) -> pl.DataFrame:
-    """Counts of categories of some users, with the number of the period."""
-    step = max(map(_users, periods), default=0) // SAMPLE + 1
-    chosen = (pl.col("feature") < kernel.CHAINS) & (pl.col("user") % step == 0)
+def _arrivals(periods: list[pl.DataFrame]) -> pl.DataFrame:
+    """How often providers came new to users who had logged in often before: columns `given`, `value`, `came`."""
+    rows = _sample(periods, ARRIVING, pl.col("feature").is_in([kernel.PROVIDER, kernel.LOGINS]))
+    is_all = pl.col("feature") == kernel.LOGINS
+    days = rows.filter(is_all).sort("user", "period")
+    before = days.select("user", "period", before=pl.col("count").cum_sum().over("user") - pl.col("count"))
+    first = rows.filter(~is_all).group_by("user", "given", "value").agg(pl.col("period").min())
+    settled = pl.col("before") >= kernel.ONE * (2**SETTLED - 1)
+    return first.join(before, on=["user", "period"]).filter(settled).group_by("given", "value").len("came")
+
+
+def _sample(periods: list[pl.DataFrame], users: int, chosen: pl.Expr) -> pl.DataFrame:
+    """Chosen counts of at most so many users, with the number of the period."""
+    step = max(map(_users, periods), default=0) // users + 1
+    chosen &= pl.col("user") % step == 0
     none = pl.DataFrame(schema=COUNT_SCHEMA).with_columns(period=pl.lit(0, dtype=pl.Int64))
     return pl.concat(
         [
