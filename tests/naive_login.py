@@ -283,6 +283,13 @@ class Judged(NamedTuple):
         return self.keep * q + self.goes_on
 
 
+def arriving(ways: Ways, everyone: Everyone, feature: str, given: int, value: int | str) -> float:
+    """Everyone's chance of a value where it is new for the user; as people arrive, once there was a login."""
+    countries = [rows.get(("country", NOWHERE), Counter()) for rows in (ways.past, ways.today)]
+    known = sum(sum(row.values()) for row in countries) >= 1
+    return (everyone.arriving if known else everyone.chance)(feature, given, value)
+
+
 def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Judged:
     """What a value after a given says."""
     everyone, pace, past, today, _ = ways
@@ -295,15 +302,15 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Jud
     now = today.get((feature, given), Counter())
     lumped, lumped_now = (_lumped(everyone, feature, given, each) for each in (row, now))
     shown: int | str = value if everyone.seen(feature, given, value) else LUMP
-    q, arriving = everyone.chance(feature, given, shown), everyone.arriving(feature, given, shown)
+    q, new_here = everyone.chance(feature, given, shown), arriving(ways, everyone, feature, given, shown)
     if not row:
-        return Judged(arriving, q, 0.0, arriving)
+        return Judged(new_here, q, 0.0, new_here)
     if feature == "version" and shown == LUMP and not lumped[LUMP]:
-        q, arriving = q / 2, arriving / 2
+        q, new_here = q / 2, new_here / 2
     new = chance_of_new(pace, rows, feature, given, factor)
     held = min(1.0, lumped[shown])
     left = sum(
-        everyone.arriving(feature, given, each) * (1.0 - min(1.0, lumped[each]))
+        arriving(ways, everyone, feature, given, each) * (1.0 - min(1.0, lumped[each]))
         for each in [*(each for each in everyone.rows[feature, given] if everyone.seen(feature, given, each)), LUMP]
     )
     if left < 1e-9:
@@ -311,17 +318,17 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Jud
     elif held == 1.0:
         back = 0.0
     elif feature == "version":
-        back = _new_version(everyone, given, row, lumped, value) * (1.0 - held) * arriving
+        back = _new_version(everyone, given, row, lumped, value) * (1.0 - held) * new_here
     else:
-        back = (1.0 - held) * arriving / left
+        back = (1.0 - held) * new_here / left
     p = (1.0 - new) * lumped[shown] / sum(row.values()) + new * back
     total = sum(now.values())
     if not total:
-        return Judged(p, q, lumped[shown], arriving)
+        return Judged(p, q, lumped[shown], new_here)
     stay = 0.8 * total / (total + 1)
     p = (1.0 - stay) * p + stay * lumped_now[shown] / total
     going_on = stay + (1.0 - stay) * (1.0 - new) * total / sum(row.values())
-    return Judged(p, q, lumped[shown], arriving, 1.0 - going_on, going_on * lumped_now[shown] / total)
+    return Judged(p, q, lumped[shown], new_here, 1.0 - going_on, going_on * lumped_now[shown] / total)
 
 
 def _lumped(everyone: Everyone, feature: str, given: int, row: Counter[int]) -> Counter[int | str]:
@@ -530,10 +537,11 @@ def _score(
         judged = judge(ways, feature, pair, FACTORS.get((feature, moved), 1.0))
         if fresh:
             asked = feature, pair[0], LUMP if unused else pair[1]
-            judged = Judged(everyone.arriving(*asked), everyone.chance(*asked), judged.shown, everyone.arriving(*asked))
+            chance = arriving(ways, everyone, *asked)
+            judged = Judged(chance, everyone.chance(*asked), judged.shown, chance)
         if mates:
             theirs = judge(ways._replace(everyone=mates), feature, pair, FACTORS.get((feature, moved), 1.0))
-            chance = mates.arriving(feature, pair[0], LUMP if unused else pair[1])
+            chance = arriving(ways, mates, feature, pair[0], LUMP if unused else pair[1])
             like[feature], like_raw[feature] = (chance, chance) if fresh else (theirs.p, theirs.new)
         p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.new
         if judged.shown < 1:

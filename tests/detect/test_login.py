@@ -241,7 +241,7 @@ def _drawn_login(random: np.random.Generator, ways: naive_login.Ways, fresh_code
             seen = [ways.everyone.seen(feature, pair[0], value) for value in choices]
             lump = naive_login.LUMP
             asked = [value if known else lump for value, known in zip(choices, seen, strict=True)]
-            p = [ways.everyone.arriving(feature, pair[0], value) for value in asked]
+            p = [naive_login.arriving(ways, ways.everyone, feature, pair[0], value) for value in asked]
             if len(p) > 1 and choices[-1] == -1:
                 p[-1] = 0.0
         else:

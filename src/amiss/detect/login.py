@@ -97,9 +97,9 @@ class Login:
     above all those the user had, and everyone's chance makes those cheap that are being rolled out. Where the category
     before is new for the user, everyone's row alone judges: a journey costs its country once. Everyone's chance, of
     counts to which a user adds up to `cap`, keeps a share for what nobody showed (not one login), which is one value;
-    half of the rest goes to all known countries, or cities, alike: people travel where few of them live. In p, that of
-    a provider which is new for the user is by how often it came new to users with 15 logins or more, everyone's counts
-    being five such: people come to hotels' and mobile networks, and keep their line at home.
+    half of the rest goes to all known countries, or cities, alike: people travel where few of them live. In p of
+    who has logged in before, that of a new provider is by how often it came new to users with 15 logins or more,
+    everyone's counts being five such: people come to hotels' and mobile networks, and keep their line at home.
 
     **Whoever is elsewhere for once** is there as everyone is, with their own device; whoever has another device has it
     at their own place. With the shares `a` to `d` of logins of settled users in a new country, city, provider, or on a

@@ -267,7 +267,8 @@ class Pairs(NamedTuple):
 class Row(NamedTuple):
     """A row of everyone's counts, without what is left out of it: of so many values (`kinds`).
 
-    `new` is the chance of what nobody showed there; in a share of `flat` all that was shown is as likely.
+    `new` is the chance of what nobody showed there; in a share of `flat` all that was shown is as likely. `arriving`:
+    what is new for the user is judged by where people arrive.
     """
 
     low: int
@@ -278,6 +279,7 @@ class Row(NamedTuple):
     new: float
     left_low: int
     left_high: int
+    arriving: bool
 
 
 class Mates(NamedTuple):
@@ -401,7 +403,7 @@ def price_of_new(prior, distinct, total):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def row_of(everyone, left, cap, feature, user, given):
+def row_of(everyone, left, cap, feature, user, given, arriving):
     """Everyone's row after a given, without the user's share of it where that is left out."""
     first, last = everyone.rows[feature], everyone.rows[feature + 1]
     at = find(everyone.given, first, last, given)
@@ -418,7 +420,7 @@ def row_of(everyone, left, cap, feature, user, given):
             distinct -= min(whole, ONE) - min(whole - share, ONE)
             gone += whole == share
     new = price_of_new(everyone.new[feature], distinct, total) if total > 0.0 else 1.0
-    return Row(low, high, total, high - low - gone, FLAT[feature], new, left_low, left_high)
+    return Row(low, high, total, high - low - gone, FLAT[feature], new, left_low, left_high, arriving)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -439,10 +441,10 @@ def price(row, count):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def price_on_arrival(everyone, row, feature, value, count):
+def price_on_arrival(everyone, row, value, count):
     """Everyone's chance of a value with this count in a row, where it is new for a user."""
     chance = price(row, count)
-    if feature != PROVIDER or count == 0:
+    if not row.arriving or count == 0:
         return chance
     at = find(everyone.value, row.low, row.high, value)
     return chance * everyone.arrivals[at - everyone.first[everyone.rows[PROVIDER]]]
@@ -563,14 +565,14 @@ def _new_value(
     for i in range(low, high):
         if not own.lumped[i]:
             count = others(everyone, left, cap, row, own.value[i])
-            back_of = price_on_arrival(everyone, row, feature, own.value[i], count)
+            back_of = price_on_arrival(everyone, row, own.value[i], count)
             chance = behind(groups, left, cap, mates, own.value[i], back_of)
             taken += chance * held(own, pairs, size, low, high, feature, given, own.value[i])
     for j in range(size):
         if pairs.feature[j] == feature and pairs.given[j] == given:
             count = others(everyone, left, cap, row, pairs.value[j])
             if count > 0 and counted(own.value, own.counts, low, high, pairs.value[j]) == 0:
-                back_of = price_on_arrival(everyone, row, feature, pairs.value[j], count)
+                back_of = price_on_arrival(everyone, row, pairs.value[j], count)
                 chance = behind(groups, left, cap, mates, pairs.value[j], back_of)
                 taken += chance * min(1.0, pairs.counts[j] / ONE)
     rest = max(1.0 - taken, (1.0 - mine) * back)
@@ -578,12 +580,15 @@ def _new_value(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def judge(everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, factor):
+def judge(
+    everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, arriving, factor
+):
     """What a value after a given says. `fresh`: what it comes after is new for the user, so that others' rows judge.
 
+    `arriving`: if it is new for the user, it is a place where people arrive.
     All values that everyone's row does not hold are one.
     """
-    row = row_of(everyone, left, cap, feature, user, given)
+    row = row_of(everyone, left, cap, feature, user, given, arriving)
     count = others(everyone, left, cap, row, value)
     q, even = price(row, count), 1.0 / (row.kinds + 1)
     low, high = own_row(own, feature, user, given)
@@ -613,7 +618,7 @@ def judge(everyone, groups, left, cap, own, user, group, pairs, size, sums, feat
     if count == 0:
         mine, again = unknown, again_unknown
     mates = mates_of(everyone, groups, left, cap, row, feature, user, group, given)
-    back = behind(groups, left, cap, mates, value, price_on_arrival(everyone, row, feature, value, count))
+    back = behind(groups, left, cap, mates, value, price_on_arrival(everyone, row, value, count))
     if fresh or total == 0:
         return Judged(back, q, mine, total, count == 0, even, 1.0, 0.0, distinct, same, back)
     if feature == VERSION and unknown == 0 and count == 0:
@@ -883,7 +888,7 @@ def _odd_price(feature, value, found):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _anywhere(everyone, left, cap, user, country):
     """The chance of a country, or of all together that nobody came from, where all are as likely."""
-    row = row_of(everyone, left, cap, COUNTRY, user, NOWHERE)
+    row = row_of(everyone, left, cap, COUNTRY, user, NOWHERE, False)
     cells = np.float64(row.high - row.low)
     countries = max(COUNTRIES, cells + 1.0)
     return 1.0 / countries if others(everyone, left, cap, row, country) > 0 else (countries - cells) / countries
@@ -999,13 +1004,15 @@ def _judge_all(
         fresh = fresh and feature != DEVICE
         given, value = logins.given[feature, i], logins.value[feature, i]
         factor = TOGETHER[feature - DEVICE, moved] if feature == DEVICE or feature == VERSION else 1.0
+        arriving = feature == PROVIDER and rows[COUNTRY, 0] >= ONE
         found = judge(
-            everyone, None, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, factor
-        )
+            everyone, None, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, arriving,
+            factor,
+        )  # fmt: skip
         if groups is not None and group >= 0:
             theirs = judge(
                 everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh,
-                factor,
+                arriving, factor,
             )  # fmt: skip
             like[feature], like_back[feature] = theirs.p, theirs.back
         odd = _odd_price(feature, value, found)

@@ -33,7 +33,7 @@ PAIRS: Final = 1000
 """How many users are asked how far they are from another one."""
 
 SETTLED: Final = 4
-"""The bin of a row's logins from which on a new country, city or provider is somebody being elsewhere for once."""
+"""The bin of logins, 15 or more, from which on a new country, city or provider is somebody being elsewhere for once."""
 
 FEW_DETOURS: Final = (0.25, 50.0)
 """Such new things, and logins, that count before any are known."""
