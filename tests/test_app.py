@@ -77,6 +77,23 @@ def test_a_session_gap_changes_who_starts_a_session():
     assert amiss.scan(log()).story("u3")["previous"].null_count() == 1
 
 
+def test_a_window_says_how_many_days_before_are_normal():
+    """With a window of a day the third day is judged by the second alone; with two by both."""
+    days = [log().with_columns(pl.col("time") + timedelta(days=day)) for day in range(3)]
+    first = days[0].with_columns(action=pl.col("action").str.replace("view", "browse"))
+    by_both, by_second = amiss.scan(days[2], learn=[first, days[1]]), amiss.scan(days[2], learn=days[1])
+    assert ranking(amiss.scan(days[2], learn=[first, days[1]], window=1)) == ranking(by_second)
+    assert ranking(amiss.scan(days[2], learn=[first, days[1]], window=2)) == ranking(by_both)
+    assert ranking(by_both) != ranking(by_second)
+
+
+@pytest.mark.parametrize("days", [0, -1, 4_000])
+def test_a_window_that_is_no_number_of_days_is_refused(days: int):
+    """It says what was expected."""
+    with pytest.raises(amiss.UsageError, match=f"expected 1 to 3,650, found {days}"):
+        amiss.scan(log(), window=days)
+
+
 def test_a_cap_reaches_the_detectors():
     """A cap of one and a cap of five are different normals."""
     assert ranking(amiss.scan(log(), cap=1)) != ranking(amiss.scan(log(), cap=5))

@@ -237,6 +237,7 @@ def test_wrong_usage_ends_with_2(run: Run, words: str, message: str):
         ("watch absent.jsonl --state s.db --until-eof", "absent.jsonl"),
         ("watch log.jsonl --state s.db --detector sequence --until-eof", "this state was begun with the detectors"),
         ("watch log.jsonl --state s.db --session-gap 5m --until-eof", "this state was begun with a session gap"),
+        ("watch log.jsonl --state s.db --window 9 --until-eof", "a window of 30 days; found 9. Leave the option out"),
         ("feedback a expected --state absent.db", "there is no state file"),
         ("state verify log.jsonl", "is no state file"),
     ],
@@ -253,7 +254,7 @@ def test_what_cannot_be_done_ends_with_1(run: Run, tmp_path: Path, words: str, m
 def test_a_state_remembers_how_it_judges(run: Run, tmp_path: Path):
     """Detectors and sessions need not be said again, and cannot be said otherwise."""
     (tmp_path / "log.jsonl").write_text(attack(day=5), encoding="utf-8")
-    first = ["--state", "s.db", "--detector", "sequence", "--cap", "3", "--session-gap", "5m"]
+    first = ["--state", "s.db", "--detector", "sequence", "--cap", "3", "--session-gap", "5m", "--window", "7"]
     assert run("learn", "log.jsonl", *first, "-q").status == 0
     more(tmp_path, attack(day=6))
     assert run("watch", "log.jsonl", "--state", "s.db", "--until-eof", "-q").status == 0
@@ -263,6 +264,16 @@ def test_a_state_remembers_how_it_judges(run: Run, tmp_path: Path):
     assert "begun with the detectors Sequence(cap=3); found Sequence(cap=4). Leave the option out" in ran.said_beside
     ran = run("watch", "log.jsonl", "--state", "s.db", "--detector", "sequence", "--detector", "habit", "--cap", "3")
     assert "begun with the detectors none of these; found Habit. Leave" in ran.said_beside
+
+
+def test_a_state_keeps_as_many_days_as_its_window_has(run: Run, tmp_path: Path):
+    """Of six days those go that are too old to judge the last, also when the watch goes on without saying so."""
+    more(tmp_path, "".join(attack(day=day) for day in (5, 6, 7)))
+    assert run("learn", "log.jsonl", "--state", "s.db", "--window", "2", "-q").status == 0
+    more(tmp_path, "".join(attack(day=day) for day in (8, 9, 10)))
+    assert run("watch", "log.jsonl", "--state", "s.db", "--until-eof", "-q").status == 0
+    with Store.open(tmp_path / "s.db", write=False) as store:
+        assert {day.day for day, _, _ in store.counts()} == {7, 8, 9}
 
 
 @pytest.mark.parametrize(

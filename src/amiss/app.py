@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import polars as pl
 
 from amiss import config
+from amiss.baseline import WINDOW
 from amiss.decide import Budget
 from amiss.detect import fitting
 from amiss.errors import UsageError
@@ -42,6 +43,7 @@ def scan(
     detectors: Sequence[str] = (),
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     session_gap: str | None = None,
+    window: int = WINDOW,
     cap: int | None = None,
     bad: Collection[str] = (),
     time: str | None = None,
@@ -73,6 +75,8 @@ def scan(
         Settings of detectors by name, such as ``{"sequence": {"cap": 3}}``.
     session_gap
         A pause longer than this starts a new session, such as "30m".
+    window
+        How many days before a day say what is normal on it, where the data or what is learned from holds as many.
     cap
         The most that one user adds to any count of what is normal.
     bad
@@ -131,6 +135,7 @@ def scan(
         budget=allowed,
         detectors=config.detectors(names, given, cap=cap),
         session_gap=gap,
+        window=window,
         bad=bad,
         top=top,
         progress=progress or _silent,

@@ -60,6 +60,11 @@ CELL_SCHEMA: Final[dict[str, pl.DataType]] = {"given": pl.Int32(), "value": pl.I
 
 HIGHEST_CAP: Final = 1_000_000_000
 
+WINDOW: Final = 30
+"""How many days back a baseline reaches if nothing else is asked for."""
+
+LONGEST_WINDOW: Final = 3650
+
 MANY_ROWS: Final = 200_000
 """Rows of counts from which on features are added up side by side."""
 
@@ -147,6 +152,21 @@ def check_cap(cap: int) -> None:
     """
     if not 1 <= cap <= HIGHEST_CAP:
         raise UsageError(f"cap is the most that one user adds to a count: expected 1 to {HIGHEST_CAP:,}, found {cap}")
+
+
+def check_window(window: int) -> None:
+    """Refuse a window that is no number of days.
+
+    Raises
+    ------
+    UsageError
+        If it is below 1 or above :data:`LONGEST_WINDOW`.
+    """
+    if not 1 <= window <= LONGEST_WINDOW:
+        raise UsageError(
+            f"window is how many days before a day say what is normal on it: expected 1 to {LONGEST_WINDOW:,}, "
+            f"found {window}"
+        )
 
 
 def capped(counts: pl.DataFrame, feature: int, cap: int) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, create_model
 
 from amiss import times
-from amiss.baseline import HIGHEST_CAP
+from amiss.baseline import HIGHEST_CAP, LONGEST_WINDOW, WINDOW
 from amiss.decide import Budget
 from amiss.detect import Detector, detector, registry
 from amiss.errors import AmissError, ConfigError, UsageError, nearest
@@ -123,6 +123,7 @@ class ScanSettings(_Section):
     learn: list[str] = []
     detectors: list[str] = []
     session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
+    window: Annotated[int, Field(ge=1, le=LONGEST_WINDOW)] = WINDOW
     cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
     budget: Annotated[str, AfterValidator(_understood(Budget.parse))] = "1/day"
     top: PositiveInt = 20
@@ -141,6 +142,7 @@ class WatchSettings(_Section):
     lateness: Annotated[str, AfterValidator(_understood(delay))] = "0s"
     detectors: list[str] = []
     session_gap: Annotated[str, AfterValidator(_understood(seconds))] | None = None
+    window: Annotated[int, Field(ge=1, le=LONGEST_WINDOW)] | None = None
     cap: Annotated[int, Field(ge=1, le=HIGHEST_CAP)] | None = None
     max_users: PositiveInt | None = None
     every: Annotated[str, AfterValidator(_understood(seconds))] = "1s"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss import crowds, surprisal
-from amiss.baseline import Floats, Past, merge
+from amiss.baseline import WINDOW, Floats, Past, check_window, merge
 from amiss.blocks import by_block
 from amiss.crowds import Crowd
 from amiss.decide import LEAST_BITS, Budget, Figures, Threshold, threshold
@@ -32,9 +32,6 @@ from amiss.spool import EPOCH, ROWS_IN_MEMORY, Spool
 from amiss.tally import Weights, summaries
 from amiss.vocabulary import Coding
 
-WINDOW: Final = timedelta(days=30)
-"""How far back a baseline reaches; whole days fall out of it."""
-
 USERS_SCHEMA: Final = {"user": pl.UInt32()}
 """Users alone."""
 
@@ -43,9 +40,11 @@ Counts = dict[str, pl.DataFrame]
 
 
 class History:
-    """The counts of days, learned or judged, and what those that judge a day add up to."""
+    """The counts of days, learned or judged, and what those that judge a day, `window` of them, add up to."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
+        check_window(window)
+        self.window = timedelta(days=window)
         self.learned: dict[date, Counts] = {}
         self.judged: dict[date, Counts] = {}
         self.figures: dict[date, Figures] = {}
@@ -63,8 +62,8 @@ class History:
 
         What was learned of the day itself, from another log, is among them.
         """
-        recent = [(True, then) for then in self.learned if day - WINDOW <= then <= day]
-        recent += [(False, then) for then in self.judged if day - WINDOW <= then < day]
+        recent = [(True, then) for then in self.learned if day - self.window <= then <= day]
+        recent += [(False, then) for then in self.judged if day - self.window <= then < day]
         self._move(recent or [(True, then) for then in self.learned])
         for family, past in self._pasts.items():
             past.taught = merge([counts[family] for counts in self.taught.values()])
@@ -73,7 +72,7 @@ class History:
 
     def figures_before(self, day: date) -> list[Figures]:
         """What the days that judge a day teach about alarms, oldest first."""
-        recent = [then for then in sorted(self.figures) if day - WINDOW <= then < day]
+        recent = [then for then in sorted(self.figures) if day - self.window <= then < day]
         return [self.figures[then] for then in recent or sorted(self.learned) if then in self.figures]
 
     def add(self, day: date, counts: Counts, figures: Figures | None = None) -> Counts:
@@ -93,7 +92,7 @@ class History:
 
     def forget(self, day: date) -> list[date]:
         """Let go of days that are too old to judge that day or later ones; which."""
-        old = [then for then in self.judged if then < day - WINDOW]
+        old = [then for then in self.judged if then < day - self.window]
         for then in old:
             del self.judged[then]
             self.figures.pop(then, None)

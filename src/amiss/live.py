@@ -29,7 +29,7 @@ import polars as pl
 
 from amiss import evidence
 from amiss.alerts import Alert
-from amiss.baseline import Floats, merge
+from amiss.baseline import WINDOW, Floats, merge
 from amiss.decide import Budget, Figures, Threshold, threshold
 from amiss.detect import Detector, Memory, Names, Scores, Witnesses
 from amiss.engine import USERS_SCHEMA, Counts, History, Panel, facts
@@ -165,7 +165,7 @@ class Live:
 
     Parameters
     ----------
-    detectors, budget, session_gap
+    detectors, budget, session_gap, window
         As for a scan.
     lateness
         How long after its end a day waits for events that are late.
@@ -189,6 +189,7 @@ class Live:
         *,
         budget: Budget | None = None,
         session_gap: timedelta = SESSION_GAP,
+        window: int = WINDOW,
         lateness: timedelta = timedelta(0),
         learning: int = 1,
         max_users: int | None = None,
@@ -196,7 +197,7 @@ class Live:
         self.detectors, self.coding = detectors, coding
         self.budget = budget or Budget()
         self.session_gap, self.lateness, self.learning = session_gap, lateness, learning
-        self.history = History()
+        self.history = History(window)
         self.stray = Last()
         """The last events of users on days that no longer are judged."""
         self.current: Period | None = None

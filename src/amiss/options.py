@@ -74,6 +74,12 @@ DetectorsOption = Annotated[
     ),
 ]
 SessionGapOption = Annotated[str | None, _judging("TIME", "A longer pause starts a new session. (default 30m)")]
+WindowOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="DAYS", help="Days before that say what is normal. (default 30)", rich_help_panel=JUDGING
+    ),
+]
 CapOption = Annotated[
     int | None,
     typer.Option(
@@ -103,6 +109,7 @@ class Judging:
     learn: Annotated[list[str] | None, _judging("PAST", "Learn from this earlier log; may be repeated.")] = None
     detectors: DetectorsOption = None
     session_gap: SessionGapOption = None
+    window: WindowOption = None
     cap: CapOption = None
 
 
@@ -148,6 +155,7 @@ class Streaming:
     lateness: Annotated[str | None, _judging("TIME", "How long a day waits for late events. (default 0s)")] = None
     detectors: DetectorsOption = None
     session_gap: SessionGapOption = None
+    window: WindowOption = None
     cap: CapOption = None
     max_users: Annotated[
         int | None,

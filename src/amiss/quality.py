@@ -16,6 +16,7 @@ import polars as pl
 from amiss import config
 from amiss.app import Reader
 from amiss.attacks import ATTACKS, Attack, Scene
+from amiss.baseline import WINDOW
 from amiss.copies import EVENTS_HELD, Kept, event_frames, injected
 from amiss.decide import Budget
 from amiss.detect import Detector, coding, fitting
@@ -257,6 +258,7 @@ def selftest(
     detectors: Sequence[str] = (),
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     session_gap: str | None = None,
+    window: int = WINDOW,
     cap: int | None = None,
     attacks: Sequence[str] = (),
     rounds: int | None = None,
@@ -280,7 +282,7 @@ def selftest(
 
     Parameters
     ----------
-    data, learn, budget, detectors, parameters, session_gap, cap
+    data, learn, budget, detectors, parameters, session_gap, window, cap
         As for :func:`amiss.scan`.
     attacks
         Names of the attacks to try; all that the log lends itself to when empty.
@@ -329,7 +331,7 @@ def selftest(
     used = config.detectors(detectors or fitting(fields_of(sources), given), given, cap=cap)
     gap = timedelta(seconds=config.seconds(session_gap)) if session_gap else SESSION_GAP
     kept = _read(sources, past, used, users)
-    judge = Judge(used, gap, Budget(allowed.per_day * kept.share), kept.frame(past=True))
+    judge = Judge(used, gap, Budget(allowed.per_day * kept.share), kept.frame(past=True), window)
     course = Course(kept, judge, wanted, seed)
     course.run(rounds, progress or (lambda _: None))
     return course.result(allowed, [*past, *sources], clock.perf_counter() - began)

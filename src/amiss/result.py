@@ -17,11 +17,12 @@ import polars as pl
 
 from amiss import evidence, surprisal
 from amiss.activity import Activity
+from amiss.baseline import WINDOW
 from amiss.bollinger import Calendar, Width
 from amiss.crowds import largest
 from amiss.decide import Budget
 from amiss.detect import Detector, Reason, detector, fitting
-from amiss.engine import Scan, coded
+from amiss.engine import History, Scan, coded
 from amiss.errors import SourceError, UsageError, nearest
 from amiss.events import OUTCOMES, Quarantine
 from amiss.fields import Fields
@@ -273,6 +274,7 @@ def scan(
     budget: Budget | None = None,
     detectors: Sequence[Detector[Any]] = (),
     session_gap: timedelta = SESSION_GAP,
+    window: int = WINDOW,
     bad: Collection[str] = (),
     top: int | None = 20,
     progress: Callable[[int], None] = lambda _: None,
@@ -287,7 +289,7 @@ def scan(
     began = time.perf_counter()
     allowed = budget or Budget()
     fit = detectors or [detector(name) for name in fitting(fields_of(sources))]
-    scanned = Scan(fit, session_gap, allowed, bad=bad, top=top)
+    scanned = Scan(fit, session_gap, allowed, History(window), bad=bad, top=top)
     scanned.run(sources, learn, progress)
     if not len(scanned.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")

@@ -16,7 +16,7 @@ from amiss.live import Live, Period
 from amiss.spool import EPOCH
 
 ACTIVE: Final = "active"
-STALE: Final = "stale: nothing seen for 30 days"
+STALE: Final = "stale: nothing seen for {days} days"
 AWAY: Final = "away: put out of memory, known again the day after they return"
 
 _NEVER: Final = -1
@@ -119,8 +119,9 @@ def _states(live: Live, users: npt.NDArray[np.uint32], seen: _Seen) -> list[dict
         each.name: away | dict(zip(here, _ready(live, number, each, seats), strict=True))
         for number, each in enumerate(live.detectors)
     }
+    stale = STALE.format(days=live.history.window.days)
     return [
-        {name: STALE if seen.last[user] == _NEVER else said[user] for name, said in by_detector.items()}
+        {name: stale if seen.last[user] == _NEVER else said[user] for name, said in by_detector.items()}
         for user in users.tolist()
     ]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from amiss import config
+from amiss.baseline import WINDOW
 from amiss.cards import Cards
 from amiss.decide import Budget
 from amiss.detect import Detector, fitting
@@ -69,6 +70,7 @@ def judging(
     return Settings(
         _detectors(begun, wanted, parameters, fitting),
         gap,
+        wanted.window or (begun.window if begun is not None else WINDOW),
         Budget.parse(wanted.budget),
         timedelta(seconds=config.delay(wanted.lateness)),
         wanted.learn_days,

@@ -30,7 +30,7 @@ from amiss.events import CODED_SCHEMA, OPTIONAL_SCHEMA, OUTCOMES, Quarantine
 from amiss.fields import outcome_of
 from amiss.live import Live, Taken
 from amiss.outbox import Courier
-from amiss.sessions import MICROSECOND, NO_CONTEXT, SESSION_GAP
+from amiss.sessions import MICROSECOND, NO_CONTEXT
 from amiss.severity import Severity
 from amiss.sinks import Sink, open_sink
 from amiss.sources import Cursor
@@ -109,6 +109,8 @@ class Session:
         Addresses of sinks, as for `amiss watch --alert`; or sinks.
     session_gap
         A longer pause starts a new session of a user.
+    window
+        How many days before a day say what is normal on it; as the state was begun when None, else 30.
     learning
         Days to learn before anybody is told of.
     max_users
@@ -143,6 +145,7 @@ class Session:
         budget: str | Budget = "1/day",
         alerts: Sequence[str | Sink] = (),
         session_gap: timedelta | None = None,
+        window: int | None = None,
         learning: int = 1,
         max_users: int | None = None,
         flush_every: timedelta = FLUSH_EVERY,
@@ -154,7 +157,7 @@ class Session:
             raise UsageError(f"max_users is how many users are in memory: expected 1 or more, found {max_users}")
         self._now, self._every = now, flush_every.total_seconds()
         allowed = budget if isinstance(budget, Budget) else Budget.parse(budget)
-        self._wish = _Wish(detectors, allowed, session_gap, learning, max_users)
+        self._wish = _Wish(detectors, allowed, session_gap, window, learning, max_users)
         self._path = Path(state)
         self._sinks = [open_sink(each, state=str(self._path)) if isinstance(each, str) else each for each in alerts]
         self._lock = threading.Lock()
@@ -457,16 +460,17 @@ class _Wish:
     detectors: Sequence[str | Detector[Any]]
     budget: Budget
     session_gap: timedelta | None
+    window: int | None
     learning: int
     max_users: int | None
 
     def settings(self, store: Store) -> Settings:
         """That, with what the state was begun with where nothing was said."""
-        begun = remembered(store) or Settings([detector(name) for name in fitting([None])], SESSION_GAP)
+        begun = remembered(store) or Settings([detector(name) for name in fitting([None])])
         chosen = [detector(each) if isinstance(each, str) else each for each in self.detectors]
         gap = self.session_gap if self.session_gap is not None else begun.session_gap
-        known = chosen or begun.detectors
-        return Settings(known, gap, self.budget, learning=self.learning, max_users=self.max_users)
+        known, window = chosen or begun.detectors, begun.window if self.window is None else self.window
+        return Settings(known, gap, window, self.budget, learning=self.learning, max_users=self.max_users)
 
 
 class _Nowhere:

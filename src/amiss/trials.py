@@ -19,10 +19,11 @@ import numpy.typing as npt
 import polars as pl
 
 from amiss.attacks import Attack, Draw, Injection, Scene
+from amiss.baseline import WINDOW
 from amiss.copies import Copy
 from amiss.decide import LEAST_BITS, Budget, threshold
 from amiss.detect import Detector, Witnesses
-from amiss.engine import Day, Scan
+from amiss.engine import Day, History, Scan
 from amiss.spool import EPOCH
 
 SHARE: Final = 0.02
@@ -123,10 +124,15 @@ class Judge:
     session_gap: timedelta
     budget: Budget
     past: pl.DataFrame
+    window: int = WINDOW
+
+    def _scan(self, history: History) -> Scan:
+        """A scan that has read nothing yet."""
+        return Scan(self.detectors, self.session_gap, self.budget, history, top=0)
 
     def clean(self, events: pl.DataFrame) -> Clean:
         """What a scan says of the log as it is."""
-        scanned = self._scanned(Scan(self.detectors, self.session_gap, self.budget, top=0), events)
+        scanned = self._scanned(self._scan(History(self.window)), events)
         days = {day.day: day for day in scanned.days}
         return Clean(
             scanned,
@@ -141,11 +147,11 @@ class Judge:
     def attacked(self, events: pl.DataFrame, clean: Clean, first: int) -> Scan:
         """A scan of a copy in which nothing differs from the log before a day, since 1970."""
         if Witnesses(self.detectors):
-            return self._scanned(Scan(self.detectors, self.session_gap, self.budget, top=0), events)
+            return self._scanned(self._scan(History(self.window)), events)
         begin = max((day for day in clean.thresholds if day < _date(first)), default=_date(first))
         for day in [each for each in clean.scan.history.judged if each >= begin]:
             del clean.scan.history.judged[day]
-        scanned = Scan(self.detectors, self.session_gap, self.budget, history=clean.scan.history, top=0)
+        scanned = self._scan(clean.scan.history)
         scanned.coding, scanned.names = clean.scan.coding, clean.scan.names
         scanned.run([Copy(events.filter(pl.col("time").dt.date() >= begin))], [], lambda _: None)
         return scanned

@@ -27,6 +27,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import polars as pl
 
 from amiss.alerts import Alert
+from amiss.baseline import WINDOW
 from amiss.decide import Budget, Figures
 from amiss.detect import Detector, coding, detector
 from amiss.engine import Counts
@@ -94,6 +95,8 @@ class Settings:
         What looks at events.
     session_gap
         A longer pause starts a new session.
+    window
+        How many days before a day say what is normal on it; older counts are forgotten.
     budget
         False alarms to allow.
     lateness
@@ -112,6 +115,7 @@ class Settings:
 
     detectors: Sequence[Detector[Any]]
     session_gap: timedelta = SESSION_GAP
+    window: int = WINDOW
     budget: Budget = field(default_factory=Budget)
     lateness: timedelta = timedelta(0)
     learning: int = 1
@@ -125,6 +129,7 @@ class Settings:
         return {
             "detectors": [{"name": each.name, "parameters": _parameters(each)} for each in self.detectors],
             "session_gap_seconds": self.session_gap.total_seconds(),
+            "window_days": self.window,
         }
 
 
@@ -145,7 +150,7 @@ def remembered(store: Store) -> Settings | None:
     except (UsageError, TypeError) as error:
         raise StateError(f"{store.path} was begun with a detector that is not here: {error}") from error
     gap = timedelta(seconds=begun["session_gap_seconds"])
-    return Settings(detectors, gap, max_users=known.get("max_users"))
+    return Settings(detectors, gap, begun.get("window_days", WINDOW), max_users=known.get("max_users"))
 
 
 def recall(store: Store, settings: Settings) -> Live:
@@ -156,7 +161,7 @@ def recall(store: Store, settings: Settings) -> Live:
     Raises
     ------
     StateError
-        If the state was begun with other detectors or sessions.
+        If the state was begun with other detectors, sessions or another window.
     """
     with store.view():
         return _recalled(store, settings)
@@ -172,6 +177,7 @@ def _recalled(store: Store, settings: Settings) -> Live:
         coding(detectors, *map(Vocabulary, store.texts())),
         budget=settings.budget,
         session_gap=settings.session_gap,
+        window=settings.window,
         lateness=settings.lateness if lateness is None else timedelta(seconds=lateness),
         learning=settings.learning,
         max_users=known.get("max_users"),
@@ -195,6 +201,8 @@ def _bound(store: Store, settings: Settings) -> Sequence[Detector[Any]]:
         return settings.detectors
     if begun.session_gap != settings.session_gap:
         _refuse("a session gap of", str(begun.session_gap), str(settings.session_gap))
+    if begun.window != settings.window:
+        _refuse("a window of", f"{begun.window} days", f"{settings.window}")
     order = [to_json(each) for each in begun.binding()["detectors"]]
     found = [to_json(each) for each in wanted["detectors"]]
     if sorted(order) != sorted(found):

@@ -135,6 +135,7 @@ def _of_file(sources: Sequence[str], truth: Path | None, settings: Settings) -> 
         budget=Budget.parse(scan.budget),
         detectors=config.detectors(names, settings.detector, cap=scan.cap),
         session_gap=timedelta(seconds=config.seconds(scan.session_gap)) if scan.session_gap else SESSION_GAP,
+        window=scan.window,
     )
 
 

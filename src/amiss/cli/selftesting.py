@@ -107,6 +107,7 @@ def _tried(
         detectors=scan.detectors,
         parameters=settings.detector,
         session_gap=scan.session_gap,
+        window=scan.window,
         cap=scan.cap,
         columns=fields.choice().pinned(),
         time_format=fields.choice().time_format,

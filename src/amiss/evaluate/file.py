@@ -17,9 +17,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from amiss.baseline import WINDOW
 from amiss.decide import LEAST_BITS, Budget
 from amiss.detect import Detector, detector, fitting
-from amiss.engine import Scan
+from amiss.engine import History, Scan
 from amiss.errors import EventError, SourceError, nearest
 from amiss.escape import label
 from amiss.evaluate.calibration import curve
@@ -70,6 +71,7 @@ def evaluate(
     budget: Budget | None = None,
     detectors: Sequence[Detector[Any]] = (),
     session_gap: timedelta = SESSION_GAP,
+    window: int = WINDOW,
 ) -> Measured:
     """How well a scan of sources tells who is odd.
 
@@ -79,7 +81,7 @@ def evaluate(
         The log.
     truth
         What is odd, a CSV file: ``user[,day][,label]``, or ``event_id[,label]``.
-    learn, budget, detectors, session_gap
+    learn, budget, detectors, session_gap, window
         As for :func:`amiss.result.scan`.
 
     Raises
@@ -91,7 +93,7 @@ def evaluate(
     """
     named = read_truth(truth)
     fit = detectors or [detector(name) for name in fitting(fields_of(sources))]
-    scan = Scan(fit, session_gap, budget or Budget(), top=1)
+    scan = Scan(fit, session_gap, budget or Budget(), History(window), top=1)
     scan.run(sources, learn, lambda _: None)
     if not len(scan.spool):
         raise SourceError(f"no events in {', '.join(source.url for source in sources)}")
