@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -90,8 +91,10 @@ class Database:
         self.create()
 
     def create(self) -> None:
-        """Make it."""
-        self.server.client.put(f"/{self.name}").raise_for_status()
+        """Make it, unless it is there: PouchDB makes one anew for who reads it in the moment in which it is deleted."""
+        answer = self.server.client.put(f"/{self.name}")
+        if answer.status_code != HTTPStatus.PRECONDITION_FAILED:
+            answer.raise_for_status()
 
     def delete(self) -> None:
         """Delete it."""
