@@ -268,12 +268,15 @@ def test_a_state_remembers_how_it_judges(run: Run, tmp_path: Path):
 
 def test_a_state_keeps_as_many_days_as_its_window_has(run: Run, tmp_path: Path):
     """Of six days those go that are too old to judge the last, also when the watch goes on without saying so."""
-    more(tmp_path, "".join(attack(day=day) for day in (5, 6, 7)))
+    more(tmp_path, attack("trent", day=4) + "".join(attack(day=day) for day in (5, 6, 7)))
     assert run("learn", "log.jsonl", "--state", "s.db", "--window", "2", "-q").status == 0
     more(tmp_path, "".join(attack(day=day) for day in (8, 9, 10)))
     assert run("watch", "log.jsonl", "--state", "s.db", "--until-eof", "-q").status == 0
     with Store.open(tmp_path / "s.db", write=False) as store:
         assert {day.day for day, _, _ in store.counts()} == {7, 8, 9}
+    users = map(json.loads, run("users", "--state", "s.db", "--format", "jsonl").out.splitlines())
+    (trent,) = (each for each in users if each["user"] == "trent")
+    assert set(trent["detectors"].values()) == {"stale: nothing seen for 2 days"}
 
 
 @pytest.mark.parametrize(
