@@ -14,6 +14,9 @@ from typing import NamedTuple
 NOWHERE = -1
 LUMP = "whatever nobody showed here"
 CHAINS = ("country", "city", "provider", "network", "address", "device", "version", "agent")
+KINDS = range(1, 9)
+ODD_KINDS = {1: 0.25, 2: 0.2, 3: 0.05, 4: 0.03, 5: 0.03, 6: 0.3, 7: 0.1, 8: 0.04}
+"""The kinds of networks from homes to others, and how odd logins come by them where they do not as everyone."""
 BINS = 24
 HOUR = 3_600_000_000
 
@@ -38,14 +41,19 @@ class Login(NamedTuple):
     wide: bool = False
     counts: float = 1.0
     group: int = 0
+    kind: int = 0
 
 
-def pairs(login: Login) -> dict[str, tuple[int, int]]:
+Given = int | tuple[int, int]
+"""What a value comes after: a code, or those of a country and a kind of network."""
+
+
+def pairs(login: Login) -> dict[str, tuple[Given, int]]:
     """The (given, value) of each category that a login shows."""
     shown = {
         "country": (NOWHERE, login.country),
         "city": (login.country, login.city),
-        "provider": (login.country, login.provider),
+        "provider": ((login.country, login.kind) if login.kind else login.country, login.provider),
         "network": (NOWHERE if login.wide else login.provider, login.network),
         "address": (login.network, login.address),
         "device": (NOWHERE, login.device),
@@ -55,16 +63,18 @@ def pairs(login: Login) -> dict[str, tuple[int, int]]:
     return {name: pair for name, pair in shown.items() if not (login.wide and name in {"country", "city", "provider"})}
 
 
-Rows = defaultdict[tuple[str, int], Counter[int]]
+Rows = defaultdict[tuple[str, Given], Counter[int]]
 """Logins by value, by (feature, given)."""
 
 
 def rows_of(logins: Iterable[Login]) -> Rows:
-    """How often each value came after each given."""
+    """How often each value came after each given, kinds of networks that are told after their city."""
     rows: Rows = defaultdict(Counter)
     for login in logins:
         for feature, (given, value) in pairs(login).items():
             rows[feature, given][value] += login.counts
+        if login.kind:
+            rows["kind", login.city][login.kind] += login.counts
     return rows
 
 
@@ -86,6 +96,9 @@ class Everyone:
     new: dict[str, float] = field(default_factory=dict)
     countries: int = 0
     arrived: Rows = field(default_factory=lambda: defaultdict(Counter))
+    usual: Counter[int] = field(default_factory=Counter)
+    coming: dict[str, dict[int, float]] = field(default_factory=dict)
+    loyal: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, logins: list[Login], cap: float, without: int | None = None) -> Everyone:
@@ -99,6 +112,10 @@ class Everyone:
                     whole[key][value] += min(count, cap)
                     if user != without:
                         everyone.rows[key][value] += min(count, cap)
+        moved = moves(logins) if without is None else Counter()
+        everyone.coming = shares_of_coming(kinds_in(whole), moved)
+        everyone.usual = kinds_in(everyone.rows)
+        everyone.loyal = loyalty(logins if without is None else [])
         for key, row in whole.items():
             for value in [value for value, count in row.items() if count < 1]:
                 del row[value]
@@ -111,7 +128,11 @@ class Everyone:
             everyone.new[feature] = up / (1.0 + sum(math.log(max(1.0, sum(row.values()))) for row in those))
         return everyone
 
-    def chance(self, feature: str, given: int, value: int | str) -> float:
+    def kind(self, kind: int) -> float:
+        """The share of a kind of network; half a login goes to all alike."""
+        return share_of_kind(self.usual, kind)
+
+    def chance(self, feature: str, given: Given, value: int | str) -> float:
         """The chance of a value; of all that nobody showed there, together."""
         row = self.rows.get((feature, given), Counter())
         total = sum(row.values())
@@ -122,7 +143,7 @@ class Everyone:
         flat = 0.5 if feature in {"country", "city"} else 0.0
         return (1.0 - new) * ((1.0 - flat) * row[value] / total + flat / self.kinds(feature, given))
 
-    def arriving(self, feature: str, given: int, value: int | str) -> float:
+    def arriving(self, feature: str, given: Given, value: int | str) -> float:
         """The same where it is new for a user: providers as they came to users who had logged in often before."""
         if feature != "provider" or value == LUMP or not self.seen(feature, given, value):
             return Everyone.chance(self, feature, given, value)
@@ -131,27 +152,118 @@ class Everyone:
         share = (came[value] + 5 * row[value] / sum(row.values())) / (known + 5)
         return (1.0 - Everyone.chance(self, feature, given, LUMP)) * share
 
-    def kinds(self, feature: str, given: int) -> int:
+    def kinds(self, feature: str, given: Given) -> int:
         """How many values there are."""
         return sum(count > 0 for count in self.rows.get((feature, given), Counter()).values())
 
-    def seen(self, feature: str, given: int, value: int) -> bool:
+    def seen(self, feature: str, given: Given, value: int) -> bool:
         """Whether anybody showed it there."""
         return self.rows.get((feature, given), Counter())[value] > 0
+
+
+def kinds_in(rows: Rows) -> Counter[int]:
+    """How many logins came by each kind of network, in all cities."""
+    kinds: Counter[int] = Counter()
+    for (feature, _), row in rows.items():
+        kinds.update(row if feature == "kind" else {})
+    return kinds
+
+
+def share_of_kind(kinds: Counter[int], kind: int) -> float:
+    """The share of a kind of network, half a login being of all kinds alike."""
+    return (kinds[kind] + 0.5 / len(KINDS)) / (sum(kinds.values()) + 0.5)
+
+
+@dataclass
+class Day:
+    """What a user did on a day, and what on earlier ones."""
+
+    today: list[Login]
+    before: list[Login]
+
+    def rows(self, feature: str) -> dict[tuple[Given, int], float]:
+        """The pairs of a feature on the day, each with how much of a login it taught, at most one."""
+        rows = rows_of(self.today)
+        found = {
+            (given, value): n for (name, given), row in rows.items() if name == feature for value, n in row.items()
+        }
+        return {pair: min(1.0, taught) for pair, taught in found.items()}
+
+    def earlier(self, feature: str) -> set[tuple[Given, int]]:
+        """The pairs of a feature on earlier days."""
+        return {pairs(login)[feature] for login in self.before if feature in pairs(login)}
+
+    def new(self, feature: str) -> dict[tuple[Given, int], float]:
+        """The pairs that were not there on an earlier day."""
+        return {pair: taught for pair, taught in self.rows(feature).items() if pair not in self.earlier(feature)}
+
+    def knows(self, feature: str, given: Given) -> bool:
+        """Whether the user showed anything after a given on an earlier day."""
+        return given in {each for each, _ in self.earlier(feature)}
+
+
+def days_of(logins: list[Login]) -> list[Day]:
+    """The days of each user."""
+    found = []
+    for user, day in sorted({(login.user, login.day) for login in logins}):
+        mine = [login for login in logins if login.user == user]
+        today, before = ([e for e in mine if e.day == day], [e for e in mine if e.day < day])
+        found.append(Day(today, before))
+    return found
 
 
 def arrivals(logins: list[Login]) -> Rows:
     """How often users with 15 logins or more came to a provider on a day who never did on an earlier one."""
     came: Rows = defaultdict(Counter)
-    for user in {login.user for login in logins}:
-        mine = [login for login in logins if login.user == user]
-        for day in {login.day for login in mine}:
-            before = [login for login in mine if login.day < day]
-            today = {pairs(login).get("provider") for login in mine if login.day == day} - {None}
-            if len(before) >= 15:
-                for given, value in today - {pairs(login).get("provider") for login in before}:
-                    came["provider", given][value] += 1
+    for day in days_of(logins):
+        if len(day.before) >= 15:
+            for (given, value), taught in day.new("provider").items():
+                came["provider", given][value] += taught
     return came
+
+
+def moves(logins: list[Login]) -> Counter[tuple[str, int]]:
+    """How often users with 15 logins came by each kind to a new country, else a new city, else by a new provider."""
+    came: Counter[tuple[str, int]] = Counter()
+    for day in days_of(logins):
+        if sum(login.counts for login in day.before if not login.wide) < 15:
+            continue
+        cities = day.new("city")
+        for country, city in cities:
+            where = "city" if day.knows("city", country) else "country"
+            for (at, kind), taught in day.rows("kind").items():
+                came[where, kind] += taught if at == city else 0
+        for (given, _), taught in day.new("provider").items():
+            if not cities and isinstance(given, tuple):
+                came["provider", given[1]] += taught
+    return came
+
+
+def shares_of_coming(kinds: Counter[int], moved: Counter[tuple[str, int]]) -> dict[str, dict[int, float]]:
+    """The share of each kind among those who moved so, half a login being as everyone's."""
+    shares = {}
+    for where in ("country", "city", "provider"):
+        whole = sum(moved[where, kind] for kind in KINDS)
+        shares[where] = {
+            kind: (moved[where, kind] + 0.5 * share_of_kind(kinds, kind)) / (whole + 0.5) for kind in KINDS
+        }
+    return shares
+
+
+def loyalty(logins: list[Login]) -> dict[int, float]:
+    """How often users kept to their providers on days in one new city of a country they knew, by kind of network."""
+    kept: Counter[int] = Counter()
+    whole: Counter[int] = Counter()
+    for day in days_of(logins):
+        cities = day.rows("city")
+        if len(cities) != 1 or not day.new("city") or not all(day.knows("city", country) for country, _ in cities):
+            continue
+        for (given, provider), taught in day.rows("provider").items():
+            if isinstance(given, tuple) and day.knows("provider", given):
+                whole[given[1]] += taught
+                kept[given[1]] += taught if (given, provider) in day.earlier("provider") else 0
+    usual = (sum(kept.values()) + 0.5) / (sum(whole.values()) + 1)
+    return {kind: (kept[kind] + 0.5 * usual) / (whole[kind] + 0.5) for kind in KINDS}
 
 
 @dataclass
@@ -160,15 +272,15 @@ class Colleagues(Everyone):
 
     theirs: Rows = field(default_factory=lambda: defaultdict(Counter))
 
-    def chance(self, feature: str, given: int, value: int | str) -> float:
+    def chance(self, feature: str, given: Given, value: int | str) -> float:
         """The chance of a value: as far as the group's row holds enough, that of the row."""
         return self._before(super().chance(feature, given, value), feature, given, value)
 
-    def arriving(self, feature: str, given: int, value: int | str) -> float:
+    def arriving(self, feature: str, given: Given, value: int | str) -> float:
         """The same, with everyone's chance where it is new for a user behind it."""
         return self._before(super().arriving(feature, given, value), feature, given, value)
 
-    def _before(self, q: float, feature: str, given: int, value: int | str) -> float:
+    def _before(self, q: float, feature: str, given: Given, value: int | str) -> float:
         """The chance by the group, and by everyone's behind it."""
         row = self.theirs[feature, given]
         total = sum(row.values())
@@ -191,7 +303,7 @@ def colleagues(logins: list[Login], everyone: Everyone, event: Login, cap: float
         return None
     those = [each for each in logins if whose.get(each.user) == event.group]
     theirs = Everyone.of(those, cap, without=event.user if left_out else None).rows
-    return Colleagues(everyone.rows, everyone.new, everyone.countries, everyone.arrived, theirs)
+    return Colleagues(**vars(everyone), theirs=theirs)
 
 
 def bin_of(logins: float) -> int:
@@ -241,7 +353,7 @@ class Pace:
         return math.floor((whole + self.at(feature, last) * (logins - (2.0**last - 1))) * 2**20) / 2**20
 
 
-def chance_of_new(pace: Pace, rows: Rows, feature: str, given: int, factor: float) -> float:
+def chance_of_new(pace: Pace, rows: Rows, feature: str, given: Given, factor: float) -> float:
     """The chance that what comes next in a row of the user is new there."""
     row = rows[feature, given]
     logins = sum(row.values())
@@ -283,14 +395,14 @@ class Judged(NamedTuple):
         return self.keep * q + self.goes_on
 
 
-def arriving(ways: Ways, everyone: Everyone, feature: str, given: int, value: int | str) -> float:
+def arriving(ways: Ways, everyone: Everyone, feature: str, given: Given, value: int | str) -> float:
     """Everyone's chance of a value where it is new for the user; as people arrive, once there was a login."""
     countries = [rows.get(("country", NOWHERE), Counter()) for rows in (ways.past, ways.today)]
     known = sum(sum(row.values()) for row in countries) >= 1
     return (everyone.arriving if known else everyone.chance)(feature, given, value)
 
 
-def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Judged:
+def judge(ways: Ways, feature: str, pair: tuple[Given, int], factor: float) -> Judged:
     """What a value after a given says."""
     everyone, pace, past, today, _ = ways
     given, value = pair
@@ -331,7 +443,50 @@ def judge(ways: Ways, feature: str, pair: tuple[int, int], factor: float) -> Jud
     return Judged(p, q, lumped[shown], new_here, 1.0 - going_on, going_on * lumped_now[shown] / total)
 
 
-def _lumped(everyone: Everyone, feature: str, given: int, row: Counter[int]) -> Counter[int | str]:
+def judge_kind(ways: Ways, city: int, kind: int, moved: str) -> Judged:
+    """What the kind of a network says, after a city; `moved` is the first category of the place that is new."""
+    everyone = ways.everyone
+    usual = everyone.kind(kind)
+    odd = 0.25 * usual + 0.75 * ODD_KINDS[kind]
+    row = Counter(ways.past.get(("kind", city), {})) + Counter(ways.today.get(("kind", city), {}))
+    all_ = kinds_in(ways.past) + kinds_in(ways.today)
+    if not all_:
+        return Judged(usual, odd, 0.0, usual)
+    if moved in {"country", "city"}:
+        chance = everyone.coming[moved][kind]
+        return Judged(chance, odd, all_[kind], chance)
+    elsewhere = all_ - row
+    own = (elsewhere[kind] + 2 * usual) / (sum(elsewhere.values()) + 2)
+    own = (row[kind] + 2 * own) / (sum(row.values()) + 2)
+    now = ways.today.get(("kind", city), Counter())
+    total = sum(now.values())
+    if not total:
+        return Judged(own, odd, all_[kind], usual)
+    stay = 0.8 * total / (total + 1)
+    going_on = stay + (1 - stay) * total / (sum(row.values()) + 2)
+    p = (1 - stay) * own + stay * now[kind] / total
+    return Judged(p, odd, all_[kind], usual, 1 - going_on, going_on * now[kind] / total)
+
+
+def kept(ways: Ways, event: Login, judged: Judged) -> Judged:
+    """The same of a provider where the user never came by this kind in this city, but knows providers of it.
+
+    So it is also where the user is elsewhere for once.
+    """
+    given, _ = pairs(event)["provider"]
+    here, known = (
+        [rows.get(key, Counter()) for rows in (ways.past, ways.today)]
+        for key in (("kind", event.city), ("provider", given))
+    )
+    whole = sum(sum(row.values()) for row in known)
+    if not event.kind or not whole or sum(row[event.kind] for row in here) >= 1:
+        return judged
+    loyal = ways.everyone.loyal[event.kind]
+    p = loyal * judged.shown / whole + (1 - loyal) * judged.new
+    return Judged(p, judged.q, judged.shown, p)
+
+
+def _lumped(everyone: Everyone, feature: str, given: Given, row: Counter[int]) -> Counter[int | str]:
     """A row in which all values that everyone does not know are one."""
     lumped: Counter[int | str] = Counter()
     for value, count in row.items():
@@ -415,9 +570,22 @@ def leg(
     far = sum(length >= least for least in (60, 500, 1500, 4000))
     if far < (2 if known else 1):
         return None
+    return Leg(0 if known else far, sum(hours_apart + 1 < times * quick(length) for times in SLOWER))
+
+
+SLOWER = (8, 3, 1.5, 1)
+
+
+def quick(length: float) -> float:
+    """The hours of a quick journey of so many kilometres."""
     way = max(0, length - 40)
-    quick = min(0.5 + way / 130, 2 + way / 900)
-    return Leg(0 if known else far, sum(hours_apart + 1 < times * quick for times in (8, 3, 1.5, 1)))
+    return min(0.5 + way / 130, 2 + way / 900)
+
+
+def odd_pace(pace: int, length: float, hourly: float) -> float:
+    """The chance of a pace of somebody odd, after a user with so many logins an hour."""
+    before = [1.0, *(1 - math.exp(-hourly * (times * quick(length) - 0.5)) for times in SLOWER), 0.0]
+    return 0.5 * (0.1, 0.15, 0.15, 0.2, 0.4)[pace] + 0.5 * (before[pace] - before[pace + 1])
 
 
 class Trail(NamedTuple):
@@ -463,9 +631,12 @@ ODDS = (0.2, 0.3, 0.24, 0.24, 0.015, 0.003, 0.002)
 
 
 def login(
-    past: list[Login], today: list[Login], cap: float = 1.0, *, left_out: bool = False
+    past: list[Login], today: list[Login], cap: float = 1.0, *, left_out: bool = False, bad: Sequence[Login] = ()
 ) -> list[tuple[float, float]]:
-    """Bits and surprisal of a day's logins by the past, or by the same day, the user left out."""
+    """Bits and surprisal of a day's logins by the past, or by the same day, the user left out.
+
+    `bad` are logins that were told to be bad.
+    """
     found = []
     days = today if left_out else past
     trails = [] if left_out else [trail([each for each in past if each.user == user]) for user in _users(past)]
@@ -476,7 +647,8 @@ def login(
         everyone = Everyone.of(days, cap, without=event.user if left_out else None)
         mates = colleagues(days, everyone, event, cap, left_out=left_out)
         ways = Ways(everyone, pace, rows_of(mine), rows_of(before), mates)
-        bits, surprisal = _score(ways, clock, travel, (mine, before), event)
+        behind = Behind(clock, travel, hourly(days, event.user), rows_of(bad))
+        bits, surprisal = _score(ways, behind, (mine, before), event)
         found.append((bits - math.log2(busy(days, event.user)), surprisal))
     return found
 
@@ -485,6 +657,12 @@ def busy(logins: list[Login], user: int) -> float:
     """How many times more often than users on average somebody logged in, at least 1."""
     by_user = Counter(login.user for login in logins)
     return max(1.0, by_user[user] * len(by_user) / max(1, len(logins)))
+
+
+def hourly(logins: list[Login], user: int) -> float:
+    """How many logins an hour somebody had, half a one more; .1 of who had none."""
+    mine = sum(login.user == user for login in logins)
+    return (mine + 0.5) / (24 * len({login.day for login in logins})) if mine else 0.1
 
 
 def _users(logins: list[Login]) -> list[int]:
@@ -520,16 +698,20 @@ def _shares(rows: list[float]) -> list[float]:
     return [1.0, 1.0, *(each / sum(far) for each in far)]
 
 
-def _score(
-    ways: Ways,
-    clock: list[float],
-    travel: Travel,
-    mine: tuple[list[Login], list[Login]],
-    event: Login,
-) -> tuple[float, float]:
+class Behind(NamedTuple):
+    """What else a login is judged by: everyone's hours and travels, the user's logins an hour, and bad logins."""
+
+    clock: list[float]
+    travel: Travel
+    hourly: float
+    bad: Rows
+
+
+def _score(ways: Ways, behind: Behind, mine: tuple[list[Login], list[Login]], event: Login) -> tuple[float, float]:
     """Bits and surprisal of one login, after the user's earlier ones."""
     everyone, mates = ways.everyone, ways.mates
     p, q, raw, moved, fresh, anywhere = {}, {}, {}, "", False, None
+    like_bad, coming = 1.0, {}
     like, like_raw = {}, {}
     for feature, pair in pairs(event).items():
         fresh = fresh and feature != "device"
@@ -542,7 +724,9 @@ def _score(
         if mates:
             theirs = judge(ways._replace(everyone=mates), feature, pair, FACTORS.get((feature, moved), 1.0))
             chance = arriving(ways, mates, feature, pair[0], LUMP if unused else pair[1])
-            like[feature], like_raw[feature] = (chance, chance) if fresh else (theirs.p, theirs.new)
+            theirs = Judged(chance, 0.0, theirs.shown, chance) if fresh else theirs
+            like[feature], like_raw[feature] = theirs.p, theirs.new
+        judged = kept(ways, event, judged) if feature == "provider" else judged
         p[feature], q[feature], raw[feature] = judged.p, judged.q, judged.new
         if judged.shown < 1:
             fresh = True
@@ -551,39 +735,58 @@ def _score(
             q[feature] = 0.4 * q[feature] + 0.3 / (everyone.kinds(feature, pair[0]) + 1) + 0.3 * unused
         if feature == "address" and pair[1]:
             q[feature] = 0.1 * q[feature] + 0.9 * unused
+        like_bad *= judged.odd(_among(behind.bad.get((feature, pair[0]), Counter()), pair[1], q[feature])) / p[feature]
         q[feature] = judged.odd(q[feature])
         if feature == "country":
             anywhere = judged.odd(_anywhere(everyone, event.country))
-    p["hour"], q["hour"] = _hour(clock, [*mine[0], *mine[1]], event.hour)
+    if event.kind:
+        judged = judge_kind(ways, event.city, event.kind, moved)
+        like_bad *= judged.odd(_among(kinds_in(behind.bad), event.kind, judged.q)) / judged.p
+        p["kind"], q["kind"] = judged.p, judged.odd(judged.q)
+        coming = {where: shares[event.kind] / judged.p for where, shares in everyone.coming.items()}
+    p["hour"], q["hour"] = _hour(behind.clock, [*mine[0], *mine[1]], event.hour)
     same = len(mine[1]) / (len(mine[1]) + 1)
     q["hour"] = (1 - same) * q["hour"] + same * p["hour"]
-    _travel(p, q, travel, mine, event, abroad=moved == "country")
-    detour = _detours(ways.pace, p, raw)
+    _travel(p, q, behind, mine, event, abroad=moved == "country")
+    detour = _detours(ways.pace, p, raw, coming)
     near = (1.0, 1.0, 1.0, 1.0)
     if mates:
         share = 0.1 if mine[0] or mine[1] else 0.95
         ratio = [math.prod(like[each] / p[each] for each in those if each in p) for those in (CHAINS[:1], CHAINS[:2])]
-        there, with_it = (math.prod(like[each] / p[each] for each in p if each in part) for part in (PLACES, DEVICES))
-        others = _detours(ways.pace, like, like_raw)
+        there, with_it = (
+            math.prod(like[each] / p[each] for each in like if each in part) for part in (PLACES, DEVICES)
+        )
+        others = _detours(ways.pace, like, like_raw, coming)
         ratio += [there * others[0] / detour[0], with_it * others[1] / detour[1]]
         near = [1 - share + share * each for each in ratio]
     all_ = math.log2(math.prod(detour) * near[2] * near[3])
-    return _bits(anywhere, p, q, near) - all_, -sum(math.log2(each) for each in p.values()) - all_
+    like_bad *= math.prod(q[each] / p[each] for each in ("hour", "travel") if each in p)
+    bits = _bits(anywhere, p, q, near, like_bad if behind.bad else None)
+    return bits - all_, -sum(math.log2(each) for each in p.values()) - all_
 
 
 PLACES, DEVICES = CHAINS[:5], CHAINS[5:]
 
 
-def _detours(pace: Pace, p: dict[str, float], raw: dict[str, float]) -> tuple[float, float]:
-    """How much likelier place and device are because people are elsewhere now and then, or have another one."""
+def _among(row: Counter[int], value: int, q: float) -> float:
+    """The chance of a value by the bad logins of a row, one of any odd one behind them."""
+    return (row[value] + q) / (sum(row.values()) + 1)
+
+
+def _detours(pace: Pace, p: dict[str, float], raw: dict[str, float], coming: dict[str, float]) -> tuple[float, float]:
+    """How much likelier place and device are because people are elsewhere now and then, or have another one.
+
+    `coming` is how much likelier the kind of network is where people come to a new country, city or provider.
+    """
 
     def product(*features: str) -> float:
         return math.prod(raw[each] / p[each] for each in features if each in raw)
 
     world, country, city, other = (pace.settled(feature) for feature in ("country", "city", "provider", "device"))
     near = product("provider", "network", "address")
-    place = 1 - world - country - city + city * near + country * product("city") * near
-    place += world * product("country", "city") * near
+    place = 1 - world - country - city + city * near * coming.get("provider", 1)
+    place += country * product("city") * near * coming.get("city", 1)
+    place += world * product("country", "city") * near * coming.get("country", 1)
     return place, 1 - other + other * product("device", "version", "agent")
 
 
@@ -605,14 +808,14 @@ def _hour(clock: list[float], logins: list[Login], hour: int) -> tuple[float, fl
 def _travel(
     p: dict[str, float],
     q: dict[str, float],
-    travel: Travel,
+    behind: Behind,
     mine: tuple[list[Login], list[Login]],
     event: Login,
     *,
     abroad: bool,
 ) -> None:
     """Add the chance of a far leg, if there is one."""
-    earlier = trail(mine[0])
+    earlier, travel = trail(mine[0]), behind.travel
     now = earlier._replace(legs=Counter())
     for each in [*mine[1], event]:
         if each.place is None or each.wide:
@@ -623,7 +826,7 @@ def _travel(
             row = [sum(legs[Leg(far.row, pace)] for pace in range(5)) for legs in (earlier.legs, now.legs)]
             like = earlier.legs[far] + now.legs[far]
             p["travel"] = (like + 4 * travel.paces[far.row][far.pace]) / (sum(row) + 4)
-            odd = (0.1, 0.15, 0.15, 0.2, 0.4)[far.pace]
+            odd = odd_pace(far.pace, kilometres(now.place, place), behind.hourly)
             q["travel"] = ((row[0] + 4) * odd + now.legs[far]) / (sum(row) + 4)
             if abroad:
                 p["travel"], q["travel"] = p["travel"] * travel.near[far.row], q["travel"] * travel.apart[far.row]
@@ -635,17 +838,24 @@ def _anywhere(everyone: Everyone, country: int) -> float:
     return 1 / 250 if everyone.seen("country", NOWHERE, country) else (250 - everyone.countries) / 250
 
 
-def _bits(country: float | None, p: dict[str, float], q: dict[str, float], closer: Sequence[float]) -> float:
+def _bits(
+    country: float | None,
+    p: dict[str, float],
+    q: dict[str, float],
+    closer: Sequence[float],
+    like_bad: float | None = None,
+) -> float:
     """The evidence of a mixture of whole logins; `country` is its chance if the login comes from anywhere.
 
-    `closer` is how much likelier colleagues make the country, the city in it, the place and the device.
+    `closer` is how much likelier colleagues make the country, the city in it, the place and the device; `like_bad` how
+    much likelier a login is if it is like those told to be bad, where there are any.
     """
 
     def product(*features: str) -> float:
         return math.prod(q[each] / p[each] for each in features if each in p)
 
     inner, city, device, hour = (
-        product("provider", "network", "address", "travel"),
+        product("kind", "provider", "network", "address", "travel"),
         product("city"),
         product("device", "version", "agent"),
         product("hour"),
@@ -657,7 +867,8 @@ def _bits(country: float | None, p: dict[str, float], q: dict[str, float], close
     who = (place * device, anywhere * device, closer[0] * near * device, closer[1] * inner * device)
     thieves = (closer[3] * (place + anywhere) / 2, closer[3] * (closer[0] * near + closer[1] * inner) / 2)
     ratios = (*who, *thieves, closer[2] * device)
-    return math.log2(hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True)))
+    mixed = hour * sum(share * ratio for share, ratio in zip(ODDS, ratios, strict=True))
+    return math.log2(mixed if like_bad is None else 0.8 * mixed + 0.2 * like_bad)
 
 
 PLACE = (("address", 0.5), ("network", 0.2), ("provider", 0.15), ("country", 0.1), (None, 0.05))

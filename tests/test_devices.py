@@ -24,12 +24,12 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605
         (f"{WINDOWS} Chrome/120.0.0.0 Safari/537.36 Edg/120.0.0.0", "Edge 120", "Edge, Windows"),
         (
             f"{IPHONE} Version/17.1 Mobile/15E148 Safari/604.1",
-            "Mobile Safari 17",
+            "Mobile Safari 17.1",
             "Mobile Safari, iOS",
         ),
-        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot 2", "Googlebot"),
-        ("curl/8.5.0", "curl 8", "curl"),
-        ("python-requests/2.31.0", "Python Requests 2", "Python Requests"),
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Googlebot 2.1", "Googlebot"),
+        ("curl/8.5.0", "curl 8.5", "curl"),
+        ("python-requests/2.31.0", "Python Requests 2.31", "Python Requests"),
         ("AcmeSync/3.1", "AcmeSync 3", "AcmeSync"),
         ("Mozilla/5.0", "Other", "Other"),
         ("') OR 1=1 --", "Other", "Other"),
@@ -37,7 +37,7 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1 like Mac OS X) AppleWebKit/605
     ],
 )
 def test_agents_tell_browser_and_device(agent: str, browser: str, device: str) -> None:
-    """Family and major version of the browser; families of browser and system. What tells nothing is `Other`."""
+    """Family and version of the browser, without a minor 0; family of the system. What tells nothing is `Other`."""
     assert device_of(agent) == (agent, browser, device)
 
 

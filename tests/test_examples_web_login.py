@@ -252,12 +252,12 @@ def test_a_login_from_the_ukraine_on_firefox_needs_a_code(service: Service) -> N
 
 
 def test_who_gives_the_code_is_believed(service: Service) -> None:
-    """The alert is kept as expected, and the same again is let in at once."""
-    carla = service.browser(KYIV, FIREFOX)
+    """The alert is kept as expected, and the same again is let in at once, where nobody bad came from."""
+    carla = service.browser(BERLIN, SAFARI)
     assert carla.log_in("carla") == "/code"
     assert carla.send("/code", code=service.code("carla")).headers["location"] == "/"
     assert carla.is_in
-    assert service.browser(KYIV, FIREFOX).log_in("carla") == "/"
+    assert service.browser(BERLIN, SAFARI).log_in("carla") == "/"
     assert service.verdicts("carla") == [("confirmed", False), ("expected", True)]
 
 

@@ -329,3 +329,41 @@ def test_presets_tell_the_operator_of_the_network(more: dict[str, object], colum
 def test_plain_names_of_operators_are_known(name: str) -> None:
     """Numbers become texts."""
     assert infer(LOGINS.drop("isp").with_columns(pl.lit(64500).alias(name))).roles["provider"].column == name
+
+
+FOUR_LOGINS = pl.concat([LOGINS] * 4)
+KIND_WORDS = pl.Series(["Cable/DSL", "-", "DCH", "guests"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["network_type", "network.kind", "connectionType", "Usage Type", "isp_type", "as_type", "ip_usage_type",
+     "client.network_type"],
+)  # fmt: skip
+def test_what_networks_are_for_is_found_by_names_and_words(name: str) -> None:
+    """As long as half of its words are known to be kinds of networks."""
+    raw = FOUR_LOGINS.with_columns(KIND_WORDS.alias(name))
+    found = infer(raw)
+    assert found.roles["network_type"].column == name
+    assert events(raw.with_columns(position=1), found)[0]["network_type"].to_list() == KIND_WORDS.to_list()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("user_type", ["residential", "business"]), ("type", ["mobile", "hosting"]),
+        ("device_type", ["mobile", "server"]), ("network_type", ["ipv4", "ipv6"]),
+        ("connection_type", ["tcp", "keep-alive"]), ("ip_type", ["public", "private"]), ("usage_type", ["-", ""]),
+    ],
+)  # fmt: skip
+def test_other_types_are_not_what_networks_are_for(name: str, words: list[str]) -> None:
+    """Of users, devices, protocols, addresses."""
+    assert "network_type" not in infer(FOUR_LOGINS.with_columns(pl.Series(name, words * 2))).roles
+
+
+def test_what_networks_are_for_can_be_pinned() -> None:
+    """Whatever the column is called and holds."""
+    raw = LOGINS.with_columns(pl.lit("token ring").alias("line"))
+    found = infer(raw, FieldChoice(network_type="line"))
+    assert found.roles["network_type"].column == "line"
+    assert events(raw.with_columns(position=1), found)[0]["network_type"].unique().to_list() == ["token ring"]

@@ -15,6 +15,7 @@ from netaddr import IPSet
 
 from amiss.errors import ConfigError, MissingExtraError
 from amiss.geo import Found, GeoDatabase, coordinates, found_in, merged
+from amiss.kinds import KINDS
 
 KYIV = {
     "city": {"names": {"de": "Kiew", "en": "Kyiv"}},
@@ -28,7 +29,7 @@ JSON = st.recursive(
 )
 KEYS = st.sampled_from(
     ["country", "city", "location", "latitude", "lat", "lng", "longitude", "timezone", "asn", "traits", "isp",
-     "autonomous_system_number"]
+     "autonomous_system_number", "type", "user_type", "company", "privacy", "vpn", "is_anonymous"]
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def database(path: Path, entries: dict[str, Any], ip_version: int = 6) -> str:
 def test_a_city_database_tells_country_city_coordinates_and_zone(tmp_path: Path) -> None:
     """Of IPv4 and IPv6; of addresses that it lacks, nothing."""
     found = GeoDatabase(database(tmp_path / "city.mmdb", {"203.0.113.0/24": KYIV, "2001:db8::/32": KYIV}))
-    expected = ("UA", "Kyiv", 50.458, 30.5303, "Europe/Kyiv", "", "")
+    expected = ("UA", "Kyiv", 50.458, 30.5303, "Europe/Kyiv", "", "", "")
     assert found.look_up("203.0.113.9", 4) == expected
     assert found.look_up("2001:db8::1", 16) == expected
     assert found.look_up("198.51.100.1", 4)[:2] == ("", "")
@@ -75,6 +76,65 @@ def test_operators_are_numbers_whoever_made_the_database(
     assert (found.provider, found.organization) == (provider, organization)
 
 
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"traits": {"user_type": "cellular", "connection_type": "Corporate"}}, "mobile"),
+        ({"traits": {"user_type": "unheard of", "connection_type": "Cable/DSL"}}, "home"),
+        ({"connection_type": "Corporate"}, "business"),
+        ({"user_type": "traveler"}, "public"),
+        ({"usage_type": "DCH"}, "hosting"),
+        ({"as_type": "isp"}, "home"),
+        ({"asn": {"type": "isp"}, "company": {"type": "education"}}, "school"),
+        ({"asn_type": "isp", "company_type": "business"}, "business"),
+        ({"type": "hosting"}, "hosting"),
+        ({"type": "unheard of"}, ""),
+        ({"type": {"hosting": True}}, ""),
+        ({"user_type": "-"}, ""),
+    ],
+)
+def test_types_tell_what_a_network_is_for_whoever_made_the_database(entry: dict[str, Any], kind: str) -> None:
+    """MaxMind, DB-IP, IP2Location, IPinfo; users before connections, companies before networks."""
+    assert found_in(entry).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind"),
+    [
+        ({"is_anonymous": True, "is_hosting_provider": True}, "hosting"),
+        ({"is_anonymous": True, "is_anonymous_vpn": True, "is_hosting_provider": True}, "vpn"),
+        ({"is_anonymous": True}, "vpn"),
+        ({"is_anonymous": False, "user_type": "residential"}, "home"),
+        ({"traits": {"is_tor_exit_node": True, "user_type": "residential"}}, "vpn"),
+        ({"traits": {"is_anonymous": True}, "is_hosting_provider": True}, "hosting"),
+        ({"privacy": {"vpn": False, "relay": True, "hosting": True}}, "vpn"),
+        ({"vpn": "", "proxy": "false", "tor": "0", "hosting": "true"}, "hosting"),
+        ({"is_public_proxy": "1"}, "vpn"),
+        ({"is_residential_proxy": 1}, "vpn"),
+        ({"is_mobile": True, "as_type": "isp"}, "mobile"),
+        ({"proxy": "maybe", "vpn": 2, "type": "isp"}, "home"),
+    ],
+)
+def test_flags_that_are_true_count_before_types(entry: dict[str, Any], kind: str) -> None:
+    """Anywhere they are written; a VPN's machines are a VPN, but hosters that are called anonymous are hosters."""
+    assert found_in(entry).kind == kind
+
+
+def test_a_database_file_tells_what_networks_are_for(tmp_path: Path) -> None:
+    """Types as texts, flags as booleans, in a real file."""
+    entries = {
+        "203.0.113.0/24": KYIV | {"traits": {"user_type": "cellular"}},
+        "198.51.100.0/24": {"is_anonymous": True, "is_anonymous_vpn": True},
+        "192.0.2.0/24": {"traits": {"is_hosting_provider": True, "user_type": "business"}},
+        "2001:db8::/32": {"asn": "AS64500", "as_type": "education"},
+    }
+    found = GeoDatabase(database(tmp_path / "kinds.mmdb", entries))
+    told = [found.look_up(address, 4).kind for address in ("203.0.113.9", "198.51.100.9", "192.0.2.9", "9.9.9.9")]
+    assert told == ["mobile", "vpn", "hosting", ""]
+    assert found.look_up("2001:db8::1", 16).kind == "school"
+    assert found.look_up("203.0.113.9", 4).country == "UA"
+
+
 def test_flat_entries_are_read_too() -> None:
     """As IPinfo and others write them, coordinates as texts."""
     entry = {"country": "UA", "city": "Kyiv", "lat": "50.458", "lng": "30.5303", "timezone": "Europe/Kyiv"}
@@ -93,6 +153,7 @@ def test_no_entry_whatever_raises(entry: dict[str, Any]) -> None:
     found = found_in(entry)
     assert math.isnan(found.latitude) == math.isnan(found.longitude)
     assert all(isinstance(text, str) for text in (found.country, found.city, found.zone, found.provider))
+    assert found.kind in KINDS
 
 
 @pytest.mark.parametrize(
@@ -107,8 +168,11 @@ def test_of_several_databases_the_first_that_tells_counts() -> None:
     """Coordinates and zone come from the same one."""
     country = Found(country="UA", zone="Europe/Kyiv")
     city = Found(country="PL", city="Lviv", latitude=49.8, longitude=24.0)
-    operator = Found(provider="AS64500", organization="Example")
-    assert merged([country, city, operator]) == ("UA", "Lviv", 49.8, 24.0, "Europe/Kyiv", "AS64500", "Example")
+    operator = Found(provider="AS64500", organization="Example", kind="mobile")
+    anonymous = Found(provider="AS64501", kind="vpn")
+    both = ("UA", "Lviv", 49.8, 24.0, "Europe/Kyiv", "AS64500", "Example", "mobile")
+    assert merged([country, city, operator, anonymous]) == both
+    assert merged([anonymous, operator]).kind == "vpn"
     assert merged([operator]) is operator
 
 

@@ -17,6 +17,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from amiss.errors import ConfigError
+from amiss.kinds import KINDS
 from amiss.places import LOGIN_SCHEMA, Place, Places, Told, is_login, login_context, login_of, place_of, places
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -26,7 +27,7 @@ KYIV = {
     "country": {"iso_code": "UA"},
     "location": {"latitude": 50.458, "longitude": 30.5303, "time_zone": "Europe/Kyiv"},
 }
-NO_LOGIN = (0, "", "", "", "", "", "", "", "", 0, math.nan, math.nan, 0)
+NO_LOGIN = (0, "", "", "", "", "", 0, "", "", "", 0, math.nan, math.nan, 0)
 
 
 def database(path: Path, entries: dict[str, Any]) -> str:
@@ -96,8 +97,8 @@ def test_the_actions_that_are_logins_can_be_given() -> None:
 def test_a_login_tells_place_device_and_local_hour() -> None:
     """By the columns of the log alone."""
     events = logins(ip=["203.0.113.9:4711"], country=["Ukraine"], user_agent=[FIREFOX], provider=["64500"])
-    expected = (1, "203.0.113.9", "203.0.113.0/24", "AS64500", "UA", "", FIREFOX, "Firefox 44", "Firefox, Linux")
-    assert same(login_context(events), [(*expected, 14, math.nan, math.nan, 0)])
+    expected = (1, "203.0.113.9", "203.0.113.0/24", "AS64500", "UA", "", 0, FIREFOX, "Firefox 44")
+    assert same(login_context(events), [(*expected, "Firefox, Linux", 14, math.nan, math.nan, 0)])
 
 
 def test_what_is_no_login_or_failed_tells_nothing() -> None:
@@ -107,8 +108,8 @@ def test_what_is_no_login_or_failed_tells_nothing() -> None:
         outcome=["success", "failure", "unknown", "success"],
         country=["UA", "UA", "UA", "US"],
     )
-    login = (1, "", "", "", "UA", "", "", "", "", 14, math.nan, math.nan, 0)
-    other = (1, "", "", "", "US", "", "", "", "", 12, math.nan, math.nan, 0)
+    login = (1, "", "", "", "UA", "", 0, "", "", "", 14, math.nan, math.nan, 0)
+    other = (1, "", "", "", "US", "", 0, "", "", "", 12, math.nan, math.nan, 0)
     assert same(login_context(events), [NO_LOGIN, NO_LOGIN, login, other])
     assert same(login_context(events.head(1)), [NO_LOGIN])
     assert same(login_context(events.head(2)), [NO_LOGIN, NO_LOGIN])
@@ -117,7 +118,7 @@ def test_what_is_no_login_or_failed_tells_nothing() -> None:
 
 def test_a_log_without_any_of_it_has_hours() -> None:
     """In UTC."""
-    unknown = (1, "", "", "", "", "", "", "", "", 12, math.nan, math.nan, 0)
+    unknown = (1, "", "", "", "", "", 0, "", "", "", 12, math.nan, math.nan, 0)
     assert same(login_context(logins(user=["ann", "bob"])), [unknown, unknown])
     assert same(login_context(logins(user=["ann"])), [unknown])
 
@@ -150,6 +151,7 @@ def test_what_the_log_tells_wins_over_the_database(geoip: tuple[str, str]) -> No
     assert (poland.country, poland.city, poland.zone, poland.provider) == ("PL", "", "Europe/Warsaw", "AS64500")
     assert math.isnan(poland.latitude)
     lviv = known.place(Told("203.0.113.9", "UKR", "Lviv", 49.84, 24.03, "Other Net"))
+    assert lviv.organization == "Example"
     assert lviv[2:8] == ("Other Net", "UA", "Lviv", 49.84, 24.03, "Europe/Kyiv")
 
 
@@ -191,6 +193,95 @@ def test_operators_go_by_number_where_the_log_tells_it(text: str | None, provide
     assert Places().place(Told(provider=text)).provider == provider
 
 
+MOBILE, HOSTING, VPN = (KINDS.index(kind) for kind in ("mobile", "hosting", "vpn"))
+
+
+@pytest.fixture
+def typed(tmp_path: Path) -> str:
+    """A database that tells what networks are for, and the names of operators."""
+    named = {"autonomous_system_number": 64500, "autonomous_system_organization": "Example Hosting"}
+    return database(
+        tmp_path / "kinds.mmdb",
+        {
+            "203.0.113.0/25": KYIV | named | {"traits": {"user_type": "residential"}},
+            "203.0.113.128/25": KYIV | named,
+            "198.51.100.0/24": KYIV | named | {"is_anonymous_vpn": True},
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        (Told("203.0.113.9", network_type="MOB", provider="Acme Business"), "mobile"),
+        (Told("203.0.113.9", provider="Acme Business"), "home"),
+        (Told("203.0.113.200", provider="Acme Business"), "business"),
+        (Told("203.0.113.200", provider="AS64501"), "hosting"),
+        (Told("203.0.113.200"), "hosting"),
+        (Told("192.0.2.1", provider="Acme Business"), "business"),
+        (Told("192.0.2.1"), ""),
+        (Told("203.0.113.9", network_type="-"), "home"),
+        (Told("203.0.113.9", network_type="token ring"), "home"),
+        (Told("192.0.2.1", network_type="token ring"), "other"),
+        (Told("203.0.113.9", "PL"), "home"),
+        (Told("198.51.100.9", network_type="business"), "business"),
+    ],
+)
+def test_the_log_tells_what_a_network_is_for_before_the_database_and_names(told: Told, kind: str, typed: str) -> None:
+    """The log's field, the database's, the operator's name in the log, its name in the database; unknown words last."""
+    place = Places([typed]).place(told)
+    assert (place.kind, place.wide) == (kind, False)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told("198.51.100.9"),
+        Told("198.51.100.9", "UA", "Kyiv", 50.4, 30.5, "AS64500"),
+        Told("192.0.2.1", "UA", provider="Acme VPN"),
+        Told("203.0.113.9", "UA", network_type="proxy"),
+        Told("10.0.0.1", "UA", network_type="vpn"),
+    ],
+)
+def test_vpns_are_wide_and_stay_vpns(told: Told, typed: str) -> None:
+    """Who uses one hops countries there: it has no country, city, operator or coordinates."""
+    place = Places([typed]).place(told)
+    assert (place.wide, place.kind) == (True, "vpn")
+    assert (place.country, place.city, place.provider, place.zone) == ("", "", "", "UTC")
+    assert math.isnan(place.latitude)
+    assert place.network == f"{str(told.address).rpartition('.')[0]}.0/24"
+
+
+def test_wide_ranges_keep_what_their_network_is_for(typed: str, tmp_path: Path) -> None:
+    """Those of files by all that is told of them, private addresses by the log alone."""
+    (tmp_path / "carrier.txt").write_text("203.0.113.0/24\n")
+    known = Places([typed], [str(tmp_path / "carrier.txt")])
+    kinds = [
+        known.place(told).kind
+        for told in (
+            Told("203.0.113.9", "UA"), Told("203.0.113.9", network_type="mobile"), Told("10.0.0.1"),
+            Told("10.0.0.1", network_type="business"),
+        )
+    ]  # fmt: skip
+    assert kinds == ["home", "mobile", "", "business"]
+    assert known.place(Told("203.0.113.9", "UA")).country == ""
+
+
+def test_rows_tell_kinds_as_numbers(typed: str) -> None:
+    """The place in the list of kinds; one by one as all at once."""
+    events = logins(
+        ip=["203.0.113.9", "203.0.113.9", "203.0.113.200", "198.51.100.9", None],
+        network_type=[None, "Cellular", "", None, "tor"],
+        country=["UA"] * 5,
+    )
+    context = login_context(events, geoip=typed)
+    assert context["kind"].to_list() == [KINDS.index("home"), MOBILE, HOSTING, VPN, VPN]
+    assert context["wide"].to_list() == [0, 0, 0, 1, 1]
+    assert context["country"].to_list() == ["UA", "UA", "UA", "", ""]
+    assert pl.concat([login_context(part, geoip=typed) for part in events.iter_slices(1)]).equals(context)
+    assert same(context, [tuple(login_of(row, geoip=typed).values()) for row in events.iter_rows(named=True)])
+
+
 def test_a_device_column_counts_where_there_is_no_user_agent() -> None:
     """Row by row."""
     context = login_context(logins(user_agent=[FIREFOX, None, "-"], device=["laptop", "laptop", None]))
@@ -207,14 +298,16 @@ ROWS = st.fixed_dictionaries(
         "time": st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds
         "action": st.sampled_from(["login", "buy"]),
         "outcome": st.sampled_from(["success", "failure", "unknown"]),
-        **dict.fromkeys(("ip", "country", "city", "provider", "user_agent", "device"), TEXTS),
+        **dict.fromkeys(("ip", "country", "city", "user_agent", "device"), TEXTS),
+        "provider": TEXTS | st.sampled_from(["AS64500 Acme Mobile", "Acme VPN", "64500"]),
+        "network_type": TEXTS | st.sampled_from(["hosting", "VPN", "ISP/MOB", "wifi"]),
         "latitude": DEGREES,
         "longitude": DEGREES,
     }
 )
 SCHEMA = {"time": pl.Datetime("us", "UTC"), "action": pl.String, "outcome": pl.String} | {
     role: pl.Float64 if role.endswith("tude") else pl.String
-    for role in ("ip", "country", "city", "provider", "user_agent", "device", "latitude", "longitude")
+    for role in ("ip", "country", "city", "provider", "network_type", "user_agent", "device", "latitude", "longitude")
 }
 
 
@@ -227,7 +320,9 @@ def test_one_by_one_is_the_same_as_all_at_once(rows: list[dict[str, Any]]) -> No
     assert sum(together.null_count().row(0)) == 0
     assert pl.concat([login_context(part) for part in frame.iter_slices(1)]).equals(together)
     assert same(together, [tuple(login_of(row).values()) for row in rows])
-    assert together.filter(wide=1).select("country", "provider").unique().rows() in ([], [("", "")])
+    assert together.filter(wide=1).select("country", "city", "provider").unique().rows() in ([], [("", "", "")])
+    assert together.filter(kind=VPN)["wide"].unique().to_list() in ([], [1])
+    assert together["kind"].is_between(0, len(KINDS) - 1).all()
 
 
 def test_values_of_other_kinds_are_no_error() -> None:
@@ -242,7 +337,9 @@ def test_remembered_texts_are_short() -> None:
     """What attackers make long takes no more memory than what is not."""
     long = Told("9" * 1_000_000, "x" * 1_000_000, "y" * 1_000_000, 1.0, 2.0, "z" * 1_000_000).short()
     assert [len(text) for text in (long.address, long.country, long.city, long.provider) if text] == [100] * 4
-    assert (long.latitude, long.longitude) == (1.0, 2.0)
+    assert (long.latitude, long.longitude, long.network_type) == (1.0, 2.0, None)
+    typed = Told("203.0.113.9", "UA", network_type="hosting" + " " * 1_000_000).short()
+    assert typed == Told("203.0.113.9", "UA", network_type="hosting" + " " * 93)
 
 
 def test_files_are_opened_once_and_again_when_they_change(tmp_path: Path) -> None:

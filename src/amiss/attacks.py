@@ -63,7 +63,8 @@ _DAYS_MOST: Final = 1 << 24
 
 _NO_LOGINS: Final = "no logins with addresses, countries or devices for the detector login"
 
-_PLACE: Final = ("ip", "country", "city", "latitude", "longitude", "provider", "user_agent", "device")
+_NETWORK: Final = ("country", "city", "latitude", "longitude", "provider", "network_type")
+_PLACE: Final = ("ip", *_NETWORK, "user_agent", "device")
 
 
 @dataclass(frozen=True)
@@ -383,7 +384,7 @@ def country(scene: Scene, draw: Draw) -> Injection | None:
     address, others = _foreign(scene, draw, known), scene.logins.filter(pl.col("who") != draw.user)["row"].to_numpy()
     if not address or not len(others):
         return None
-    nowhere = {name: None for name in _PLACE[1:6] if name in scene.events.columns}
+    nowhere = {name: None for name in _NETWORK if name in scene.events.columns}
     return _from(scene, draw, login, int(draw.random.choice(others)), **nowhere, ip=address)
 
 

@@ -23,7 +23,7 @@ _PRODUCT: Final = re.compile(r"([A-Za-z][\w.+ -]{0,47}?)[/ ]v?(\d{1,9})(?:[.\s;,
 
 
 class Device(NamedTuple):
-    """What a user agent tells: all of it, the browser with its major version, the browser's and the system's family."""
+    """What a user agent tells: all of it, the browser with its version, the browser's and the system's family."""
 
     agent: str = ""
     browser: str = ""
@@ -31,7 +31,7 @@ class Device(NamedTuple):
 
 
 def device_of(agent: str | None) -> Device:
-    """The browser and the device that a user agent names.
+    """The browser with its version and the device that a user agent names.
 
     A newer version of a browser is another browser on the same device. Programs such as curl are browsers here; one
     that is not known goes by the name before its version; what names nothing at all is `Other`. Agents beyond 512
@@ -47,7 +47,7 @@ def device_of(agent: str | None) -> Device:
     >>> device_of("Mozilla/5.0 (X11; Linux x86_64; rv:44.0) Gecko/20100101 Firefox/44.0")[1:]
     ('Firefox 44', 'Firefox, Linux')
     >>> device_of("curl/8.5.0")[1:], device_of("AcmeSync/3.1 beta")[1:], device_of("-")
-    (('curl 8', 'curl'), ('AcmeSync 3', 'AcmeSync'), Device(agent='', browser='', device=''))
+    (('curl 8.5', 'curl'), ('AcmeSync 3', 'AcmeSync'), Device(agent='', browser='', device=''))
     """
     return _recalled(tidy_agent(agent))
 
@@ -91,16 +91,22 @@ def tidy_agent(agent: str | None) -> str:
 
 
 def _parsed(agent: str) -> tuple[str, str, str]:
-    """Family and major version of the browser, family of the system."""
+    """Family and version of the browser, family of the system."""
     found = _parser()(agent)
     system = found.os.family if found.os else ""
     browser = found.user_agent
     if browser is not None:
-        return _name(browser.family), (browser.major or "")[:9], _name(system)
+        return _name(browser.family), _version(browser.major, browser.minor), _name(system)
     product = _PRODUCT.match(agent)
     if product and product[1].lower() != "mozilla":
         return _name(product[1]), product[2], _name(system)
     return "Other", "", _name(system)
+
+
+def _version(major: str | None, minor: str | None) -> str:
+    """The version of a browser: "147" for 147.0, "26.3"."""
+    first, second = (major or "")[:9], (minor or "")[:3]
+    return f"{first}.{second}" if first and second.strip("0") else first
 
 
 def _name(family: str) -> str:

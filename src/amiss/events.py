@@ -33,6 +33,7 @@ OPTIONAL_SCHEMA: Final[dict[str, pl.DataType]] = {
     "latitude": pl.Float64(),
     "longitude": pl.Float64(),
     "provider": pl.String(),
+    "network_type": pl.String(),
     "user_agent": pl.String(),
     "device": pl.String(),
     "amount_cents": pl.Int64(),

@@ -23,6 +23,7 @@ from amiss import times
 from amiss.addresses import is_address
 from amiss.errors import ConfigError, EventError, nearest
 from amiss.events import EVENT_SCHEMA, OPTIONAL_SCHEMA
+from amiss.kinds import OTHER, kind_named
 from amiss.times import TimeFormat
 
 REQUIRED: Final = ("time", "user", "action")
@@ -47,6 +48,7 @@ SAMPLE_ROWS: Final = 1000
 MOST_COLUMNS_TOLD: Final = 40
 _SURE: Final = 0.3
 _LOOKS: Final = 0.8
+_NEARLY: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class FieldChoice:
     latitude: str | None = None
     longitude: str | None = None
     provider: str | None = None
+    network_type: str | None = None
     user_agent: str | None = None
     device: str | None = None
     amount_cents: str | None = None
@@ -289,6 +292,9 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "provider": words(
         "provider isp asn as_number as_org as_name as_organization asn_org autonomous_system_number "
         "autonomous_system_organization network_provider"
+    ),
+    "network_type": words(
+        "network_type network_kind connection_type usage_type isp_type asn_type as_type ip_type ip_usage_type"
     ),
     "user_agent": words("user_agent useragent agent http_user_agent browser ua"),
     "device": words("device device_id device_name hostname host_name machine computer workstation terminal_id"),
@@ -687,7 +693,7 @@ def _name_score(role: str, plain: str) -> float:
     if tail:
         return 0.55
     near = difflib.get_close_matches(plain, [item for item in known if len(item) > 3], n=1, cutoff=0.8)
-    return 0.5 if near else 0.0
+    return _NEARLY if near else 0.0
 
 
 def _time_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
@@ -743,6 +749,13 @@ def _ip_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
     return max(by_name, 0.6)
 
 
+def _network_type_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
+    """Names must be exact, as many things have types; "public" alone may tell of addresses rather than of places."""
+    told = [value for value in texts(sample, name).drop_nulls().unique().head(50).to_list() if kind_named(value)]
+    known = sum(kind_named(value) != OTHER and value.strip().lower() != "public" for value in told)
+    return by_name if by_name > _NEARLY and known and known >= 0.5 * len(told) else 0.0
+
+
 def _number_score(sample: pl.DataFrame, name: str, by_name: float) -> float:
     numeric = sample[name].dtype.is_numeric() or _share(sample, name, r"^-?\d+(\.\d+)?$") >= _LOOKS
     return by_name if numeric else 0.0
@@ -756,6 +769,7 @@ _VALUE_CHECKS: Final[dict[str, Callable[[pl.DataFrame, str, float], float]]] = {
     "ip": _ip_score,
     "latitude": _number_score,
     "longitude": _number_score,
+    "network_type": _network_type_score,
     "amount_cents": _number_score,
 }
 

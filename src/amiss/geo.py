@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from amiss.countries import country_code
 from amiss.errors import ConfigError, MissingExtraError
+from amiss.kinds import HOSTING, MOBILE, OTHER, VPN, kind_named
 from amiss.zones import is_zone
 
 if TYPE_CHECKING:
@@ -32,11 +33,27 @@ _LONGITUDE: Final = _paths("location.longitude longitude lng lon")
 _ZONE: Final = _paths("location.time_zone timezone time_zone")
 _NUMBER: Final = _paths("autonomous_system_number traits.autonomous_system_number asn as_number")
 _NAME: Final = _paths("autonomous_system_organization traits.autonomous_system_organization as_name isp organization")
+_TYPE: Final = _paths(
+    "traits.user_type user_type usage_type company.type company_type asn.type asn_type as.type as_type type"
+    " traits.connection_type connection_type"
+)
 """Where makers of databases write what."""
+
+_FLAGS: Final = {
+    VPN: "is_anonymous_vpn is_public_proxy is_residential_proxy is_tor_exit_node is_vpn is_proxy is_tor is_relay"
+    " vpn proxy tor relay",
+    HOSTING: "is_hosting_provider is_hosting hosting",
+    MOBILE: "is_mobile mobile",
+}
+_FLAGGED: Final = tuple((kind, frozenset(names.split())) for kind, names in _FLAGS.items())
+_ANONYMOUS: Final = (VPN, frozenset(("is_anonymous",)))
+_TRUE: Final = ("true", "1")
+_FLAGS_OF: Final = ("traits", "privacy", "anonymizer", "anonymous")
+"""What else they say of networks. Machines of VPNs have two flags, and some call all hosters anonymous as well."""
 
 
 class Found(NamedTuple):
-    """What databases tell of an address; what they do not is empty, NaN for coordinates."""
+    """What databases tell of an address; what they do not is empty, NaN for coordinates. `kind` is one of `KINDS`."""
 
     country: str = ""
     city: str = ""
@@ -45,6 +62,7 @@ class Found(NamedTuple):
     zone: str = ""
     provider: str = ""
     organization: str = ""
+    kind: str = ""
 
 
 class GeoDatabase:
@@ -108,6 +126,8 @@ def found_in(entry: dict[str, Any]) -> Found:
     ('UA', '', 50.45, 30.52)
     >>> found_in({"asn": "AS64500", "as_name": "Example"}).provider
     'AS64500'
+    >>> found_in({"traits": {"user_type": "residential"}}).kind, found_in({"is_hosting_provider": True}).kind
+    ('home', 'hosting')
     """
     latitude, longitude = coordinates(_first(entry, _LATITUDE), _first(entry, _LONGITUDE))
     zone = _text(_first(entry, _ZONE))
@@ -120,18 +140,36 @@ def found_in(entry: dict[str, Any]) -> Found:
         zone if zone and is_zone(zone) else "",
         f"AS{number}" if number.isdecimal() and number.strip("0") else "",
         _text(_first(entry, _NAME)),
+        _kind(entry),
     )
 
 
 def _first(entry: dict[str, Any], paths: Sequence[Sequence[str]]) -> object:
     """The first value there is at any of the paths."""
+    return next(_values(entry, paths), None)
+
+
+def _values(entry: dict[str, Any], paths: Sequence[Sequence[str]]) -> Iterator[object]:
+    """The values there are at the paths."""
     for first, *rest in paths:
         value: object = entry.get(first)
         for key in rest:
             value = value.get(key) if isinstance(value, dict) else None
         if value is not None and not isinstance(value, dict):
-            return value
-    return None
+            yield value
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    """The kind of network: flags count before types, hiding before hosting, users before connections."""
+    flags = {name for part in (entry, *map(entry.get, _FLAGS_OF)) if isinstance(part, dict) for name in _flags(part)}
+    flagged = (kind for kind, names in (*_FLAGGED, _ANONYMOUS) if not names.isdisjoint(flags))
+    typed = (kind for kind in map(kind_named, map(_text, _values(entry, _TYPE))) if kind not in ("", OTHER))
+    return next(flagged, "") or next(typed, "")
+
+
+def _flags(part: dict[str, Any]) -> Iterator[str]:
+    """The names of what is true."""
+    return (name for name, value in part.items() if value == 1 or (isinstance(value, str) and value.lower() in _TRUE))
 
 
 def _text(value: object) -> str:
@@ -177,4 +215,5 @@ def _filled(first: Found, other: Found) -> Found:
         located.zone or first.zone or other.zone,
         first.provider or other.provider,
         first.organization or other.organization,
+        first.kind or other.kind,
     )

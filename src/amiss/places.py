@@ -21,6 +21,7 @@ from amiss.devices import Device, device_named, device_of
 from amiss.errors import ConfigError
 from amiss.events import OPTIONAL_SCHEMA
 from amiss.geo import Found, GeoDatabase, coordinates, merged
+from amiss.kinds import KINDS, OTHER, VPN, kind_named, kind_of_operator
 from amiss.zones import hour_of_week, hours_of_week, zone_of
 
 _LOG: Final = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ LOGIN_SCHEMA: Final[dict[str, pl.DataType]] = {
     "provider": pl.String(),
     "country": pl.String(),
     "city": pl.String(),
+    "kind": pl.UInt8(),
     "agent": pl.String(),
     "browser": pl.String(),
     "device": pl.String(),
@@ -70,8 +72,9 @@ _DEVICE_SCHEMA: Final[dict[str, pl.DataType]] = {"agent": _TEXT, "browser": _TEX
 _PLACE_SCHEMA: Final[dict[str, pl.DataType]] = {
     "address": _TEXT, "network": _TEXT, "provider": _TEXT, "country": _TEXT, "city": _TEXT,
     "latitude": pl.Float64(), "longitude": pl.Float64(), "zone": _TEXT, "wide": pl.Boolean(), "organization": _TEXT,
+    "kind": _TEXT,
 }  # fmt: skip
-_PLACE_ROLES: Final = ("ip", "country", "city", "latitude", "longitude", "provider")
+_PLACE_ROLES: Final = ("ip", "country", "city", "latitude", "longitude", "provider", "network_type")
 _KNOWN: Final = 65_536
 _MOST_OPENED: Final = 16
 _TEXT_LIMIT: Final = 100
@@ -101,6 +104,9 @@ class Place(NamedTuple):
         Whether the address says little of where somebody is: a private or shared one, a VPN or a carrier's.
     organization
         The operator's name by the databases.
+    kind
+        What the network is for, one of :data:`amiss.kinds.KINDS`: by what the log says of it, else by the databases,
+        else by words of the operator's name. That of a VPN is always wide.
     """
 
     address: str = ""
@@ -113,6 +119,7 @@ class Place(NamedTuple):
     zone: str = "UTC"
     wide: bool = False
     organization: str = ""
+    kind: str = ""
 
 
 class Told(NamedTuple):
@@ -124,13 +131,15 @@ class Told(NamedTuple):
     latitude: float | None = None
     longitude: float | None = None
     provider: str | None = None
+    network_type: str | None = None
 
     def short(self) -> Told:
         """The same, texts that somebody made long cut, so that remembering them takes little memory."""
-        if sum(map(len, filter(None, (self.address, self.country, self.city, self.provider)))) <= _TEXT_LIMIT:
+        texts = self.address, self.country, self.city, self.provider, self.network_type
+        if sum(map(len, filter(None, texts))) <= _TEXT_LIMIT:
             return self
-        address, country, city, provider = map(_cut, (self.address, self.country, self.city, self.provider))
-        return Told(address, country, city, self.latitude, self.longitude, provider)
+        address, country, city, provider, network_type = map(_cut, texts)
+        return Told(address, country, city, self.latitude, self.longitude, provider, network_type)
 
 
 class Places:
@@ -154,6 +163,8 @@ class Places:
     ('192.0.2.7', '192.0.2.0/24', '', 'UA', '')
     >>> Places().place(Told("10.0.0.1:4711")).wide
     True
+    >>> Places().place(Told("203.0.113.9", "UA", provider="Example Mobile")).kind
+    'mobile'
     """
 
     def __init__(self, geoip: Sequence[str] = (), wide: Sequence[str] = ()) -> None:
@@ -168,11 +179,13 @@ class Places:
     def _place(self, told: Told) -> Place:
         number = packed(told.address)
         text, network, code = spelled(number), network_of(number), country_code(told.country)
-        if number in self._wide or (number in SPECIAL and not code):
-            return Place(text, network, wide=True)
-        found = self._found(text, len(number))
+        special = number in SPECIAL and not code
+        found = Found() if special else self._found(text, len(number))
+        kind = _kind(told, found)
+        if special or kind == VPN or number in self._wide:
+            return Place(text, network, wide=True, kind=kind)
         if code and found.country not in ("", code):
-            found = Found(provider=found.provider, organization=found.organization)
+            found = Found(provider=found.provider, organization=found.organization, kind=found.kind)
         code = code or found.country
         north, east = coordinates(told.latitude, told.longitude)
         located = not math.isnan(north)
@@ -181,8 +194,9 @@ class Places:
         zone = (not located and found.zone) or zone_of(code, north, east)
         operator = _operator(told.provider) or found.provider
         return Place(
-            text, network, operator, code, _tidy(told.city) or found.city, north, east, zone, False, found.organization
-        )
+            text, network, operator, code, _tidy(told.city) or found.city, north, east, zone, False, found.organization,
+            kind,
+        )  # fmt: skip
 
     def _found(self, address: str, size: int) -> Found:
         """What the databases tell."""
@@ -245,6 +259,14 @@ def _cut(text: str | None) -> str | None:
     return text and text[:_TEXT_LIMIT]
 
 
+def _kind(told: Told, found: Found) -> str:
+    """What a network is for; "other" where the log calls it something unknown and nothing else tells it."""
+    said = kind_named(told.network_type or "")
+    if said not in ("", OTHER):
+        return said
+    return found.kind or kind_of_operator(_tidy(told.provider)) or kind_of_operator(found.organization) or said
+
+
 def _operator(provider: str | None) -> str:
     """A network's operator: "AS64500" where the text begins with its number, else the text."""
     text = _tidy(provider)
@@ -270,7 +292,7 @@ def login_context(
     ----------
     events : (n, columns)
         As :data:`amiss.events.EVENT_SCHEMA`, with what there is of `ip`, `country`, `city`, `latitude`, `longitude`,
-        `provider`, `user_agent` and `device`.
+        `provider`, `network_type`, `user_agent` and `device`.
     actions
         Regular expression of the actions that are logins; capitals do not matter.
     geoip
@@ -280,9 +302,9 @@ def login_context(
 
     Returns
     -------
-    context : (n, 13) as `LOGIN_SCHEMA`
-        `login` is 1 for logins that did not fail. For other rows all is 0, "" or NaN. `hour` is the hour of the week
-        in the zone of the place. Without nulls.
+    context : (n, 14) as `LOGIN_SCHEMA`
+        `login` is 1 for logins that did not fail. For other rows all is 0, "" or NaN. `kind` is the place in
+        :data:`amiss.kinds.KINDS`, `hour` the hour of the week in the zone of the place. Without nulls.
 
     Raises
     ------
@@ -310,6 +332,7 @@ def login_context(
     where = _spread(rows, _PLACE_ROLES, lambda *told: known.place(Told(*told)), _PLACE_SCHEMA)
     device = _spread(rows, ("user_agent", "device"), _device, _DEVICE_SCHEMA)
     hours = hours_of_week(rows["time"], where["zone"])
+    where = where.with_columns(pl.col("kind").replace_strict(KINDS, range(len(KINDS)), return_dtype=pl.UInt8))
     context = pl.DataFrame([*where, *device, hours]).select(pl.lit(1).alias("login"), pl.all()).select(_TYPED)
     if len(rows) == len(events):
         return context
@@ -341,6 +364,7 @@ def login_of(
         "provider": where.provider,
         "country": where.country,
         "city": where.city,
+        "kind": KINDS.index(where.kind),
         **device._asdict(),
         "hour": hour_of_week(event["time"], where.zone),
         "latitude": where.latitude,
@@ -357,8 +381,9 @@ def place_of(event: Mapping[str, Any], *, geoip: Paths = (), wide: Paths = ()) -
     >>> place_of({"ip": "203.0.113.9", "country": "UA"}).zone
     'Europe/Kyiv'
     """
-    ip, country, city, latitude, longitude, provider = map(event.get, _PLACE_ROLES)
-    told = Told(_text(ip), _text(country), _text(city), _number(latitude), _number(longitude), provider=_text(provider))
+    ip, country, city, latitude, longitude, provider, network_type = map(event.get, _PLACE_ROLES)
+    degrees = _number(latitude), _number(longitude)
+    told = Told(_text(ip), _text(country), _text(city), *degrees, _text(provider), _text(network_type))
     return places(geoip, wide).place(told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,11 +23,13 @@ from amiss.detect.login import CONTEXT_SCHEMA, Login
 from amiss.errors import UsageError
 from amiss.events import CODED_SCHEMA
 from amiss.fields import Fields, RoleGuess
+from amiss.kinds import KINDS
 from amiss.sessions import Events, group
 from amiss.testing import check_detector, reached_by_chance
 from amiss.vocabulary import Coding, Vocabulary
 
 DAY = 86_400_000_000
+HOME, MOBILE, BUSINESS, HOSTING = (KINDS.index(kind) for kind in ("home", "mobile", "business", "hosting"))
 TEXTS = ("country", "city", "provider", "network", "address", "device", "browser", "agent")
 
 
@@ -43,6 +46,7 @@ def coded(logins: list[Event]) -> pl.DataFrame:
         "latitude": [each.place[0] if each.place else float("nan") for each in logins],
         "longitude": [each.place[1] if each.place else float("nan") for each in logins],
         "wide": [int(each.wide) for each in logins],
+        "kind": [each.kind for each in logins],
         "group": [each.group for each in logins],
     }
     frame = pl.DataFrame(rows, strict=False).with_columns(pl.col("time").cast(pl.Int64).cast(pl.Datetime("us", "UTC")))
@@ -88,13 +92,17 @@ def events_of(day: int, users: int) -> st.SearchStrategy[list[Event]]:
         wide=st.sampled_from([False, False, False, True]),
         counts=st.sampled_from([1 / 16, 0.25, 0.5, 1.0, 1.0]),
         group=st.just(0),
+        kind=st.sampled_from([0, 0, HOME, MOBILE, HOSTING]),
     )
     return st.lists(login, max_size=12).map(lambda found: sorted(found, key=lambda each: each.time))
 
 
 def begun_with(settled: int, past: Sequence[list[Event]]) -> list[Event]:
     """Logins of some days, before which two users have logged in so often."""
-    before = [Event(-1, (number - settled) * 1_000_000, number % 2) for number in range(2 * settled)]
+    before = [
+        Event(-1, (number - settled) * 1_000_000, number % 2, kind=(HOME, MOBILE, 0)[number % 3])
+        for number in range(2 * settled)
+    ]
     return before + [event for day in past for event in day]
 
 
@@ -114,6 +122,46 @@ def test_bits_equal_the_slow_twin(past, today, cap, settled):
     order = np.argsort(events.position)
     assert found.bits[order].tolist() == pytest.approx([bits for bits, _ in expected], abs=1e-9)
     assert found.surprisal[order].tolist() == pytest.approx([surprisal for _, surprisal in expected], abs=1e-9)
+
+
+def journeys(day: int) -> st.SearchStrategy[list[Event]]:
+    """A strategy of a day on which some of four users come to cities and providers, by lines and phones."""
+    login = st.builds(
+        Event,
+        day=st.just(day),
+        time=st.integers(0, 23).map(lambda hours: day * DAY + hours * 3_600_000_000),
+        user=st.integers(0, 3),
+        country=st.sampled_from([1, 1, 1, 2]),
+        city=st.integers(1, 4),
+        provider=st.integers(1, 3),
+        wide=st.sampled_from([False, False, False, False, True]),
+        counts=st.sampled_from([0.25, 1.0, 1.0]),
+        kind=st.sampled_from([0, HOME, HOME, MOBILE, HOSTING]),
+        **dict.fromkeys(("network", "address", "device", "version", "browser", "agent", "hour"), st.just(1)),
+        place=st.none(),
+        group=st.just(0),
+    )
+    return st.lists(login, max_size=6).map(lambda found: sorted(found, key=lambda each: each.time))
+
+
+@settings(max_examples=60)
+@given(
+    past=st.tuples(*(journeys(day) for day in range(4))),
+    today=journeys(4),
+    settled=st.sampled_from([15, 16]),
+    bad=st.one_of(st.just([]), journeys(9)),
+)
+def test_journeys_by_kinds_of_networks_equal_the_slow_twin(past, today, settled, bad):
+    """How settled users come to cities, and whether they keep their providers there; with bad logins or without.
+
+    Expected new things are summed in parts of 2^-20, which shows in the eighth digit.
+    """
+    earlier, today = begun_with(settled, past), [each._replace(counts=1.0) for each in today]
+    bad = [each._replace(counts=1.0) for each in bad]
+    known = past_of(earlier)
+    known.bad = Login().summarise(group(coded(bad)))
+    expected = [bits for bits, _ in naive_login.login(earlier, today, bad=bad)]
+    assert scores(known, today) == pytest.approx(expected, abs=1e-7)
 
 
 def in_groups(found: list[Event], groups: list[int]) -> list[Event]:
@@ -179,10 +227,14 @@ def test_chances_sum_to_1(past, today, moved, settled):
     everyone, pace = naive_login.Everyone.of(earlier, 1.0), naive_login.Pace.of(earlier)
     rows = [naive_login.rows_of(event for event in part if event.user == 0) for part in (earlier, today)]
     ways = naive_login.Ways(everyone, pace, *rows)
-    for feature, given_ in [key for part in rows for key in part]:
+    for feature, given_ in [key for part in rows for key in part if key[0] != "kind"]:
         judged = [naive_login.judge(ways, feature, (given_, value), moved) for value in symbols(ways, feature, given_)]
         assert sum(each.p for each in judged) == pytest.approx(1.0)
         assert sum(each.q for each in judged) == pytest.approx(1.0)
+        assert sum(each.odd(each.q) for each in judged) == pytest.approx(1.0)
+    for city, moved_to in itertools.product(range(4), ("", "country", "city", "provider")):
+        judged = [naive_login.judge_kind(ways, city, kind, moved_to) for kind in naive_login.KINDS]
+        assert sum(each.p for each in judged) == pytest.approx(1.0)
         assert sum(each.odd(each.q) for each in judged) == pytest.approx(1.0)
 
 
@@ -463,6 +515,94 @@ def test_what_a_person_expects_of_a_user_counts_as_known():
     assert scores(past, [second])[0] < before - 5
 
 
+# --- kinds of networks
+
+
+def by_lines(past: list[Event]) -> list[Event]:
+    """The same logins, all by lines of homes."""
+    return [each._replace(kind=HOME) for each in past]
+
+
+def test_a_machine_where_nobody_ever_came_by_one_is_much_odder_than_the_own_line():
+    """With all else as ever, the kind of the network alone is worth more than 4 bits; the own one speaks for Ann."""
+    past = by_lines(PAST)
+    own, machine = bits(ann(kind=HOME), past=past)[0], bits(ann(kind=HOSTING), past=past)[0]
+    assert own < -5
+    assert machine > own + 4
+
+
+def test_where_no_kinds_are_told_nothing_of_them_changes_anything():
+    """Other chances of kinds in a baseline leave the bits as they are, to the last one; details tell no kind."""
+    detector, today = Login(), group(coded([ann(), ann(**ELSEWHERE), ann(city=7)]))
+    baseline = detector.baseline(past_of(PAST))
+    everyone = baseline.normal.everyone
+    other = everyone._replace(
+        usual=everyone.usual + 5, coming=np.full((3, len(KINDS)), 0.5), loyal=np.full(len(KINDS), 0.9)
+    )
+    changed = replace(baseline, normal=baseline.normal._replace(everyone=other))
+    assert detector.score(today, changed).bits.tolist() == detector.score(today, baseline).bits.tolist()
+    assert detector.detail(today, baseline)[1][:, login_kernel.KIND].tolist() == [[1.0, 1.0, 0.0, 0.0]] * 3
+    assert login_kernel.KIND not in baseline.counts["feature"]
+    assert set(baseline.counts.filter(pl.col("feature") == login_kernel.PROVIDER)["given"]) == {1, 2}
+
+
+def travellers(keep: bool) -> list[Event]:
+    """Ann and twenty others at home and by phone, who in the fourth week come to a new city, and keep theirs or not."""
+    past = []
+    for each in PAST:
+        own = 3 + each.user % 2
+        line = each._replace(country=1, city=1, provider=1, network=1, kind=HOME)
+        phone = each._replace(country=1, city=1, provider=own, network=own, kind=MOBILE)
+        away = phone._replace(city=5, provider=own if keep else 7 - own, network=own if keep else 7 - own)
+        past += [line, phone] if each.user == 0 or each.day != 25 else [away]
+    return past
+
+
+def test_the_own_mobile_provider_in_a_new_city_is_less_odd_than_another():
+    """The more so once others were seen to keep theirs, and less where they took others."""
+    own, other = ({"city": 8, "provider": code, "network": code, "kind": MOBILE} for code in (3, 4))
+    less = []
+    for keep in (True, False):
+        past = travellers(keep)
+        less.append(bits(ann(**other), past=past)[0] - bits(ann(**own), past=past)[0])
+    assert less[0] > 2
+    assert less[0] > less[1] + 1
+
+
+def test_a_repetition_by_the_same_kind_says_about_nothing():
+    """A machine in a place that nobody knows says all there is to say at once."""
+    thief = ann(**dict.fromkeys(TEXTS, 9), version=9, kind=HOSTING)
+    first, *others = bits(*[thief] * 6, past=by_lines(PAST))
+    assert first > 10
+    assert others == pytest.approx([0.0] * 5, abs=0.5)
+
+
+def test_the_kind_of_a_wide_place_counts():
+    """Who always came by a private network at work is odd by a machine's; wide logins teach their kinds."""
+    wide = {"country": 0, "city": 0, "provider": 0, "network": 7, "address": 7, "wide": True}
+    past = [each._replace(**wide, kind=BUSINESS) if each.user == 0 else each for each in by_lines(PAST)]
+    own, machine = bits(ann(**wide, kind=BUSINESS), past=past)[0], bits(ann(**wide, kind=HOSTING), past=past)[0]
+    assert machine > own + 4
+
+
+def test_kinds_of_logins_told_to_be_bad_are_odder():
+    """Bad logins by machines raise the bits of one by a machine more than those of one by a phone."""
+    past = past_of(by_lines(PAST))
+    today = [ann(**ELSEWHERE, kind=kind) for kind in (HOSTING, MOBILE)]
+    before = [scores(past, [each])[0] for each in today]
+    past.bad = Login().summarise(group(coded([today[0]._replace(user=7)] * 5)))
+    machine, phone = (scores(past, [each])[0] - was for each, was in zip(today, before, strict=True))
+    assert machine > phone + 1
+
+
+def test_a_minor_update_costs_no_more_than_a_major_one():
+    """26.3 after 26.2 is as likely as 27 after it, and likelier than going back."""
+    past = steady(version=26_002)
+    minor, major, back = (bits(ann(version=each), past=past)[0] for each in (26_003, 27_000, 26_001))
+    assert minor <= major
+    assert minor < back - 2
+
+
 # --- the published model
 
 
@@ -537,7 +677,7 @@ def test_an_odd_hour_is_told_in_the_reason_about_it():
 
 def test_both_kinds_of_journeys_have_words():
     """Too fast for anybody, or 500 km or more."""
-    fast, slow = np.zeros((11, 4)), np.zeros((11, 4))
+    fast, slow = np.zeros((13, 4)), np.zeros((13, 4))
     fast[10, :2], slow[10, :2] = (3, 4), (2, 1)
     told = [login_words.Told({}, 0, wide=False, detail=detail, logins=9) for detail in (fast, slow)]
     assert login_words._journey(told[0]) == "nobody travels that fast from the place of the last login"
@@ -560,7 +700,7 @@ JOURNEYS = [
 def test_what_people_can_travel_is_not_told_as_impossible(begin, end, hours, is_impossible):
     """Between whole hours that are so far apart."""
     latitude, longitude = np.array([begin, end]).T
-    _, pace = login_kernel.leg(*login_normal.cells(latitude, longitude), hours)
+    _, pace, _ = login_kernel.leg(*login_normal.cells(latitude, longitude), hours)
     assert (pace == login_kernel.FASTEST) is is_impossible
 
 
@@ -677,7 +817,7 @@ def test_readiness_says_how_many_logins_are_missing():
 
 
 def test_context_tells_version_and_place_of_an_event_frame():
-    """The version is the number behind the browser's name; a named device has none."""
+    """The version is the number behind the browser's name, in thousandths; a named device has none."""
     noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:44.0) Gecko/20100101 Firefox/44.0"
     rows = {"time": [noon, noon + timedelta(1)], "action": ["login", "login"], "outcome": ["success"] * 2}
@@ -685,7 +825,7 @@ def test_context_tells_version_and_place_of_an_event_frame():
     told = Login().context(frame.with_columns(user_agent=pl.Series([agent, None]), device=pl.Series([None, "pc 7"])))
     assert dict(told.schema).keys() == CONTEXT_SCHEMA.keys()
     found = told.select("login", "country", "device", "version", "wide").rows()
-    assert found == [(1, "UA", "Firefox, Linux", 44, 0), (1, "", "pc 7", 0, 1)]
+    assert found == [(1, "UA", "Firefox, Linux", 44_000, 0), (1, "", "pc 7", 0, 1)]
 
 
 def test_one_path_is_the_same_as_a_list_of_one():

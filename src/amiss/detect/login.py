@@ -34,6 +34,7 @@ CONTEXT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "provider": _TEXT,
     "country": _TEXT,
     "city": _TEXT,
+    "kind": pl.UInt8(),
     "agent": _TEXT,
     "browser": _TEXT,
     "device": _TEXT,
@@ -65,7 +66,9 @@ ODDS: Final = {
 ENOUGH: Final = 10
 """Earlier logins from which on there is something to compare with."""
 
-_VERSION: Final = re.compile(r" ([0-9]{1,9})$")
+_VERSION: Final = re.compile(r" ([0-9]{1,6})(?:\.([0-9]{1,3}))?$")
+_MINORS: Final = 1000
+
 _PAIRS: Final = ("feature", "given", "value", "count")
 
 
@@ -75,7 +78,8 @@ class Login:
 
     A login is a chain of categories, each judged after the one before, so that nothing counts twice::
 
-        country; city | country; provider | country; network | provider; address | network
+        country; city | country; kind of network | city; provider | country and kind; network | provider
+        address | network
         device; version of the browser | device; user agent | browser
 
     and the hour of the week, and how fast a far leg since the last login was. ``bits = log2(q/p)``.
@@ -101,13 +105,26 @@ class Login:
     who has logged in before, that of a new provider is by how often it came new to users with 15 logins or more,
     everyone's counts being five such: people come to hotels' and mobile networks, and keep their line at home.
 
+    **Kinds of networks** (:mod:`amiss.kinds`), where log, database or the provider's name tells them. With `g`
+    everyone's share of a kind (half a login goes to all eight alike), `m` and `M` the user's logins by it and by all in
+    other cities, `n` and `N` those in this one, and `t` and `T` those of them in this period::
+
+        p(kind) = (1 - s) * (n + 2 * (m + 2 * g)/(M + 2))/(N + 2) + s * t/T
+
+    At a first login p is `g`. In a city or a country that is new for the user p is the share of the kind among users
+    with 15 logins or more who came to a new city, or country, half a login being as everyone's: travellers come by
+    hotels and phones, whoever rents a machine does not. Where the user never came by this kind in this city, but knows
+    providers of it in this country, p of the provider is, in a share of how often users kept to theirs in new cities,
+    n/N, and else everyone's, as providers come new to users; so it is for whoever is elsewhere for once.
+
     **Whoever is elsewhere for once** is there as everyone is, with their own device; whoever has another device has it
     at their own place. With the shares `a` to `d` of logins of settled users in a new country, city, provider, or on a
     new device, and the chances g of everyone, p of all that was said above is multiplied by::
 
         (1 - a - b - c + a * g/p(place) + b * g/p(place | country) + c * g/p(place | city)) * (1 - d + d * g/p(device))
 
-    so what is new alone costs no more than such things are rare, and a new place with a new device costs both.
+    so what is new alone costs no more than such things are rare, and a new place with a new device costs both. There
+    g of a kind of network is its share among those who come to a new country, a new city, or by a new provider.
 
     **Far legs** since the last place, of 500 km or more, from 60 km on to a place where the user was never before: the
     pace is one of five, by the whole hours since and one (in 8, 3, 1.5 times the hours of a quick journey or more, in
@@ -118,14 +135,17 @@ class Login:
 
     Hours are smoothed over three to either side, half by the hour of the week, half by the kind of day; four logins of
     everyone stand behind, and a tenth is uniform. Wide places (private addresses, VPNs) have no country, provider or
-    journey.
+    journey; the kind of their network counts where it is told.
 
     **q** is a mixture of whole logins, each share of which is fixed: somebody else of everyone (.2), anybody in the
     world, where all countries are as likely (.3), somebody in the user's own country (.24), or city (.24), a thief
     with the user's device in another country (.015), or in the user's own (.003), somebody else at the user's place
     (.002); a fifth goes to logins like those that were told to be bad, where there are any. Odd providers are in three
     of ten cases ones that nobody used in that country, in three any; odd addresses in nine of ten cases ones that
-    nobody used. Of far legs two of five are faster than anybody travels.
+    nobody used. Kinds of networks are in one of four cases everyone's, else homes (.25), phones (.2),
+    machines (.3), VPNs (.1) or others. Half of far legs have a pace by fixed shares, two of five faster than anybody
+    travels; the others come at any time: with `r` logins of the user an hour, before `h` hours in a share
+    1 - exp(-r * (h - .5)).
 
     **Who logs in often** has as many more occasions for something odd, while attackers choose any user as likely: with
     `m` times as many logins as users have on average, q is divided by `m` where that is above 1.
@@ -215,7 +235,7 @@ class Login:
     >>> detector = Login()
     >>> days = [detector.summarise(events(1)) for _ in range(30)] + [detector.summarise(events(2, user=1))]
     >>> detector.score(events(1, 2), detector.baseline(Past(days))).bits.round(1)
-    array([-20. ,   3.4])
+    array([-20.5,   2.3])
     """
 
     cap: int = 1
@@ -271,7 +291,10 @@ class Login:
     def context(self, events: pl.DataFrame) -> pl.DataFrame:
         """Where, when and with what somebody logged in, for each row of an event frame."""
         found = login_context(events, actions=self.actions, geoip=self.geoip, wide=self.wide)
-        number = pl.col("browser").str.extract(_VERSION.pattern).cast(pl.Int32).fill_null(0)
+        major, minor = (
+            pl.col("browser").str.extract(_VERSION.pattern, part).cast(pl.Int32).fill_null(0) for part in (1, 2)
+        )
+        number = major * _MINORS + minor
         version = pl.when(pl.col("browser") != pl.col("device")).then(number).otherwise(0).cast(pl.Int32)
         if self.by_group:
             group = events["group"] if "group" in events.columns else pl.repeat("", len(events), eager=True)
@@ -283,7 +306,7 @@ class Login:
         found = login_of(event, actions=self.actions, geoip=self.geoip, wide=self.wide)
         number = _VERSION.search(found["browser"]) if found["browser"] != found["device"] else None
         group = {"group": str(event.get("group") or "")} if self.by_group else {}
-        return found | {"version": int(number[1]) if number else 0} | group
+        return found | {"version": int(number[1]) * _MINORS + int(number[2] or 0) if number else 0} | group
 
     def summarise(self, events: Events) -> pl.DataFrame:
         """How often each user showed each value of each feature, in sixteenths of a login, from grouped events."""
@@ -329,8 +352,8 @@ class Login:
         return login_words.details(events, names, None if self._outlier else baseline)
 
     def detail(self, events: Events, baseline: LoginBaseline) -> tuple[Scores, Floats]:
-        """Scores of all events of a period, and (n, 11, 4) by feature p, q, the logins like this one and all logins."""
-        detail = np.zeros((len(events), 11, 4))
+        """Scores of all events of a period, and (n, 13, 4) by feature p, q, the logins like this one and all logins."""
+        detail = np.zeros((len(events), 13, 4))
         return LoginMemory().score(events, baseline, alone=True, detail=detail), detail
 
     def usual(self, baseline: Any, user: int, names: Names) -> dict[str, str]:
@@ -429,7 +452,7 @@ class LoginMemory:
         self._used = used
 
 
-_NO_DETAIL: Final = np.zeros((0, 11, 4))
+_NO_DETAIL: Final = np.zeros((0, 13, 4))
 
 
 def _nobody(users: int) -> dict[str, npt.NDArray[Any]]:

@@ -27,17 +27,23 @@ TRAVEL: Final = TRAIL
 CHAINS: Final = 8
 """The features that are categories, which come first."""
 
-FEATURES: Final = 10
-"""All features that are judged."""
-
-LEG: Final = FEATURES
-"""The place in details of the row and the pace of a far leg."""
-
 LOGINS: Final = 10
 """Logins themselves, in counts only: all of a user, each a whole one whatever it taught."""
 
 GROUP: Final = 11
 """The group of a user, in counts only: given the day since 1970, how many logins named it."""
+
+KIND: Final = 12
+"""What a network is for, after its city; the numbers of kinds are those of :data:`amiss.kinds.KINDS`."""
+
+FEATURES: Final = 13
+"""All features; in details `LOGINS` and `GROUP` are places of something else."""
+
+JUDGED: Final = (*range(LOGINS), KIND)
+"""The features that are judged."""
+
+LEG: Final = LOGINS
+"""The place in details of the row and the pace of a far leg."""
 
 NOWHERE: Final = -1
 """The given of a feature that has none, and the cell of an unknown place."""
@@ -105,6 +111,18 @@ ANY_PROVIDER: Final = 0.3
 SHARED: Final = 0.1
 """The chance that an odd login comes from an address as everyone's logins do, and not from one that nobody used."""
 
+AS_EVERYONE: Final = 0.25
+"""The share of odd logins that come by kinds of networks as everyone's do."""
+
+ODD_KINDS: Final = np.array([0.0, 0.25, 0.2, 0.05, 0.03, 0.03, 0.3, 0.1, 0.04])
+"""The chances of kinds of networks in the rest: machines, and homes and phones that were taken over or are rented."""
+
+OTHER_KINDS: Final = 8.0
+"""How many kinds of networks there are."""
+
+KIND_HABIT: Final = 2.0
+"""The logins that a user's kinds of networks are worth beside those in one city, and everyone's beside a user's own."""
+
 FAR_KM: Final = (60.0, 500.0, 1500.0, 4000.0)
 """Legs are far from the first of these on, very far from the second."""
 
@@ -125,6 +143,12 @@ LEG_ROWS: Final = 5
 ODD_PACES: Final = np.array([0.1, 0.15, 0.15, 0.2, 0.4])
 """The chance of each pace of somebody odd."""
 
+ANY_TIME: Final = 0.5
+"""The share of odd logins at any time, whenever the user was there last."""
+
+UNKNOWN_HOURLY: Final = 0.1
+"""The logins an hour of users of whom nothing is known."""
+
 FASTEST: Final = PACES - 1
 
 HOUR_MICROSECONDS: Final = 3_600_000_000
@@ -136,7 +160,7 @@ CELLS: Final = 720
 MOST_PAIRS: Final = 1024
 """The different pairs that are remembered of a user in a period; what comes new after them is not."""
 
-PER_LOGIN: Final = 11
+PER_LOGIN: Final = 12
 """The pairs that a login may add."""
 
 HYPOTHESES: Final = 8
@@ -171,6 +195,9 @@ class Everyone(NamedTuple):
     `near` (5) are the chances of rows of legs to new countries, `apart` (5) those of any two users; `detours` (4) the
     chances that somebody is in another country, city or network than ever, or on another device. `arrivals` is, by cell
     of providers, how much likelier it is where it is new for a user than by its count.
+
+    Of kinds of networks, `usual` are everyone's sixteenths, `coming` (3, kinds) the chances of each where settled users
+    come to a new country, city or provider, and `loyal` how often users keep to their providers in new cities.
     """
 
     rows: Ints
@@ -190,6 +217,9 @@ class Everyone(NamedTuple):
     apart: Floats
     detours: Floats
     arrivals: Floats
+    usual: Ints
+    coming: Floats
+    loyal: Floats
 
 
 class Trails(NamedTuple):
@@ -219,7 +249,8 @@ class Groups(NamedTuple):
 class Normal(NamedTuple):
     """All that logins are judged by. `left` is taken out of `everyone` and `groups`, a user counting up to `cap`.
 
-    `busy` is, of each user, how many times more logins than users on average there were, at least 1.
+    `busy` is, of each user, how many times more logins than users on average there were, at least 1; `hourly` how many
+    there were an hour.
     """
 
     own: Owned
@@ -229,6 +260,7 @@ class Normal(NamedTuple):
     groups: Groups | None
     trails: Trails
     busy: Floats
+    hourly: Floats
     cap: int
     odds: Floats
 
@@ -241,6 +273,7 @@ class Logins(NamedTuple):
     value: Codes
     hour: Codes
     cell: Codes
+    kind: Codes
     wide: npt.NDArray[np.uint8]
     time: Ints
 
@@ -355,13 +388,14 @@ def _lent_everyone(everyone):
     cells = _lent(everyone.value), _lent(everyone.counts), _lent(everyone.total), _lent(everyone.distinct)
     paces = _lent(everyone.new), _lent(everyone.pace), _lent(everyone.expected)
     shares = _lent(everyone.hours), _lent(everyone.alike), everyone.paces, everyone.near, everyone.apart
-    return Everyone(*rows, *cells, *paces, *shares, everyone.detours, _lent(everyone.arrivals))
+    kinds = _lent(everyone.usual), _lent(everyone.coming), _lent(everyone.loyal)
+    return Everyone(*rows, *cells, *paces, *shares, everyone.detours, _lent(everyone.arrivals), *kinds)
 
 
 @njit(cache=True, nogil=True)
 def _lent_logins(logins):
     """The same columns, lent."""
-    codes = _lent(logins.given), _lent(logins.value), _lent(logins.hour), _lent(logins.cell)
+    codes = _lent(logins.given), _lent(logins.value), _lent(logins.hour), _lent(logins.cell), _lent(logins.kind)
     return Logins(_lent(logins.login), *codes, _lent(logins.wide), _lent(logins.time))
 
 
@@ -645,6 +679,62 @@ def judge(
     return Judged(min(1.0, p), q, mine, total, count == 0, even, keep, goes_on, distinct, same, back)
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _usual_kind(everyone, left, cap, user, kind):
+    """Everyone's chance of a kind of network, without the user's share of it where that is left out."""
+    count, total = everyone.usual[kind], everyone.usual.sum()
+    if user + 1 < left.bounds.shape[1]:
+        for i in range(left.bounds[KIND, user], left.bounds[KIND, user + 1]):
+            share = min(left.counts[i], cap)
+            total -= share
+            count -= share if left.value[i] == kind else 0
+    return (count / ONE + FRESH / OTHER_KINDS) / (total / ONE + FRESH)
+
+
+@njit(cache=True, nogil=True)
+def _kinds_of(own, user, pairs, size, city, kind, sums):
+    """Fill in the user's sixteenths of all kinds and of one, of all and one in the city, and of these in the period."""
+    sums[:] = 0
+    if user + 1 < own.bounds.shape[1]:
+        for i in range(own.bounds[KIND, user], own.bounds[KIND, user + 1]):
+            same, here = own.value[i] == kind, own.given[i] == city
+            sums[0] += own.counts[i]
+            sums[1] += own.counts[i] if same else 0
+            sums[2] += own.counts[i] if here else 0
+            sums[3] += own.counts[i] if here and same else 0
+    for j in range(size):
+        if pairs.feature[j] == KIND:
+            same, here = pairs.value[j] == kind, pairs.given[j] == city
+            sums[0] += pairs.counts[j]
+            sums[1] += pairs.counts[j] if same else 0
+            sums[4] += pairs.counts[j] if here else 0
+            sums[5] += pairs.counts[j] if here and same else 0
+    sums[2] += sums[4]
+    sums[3] += sums[5]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_kind(everyone, left, cap, own, user, pairs, size, city, kind, moved, sums):
+    """What the kind of a network says; `moved` is the first category of the place that is new for the user."""
+    usual = _usual_kind(everyone, left, cap, user, kind)
+    odd = AS_EVERYONE * usual + (1.0 - AS_EVERYONE) * ODD_KINDS[kind]
+    _kinds_of(own, user, pairs, size, city, kind, sums)
+    whole, mine, there, like, today, again = sums
+    if whole == 0:
+        return Judged(usual, odd, mine, whole, False, 0.0, 1.0, 0.0, np.int64(0), mine, usual)
+    if moved <= CITY:
+        chance = everyone.coming[moved, kind]
+        return Judged(chance, odd, mine, whole, False, 0.0, 1.0, 0.0, np.int64(0), mine, usual)
+    elsewhere = ((mine - like) / ONE + KIND_HABIT * usual) / ((whole - there) / ONE + KIND_HABIT)
+    p, keep, goes_on = (like / ONE + KIND_HABIT * elsewhere) / (there / ONE + KIND_HABIT), 1.0, 0.0
+    if today > 0:
+        stay = SAME_PERIOD * today / (today + ONE)
+        p = (1.0 - stay) * p + stay * again / today
+        share = stay + (1.0 - stay) * today / (there + KIND_HABIT * ONE)
+        keep, goes_on = 1.0 - share, share * again / today
+    return Judged(p, keep * odd + goes_on, mine, whole, False, 0.0, keep, goes_on, np.int64(0), mine, usual)
+
+
 @njit(cache=True, nogil=True)
 def near(distance):
     """How much of an hour's weight falls on one so many hours away."""
@@ -701,9 +791,9 @@ def kilometres(cell, other):
 
 @njit(cache=True, nogil=True, inline="always")
 def leg(cell, other, hours):
-    """How many of `FAR_KM` a leg has, and the pace of it, so many whole hours apart."""
+    """How many of `FAR_KM` a leg has, the pace of it, so many whole hours apart, and the hours of a quick journey."""
     if cell == other or cell < 0 or other < 0:
-        return 0, 0
+        return 0, 0, 0.0
     length, far, pace = kilometres(cell, other), 0, 0
     for least in FAR_KM:
         far += length >= least
@@ -711,7 +801,7 @@ def leg(cell, other, hours):
     quick = min(BY_LAND[0] + way / BY_LAND[1], BY_AIR[0] + way / BY_AIR[1])
     for times in SLOWER:
         pace += hours + 1 < times * quick
-    return far, pace
+    return far, pace, quick
 
 
 @njit(cache=True, nogil=True)
@@ -720,7 +810,7 @@ def apart(cells, most):
     rows = np.zeros(min(len(cells), most), dtype=np.int64)
     step = max(1, len(cells) // max(1, len(rows)))
     for i in range(len(rows)):
-        far, _ = leg(cells[i * step], cells[(i * step + len(cells) // 2) % len(cells)], 0)
+        far, _, _ = leg(cells[i * step], cells[(i * step + len(cells) // 2) % len(cells)], 0)
         rows[i] = far
     return rows
 
@@ -731,7 +821,7 @@ def follow_trails(own, trails):
     for user in range(len(trails.cell)):
         cell, hour, low = np.int32(NOWHERE), np.int64(0), own.bounds[TRAIL, user]
         for i in range(low, own.bounds[TRAIL, user + 1]):
-            far, pace = leg(cell, own.value[i], own.given[i] - hour)
+            far, pace, _ = leg(cell, own.value[i], own.given[i] - hour)
             row = _row_of_leg(far, far > 0 and not _was_there(own, low, i, own.value[i]))
             if row >= 0:
                 trails.legs[user, row, pace] += 1
@@ -768,7 +858,18 @@ def _is_known(own, user, pairs, size, cell):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def judge_leg(everyone, trails, user, pairs, size, row, pace):
+def odd_pace(pace, quick, hourly):
+    """The chance of a pace of somebody odd, after a user who logs in so often an hour.
+
+    Half an hour is what whole hours and one are too long on average.
+    """
+    sooner = -math.expm1(-hourly * max(0.0, SLOWER[pace - 1] * quick - 0.5)) if pace > 0 else 1.0
+    too_soon = -math.expm1(-hourly * max(0.0, SLOWER[pace] * quick - 0.5)) if pace < FASTEST else 0.0
+    return (1.0 - ANY_TIME) * ODD_PACES[pace] + ANY_TIME * (sooner - too_soon)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def judge_leg(everyone, trails, user, pairs, size, row, pace, quick, hourly):
     """What a far leg says, by its row and pace."""
     whole, like, today, again = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     if user < len(trails.legs):
@@ -781,7 +882,7 @@ def judge_leg(everyone, trails, user, pairs, size, row, pace):
             again += pairs.counts[j] if pairs.value[j] == pace else 0
     p = (like / ONE + HABIT * everyone.paces[row, pace]) / (whole / ONE + HABIT)
     keep, goes_on = 1.0 - today / (whole + HABIT * ONE), again / (whole + HABIT * ONE)
-    q = keep * ODD_PACES[pace] + goes_on
+    q = keep * odd_pace(pace, quick, hourly) + goes_on
     return Judged(p, q, like, whole, False, 0.0, keep, goes_on, np.int64(0), like, p)
 
 
@@ -895,9 +996,21 @@ def _anywhere(everyone, left, cap, user, country):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _kind_as_bad(bad, kind, p, q, stays):
+    """The chance of the kind of a network if it is like those of logins known to be bad, by that of the user."""
+    if q == 1.0:
+        return 1.0
+    same, total = np.int64(0), np.int64(0)
+    for at in range(bad.bounds[KIND, 0], bad.bounds[KIND, 1]):
+        total += bad.counts[at]
+        same += bad.counts[at] if bad.value[at] == kind else 0
+    return ((stays[0] * same + ONE * max(0.0, q - stays[1])) / (total + ONE) + stays[1]) / p
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _as_bad(bad, logins, i, p, q, stays):
     """The chance of a login if it is like those known to be bad, by that of the user."""
-    ratio = 1.0
+    ratio = _kind_as_bad(bad, logins.kind[i], p[KIND], q[KIND], stays[CHAINS])
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
             continue
@@ -921,6 +1034,7 @@ def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer,
     """
     hour = q[HOUR] / p[HOUR]
     inner = q[PROVIDER] / p[PROVIDER] * (q[NETWORK] / p[NETWORK]) * (q[ADDRESS] / p[ADDRESS]) * (q[TRAVEL] / p[TRAVEL])
+    inner *= q[KIND] / p[KIND]
     near = q[CITY] / p[CITY] * inner
     place = q[COUNTRY] / p[COUNTRY] * near
     anywhere = place
@@ -940,12 +1054,13 @@ def ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _elsewhere(chances, p, back):
+def _elsewhere(chances, p, back, kind):
     """How much likelier the place of a login is because people now and then are elsewhere."""
-    city = back[PROVIDER] / p[PROVIDER] * (back[NETWORK] / p[NETWORK]) * (back[ADDRESS] / p[ADDRESS])
-    country = back[CITY] / p[CITY] * city
+    line = back[PROVIDER] / p[PROVIDER] * (back[NETWORK] / p[NETWORK]) * (back[ADDRESS] / p[ADDRESS])
+    country = back[CITY] / p[CITY] * line
     world = back[COUNTRY] / p[COUNTRY] * country
-    return 1.0 - chances[:3].sum() + chances[0] * world + chances[1] * country + chances[2] * city
+    away = chances[0] * world * kind[COUNTRY] + chances[1] * country * kind[CITY] + chances[2] * line * kind[PROVIDER]
+    return 1.0 - chances[:3].sum() + away / p[KIND]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -956,48 +1071,74 @@ def _with_another(chances, p, back):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _as_colleagues(chances, p, like, like_back, place, device, share, closer):
+def _as_colleagues(chances, p, like, like_back, place, device, share, closer, kind):
     """Fill in how much likelier country, city, place and device are because users are, by a share, as colleagues are.
 
     `place` and `device` are how much likelier detours make them, where everyone stands behind the user.
     """
     there, with_it = 1.0, 1.0
+    like[KIND] = p[KIND]
     for feature in range(DEVICE):
         there *= like[feature] / p[feature]
         if feature <= CITY:
             closer[feature] = 1.0 - share + share * there
     for feature in range(DEVICE, CHAINS):
         with_it *= like[feature] / p[feature]
-    closer[2] = 1.0 - share + share * there * _elsewhere(chances, like, like_back) / place
+    closer[2] = 1.0 - share + share * there * _elsewhere(chances, like, like_back, kind) / place
     closer[3] = 1.0 - share + share * with_it * _with_another(chances, like, like_back) / device
 
 
 @njit(cache=True, nogil=True)
 def _leg_of(own, trails, user, u, logins, i, known, pairs, size):
-    """The row and the pace of the far leg that leads to a login; -1 where there is none, or an end is unknown."""
-    cell, hour, far, pace = logins.cell[i], logins.time[i] // HOUR_MICROSECONDS, 0, 0
+    """The row and the pace of the far leg that leads to a login; -1 where there is none, or an end is unknown.
+
+    Third come the hours of a quick journey.
+    """
+    cell, hour, far, pace, quick = logins.cell[i], logins.time[i] // HOUR_MICROSECONDS, 0, 0, 0.0
     if known.cell[u] >= 0:
-        far, pace = leg(known.cell[u], cell, hour - known.time[u] // HOUR_MICROSECONDS)
+        far, pace, quick = leg(known.cell[u], cell, hour - known.time[u] // HOUR_MICROSECONDS)
     elif user < len(trails.cell):
-        far, pace = leg(trails.cell[user], cell, hour - trails.hour[user])
+        far, pace, quick = leg(trails.cell[user], cell, hour - trails.hour[user])
     if far == 0:
-        return -1, 0
-    return _row_of_leg(far, not _is_known(own, user, pairs, size, cell)), pace
+        return -1, 0, quick
+    return _row_of_leg(far, not _is_known(own, user, pairs, size, cell)), pace, quick
+
+
+@njit(cache=True, nogil=True)
+def _has_line(own, user, pairs, size, city, kind):
+    """Whether the user came by that kind of network in a city before."""
+    low, high = own_row(own, KIND, user, city)
+    count = counted(own.value, own.counts, low, high, kind)
+    for j in range(size):
+        if pairs.feature[j] == KIND and pairs.given[j] == city and pairs.value[j] == kind:
+            count += pairs.counts[j]
+    return count >= ONE
+
+
+@njit(cache=True, nogil=True)
+def _keeping(share, found):
+    """A provider where the user never came by that kind of network, and may keep to those of other cities."""
+    p = share * found.count_ / found.of + (1.0 - share) * found.back
+    rest = found.unused, found.even, 1.0, 0.0, found.distinct, found.same, p
+    return Judged(p, found.q, found.count_, found.of, *rest)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _judge_all(
     everyone, groups, left, cap, own, trails, user, group, logins, i, pairs, size, sums, way, p, q, seen, stays, rows,
-    back, like, like_back,
+    back, like, like_back, kind, kind_sums, hourly,
 ):  # fmt: skip
     """Fill in the chances of a login, of the user and if it is odd, by feature, and what is behind them.
 
     That are counts (`seen`), and of categories (`stays`) what of q stays, what of both is the same person going on, and
     everyone's chance (`back`); of the user's `rows` all sixteenths, those of different values, and those of the value.
-    `like` and `like_back` are the user's chance and that of others where the group stands before everyone.
+    `like` and `like_back` are the user's chance and that of others where the group stands before everyone; `kind` are
+    everyone's chances of the kind of network in a new country, in a new city, and by a new provider.
     """
-    p[:], q[:], seen[:], stays[:], back[:], like[:], like_back[:] = 1.0, 1.0, 0, 1.0, 1.0, 1.0, 1.0
-    fresh, moved = False, NETWORK + 1
+    p[:], q[:], seen[:], stays[:], back[:], like[:], like_back[:], kind[:] = 1.0, 1.0, 0, 1.0, 1.0, 1.0, 1.0, 1.0
+    stays[:, 1] = 0.0
+    fresh, moved, city = False, NETWORK + 1, logins.value[CITY, i]
+    told = logins.kind[i] > 0
     for feature in range(CHAINS):
         if logins.wide[i] and feature <= PROVIDER:
             continue
@@ -1009,11 +1150,15 @@ def _judge_all(
             everyone, None, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh, arriving,
             factor,
         )  # fmt: skip
+        keeps = feature == PROVIDER and told and found.of > 0
+        keeps = keeps and not _has_line(own, user, pairs, size, city, logins.kind[i])
+        found = _keeping(everyone.loyal[logins.kind[i]], found) if keeps else found
         if groups is not None and group >= 0:
             theirs = judge(
                 everyone, groups, left, cap, own, user, group, pairs, size, sums, feature, given, value, fresh,
                 arriving, factor,
             )  # fmt: skip
+            theirs = _keeping(everyone.loyal[logins.kind[i]], theirs) if keeps else theirs
             like[feature], like_back[feature] = theirs.p, theirs.back
         odd = _odd_price(feature, value, found)
         p[feature], q[feature], back[feature] = found.p, found.keep * odd + found.goes_on, found.back
@@ -1023,10 +1168,16 @@ def _judge_all(
         if found.count_ < ONE:
             fresh = True
             moved = min(moved, feature) if feature < ADDRESS else moved
+    if told:
+        found = judge_kind(everyone, left, cap, own, user, pairs, size, city, logins.kind[i], moved, kind_sums)
+        kind[:] = everyone.coming[:, logins.kind[i]]
+        p[KIND], q[KIND] = found.p, found.q
+        stays[CHAINS, 0], stays[CHAINS, 1] = found.keep, found.goes_on
+        seen[KIND, 0], seen[KIND, 1] = found.count_, found.of
     found = judge_hour(everyone, own, user, pairs, size, logins.hour[i])
     p[HOUR], q[HOUR], seen[HOUR, 0], seen[HOUR, 1] = found.p, found.q, found.count_, found.of
     if way[0] >= 0:
-        found = judge_leg(everyone, trails, user, pairs, size, way[0], way[1])
+        found = judge_leg(everyone, trails, user, pairs, size, way[0], way[1], way[2], hourly)
         abroad = moved == COUNTRY
         p[TRAVEL] = found.p * (everyone.near[way[0]] if abroad else 1.0)
         q[TRAVEL] = found.q * (everyone.apart[way[0]] if abroad else 1.0)
@@ -1045,6 +1196,9 @@ def _find_pairs(logins, i, pairs, size, way, places):
         elif feature == HOUR:
             if value == logins.hour[i]:
                 places[HOUR] = j
+        elif feature == KIND:
+            if given == logins.value[CITY, i] and value == logins.kind[i]:
+                places[PER_LOGIN - 1] = j
         elif given == NOWHERE:
             if value == logins.cell[i]:
                 places[TRAIL] = j
@@ -1076,6 +1230,8 @@ def _learn(everyone, logins, i, pairs, size, sums, way, rows, places):
             sums[1, feature] += expected_new(everyone, feature, total + ONE) - expected_new(everyone, feature, total)
         size = _count(pairs, size, places[feature], feature, logins.given[feature, i], logins.value[feature, i])
     size = _count(pairs, size, places[HOUR], HOUR, np.int32(NOWHERE), logins.hour[i])
+    if logins.kind[i] > 0:
+        size = _count(pairs, size, places[PER_LOGIN - 1], KIND, logins.value[CITY, i], logins.kind[i])
     if logins.cell[i] >= 0:
         size = _count(pairs, size, places[TRAIL], TRAIL, np.int32(NOWHERE), logins.cell[i])
     if way[0] >= 0:
@@ -1088,7 +1244,7 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
     """Score the logins of users: those of user u stand from `first[u]` to `first[u + 1]`.
 
     `group` is the group of each event, -1 of those without, or empty. Fills `bits` and `surprisal` by event, and
-    `detail` (n, 11, 4), where it has room, with p, q, and the logins like it and all logins behind p, by feature; last
+    `detail` (n, 13, 4), where it has room, with p, q, and the logins like it and all logins behind p, by feature; last
     the row and the pace of a far leg, and how much likelier the group makes place and device. What is known of users
     moves on.
     """
@@ -1103,13 +1259,15 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
     )
     sums = np.zeros((2, CHAINS), dtype=np.int64)
     p, q, ratio = np.ones(FEATURES), np.ones(FEATURES), np.empty(HYPOTHESES)
-    seen, stays = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS, 2))
-    back, like, like_back, closer = np.empty(CHAINS), np.empty(CHAINS), np.empty(CHAINS), np.empty(4)
+    seen, stays, kind = np.zeros((FEATURES, 2), dtype=np.int64), np.empty((CHAINS + 1, 2)), np.empty(3)
+    back, like, like_back, closer = np.empty(CHAINS), np.empty(FEATURES), np.empty(CHAINS), np.empty(4)
     rows, places = np.zeros((CHAINS, 3), dtype=np.int64), np.empty(PER_LOGIN, dtype=np.int64)
+    kind_sums = np.zeros(6, dtype=np.int64)
     for u in range(len(users)):
         user, size, ready = np.int64(users[u]), known.size[u], False
         begin, end = known.begin[u], known.begin[u] + known.room[u]
         often = normal.busy[user] if user < len(normal.busy) else 1.0
+        hourly = normal.hourly[user] if user < len(normal.hourly) else UNKNOWN_HOURLY
         mine = Pairs(feature_[begin:end], given_[begin:end], value_[begin:end], counts_[begin:end])
         for i in range(first[u], first[u + 1]):
             if logins.login[i] == 0:
@@ -1121,13 +1279,13 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
             way = _leg_of(own, trails, user, u, logins, i, known, mine, size)
             _judge_all(
                 everyone, groups, left, cap, own, trails, user, whose, logins, i, mine, size, sums, way, p, q, seen,
-                stays, rows, back, like, like_back,
+                stays, rows, back, like, like_back, kind, kind_sums, hourly,
             )  # fmt: skip
-            place, device = _elsewhere(everyone.detours, p, back), _with_another(everyone.detours, p, back)
+            place, device = _elsewhere(everyone.detours, p, back, kind), _with_another(everyone.detours, p, back)
             closer[:] = 1.0
             if whose >= 0:
                 share = AS_COLLEAGUES[min(rows[DEVICE, 0], 1)]
-                _as_colleagues(everyone.detours, p, like, like_back, place, device, share, closer)
+                _as_colleagues(everyone.detours, p, like, like_back, place, device, share, closer, kind)
             ratios(everyone, left, cap, bad, odds, user, logins, i, p, q, stays, closer, ratio)
             detour = place * device * closer[2] * closer[3]
             bits[i] = math.log2((odds * ratio).sum() / (detour * often))
@@ -1138,7 +1296,7 @@ def score_users(first, users, logins, group, normal, known, pairs, bits, surpris
                     detail[i, feature, 0], detail[i, feature, 1] = p[feature], q[feature]
                     detail[i, feature, 2], detail[i, feature, 3] = seen[feature, 0] / ONE, seen[feature, 1] / ONE
             if len(detail):
-                detail[i, LEG, 0], detail[i, LEG, 1] = way
+                detail[i, LEG, 0], detail[i, LEG, 1] = way[:2]
                 detail[i, LEG, 2], detail[i, LEG, 3] = closer[2], closer[3]
             size = _learn(everyone, logins, i, mine, size, sums, way, rows, places)
             if logins.cell[i] >= 0:

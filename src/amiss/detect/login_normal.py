@@ -15,6 +15,7 @@ import polars as pl
 from amiss.baseline import COUNT_KEYS, COUNT_SCHEMA, Floats, Ints, Past, merge
 from amiss.blocks import frozen, highest
 from amiss.detect import login_kernel as kernel
+from amiss.kinds import KINDS
 from amiss.sessions import Events
 
 SAMPLE: Final = 500
@@ -44,14 +45,22 @@ ARRIVING: Final = 20_000
 AS_COUNTED: Final = 5.0
 """How many arrivals at providers count as everyone's logins do before any are known."""
 
+ACCESSES: Final = 16
+"""What providers are judged after is the country, with a kind of network -2 - (16 * country + kind)."""
+
+KINDS_COUNTED: Final = 0.5
+"""How many arrivals by kinds of networks count before any are known: as everyone's logins, as those by all kinds."""
+
 BAD_LEAVES: Final = 0.8
 """What is left for the other hypotheses where logins are known to be bad."""
 
-_CODES: Final = ("country", "city", "provider", "network", "address", "device", "version", "browser", "agent", "hour")
+_CODES: Final = (
+    "country", "city", "kind", "provider", "network", "address", "device", "version", "browser", "agent", "hour",
+)  # fmt: skip
 _CHAINS: Final = (
     ("", "country"),
     ("country", "city"),
-    ("country", "provider"),
+    ("access", "provider"),
     ("above", "network"),
     ("network", "address"),
     ("", "device"),
@@ -61,6 +70,15 @@ _CHAINS: Final = (
 """The categories, each after what it is judged; above a network stands its provider, where the place is not wide."""
 
 _ROW: Final = ("feature", "user", "given")
+
+_MOVING: Final = (kernel.COUNTRY, kernel.CITY, kernel.PROVIDER, kernel.LOGINS, kernel.KIND)
+_TOLD: Final = pl.col("given") < kernel.NOWHERE
+"""Which providers' kinds are told: those after codes of country and kind."""
+
+_KIND: Final = ((-2 - pl.col("given")) % ACCESSES).alias("kind")
+_WEIGHT: Final = (pl.col("count").clip(upper_bound=kernel.ONE) / kernel.ONE).alias("weight")
+_CAME: Final = _WEIGHT.sum().alias("came")
+"""How many came, each by as much of a login as it taught."""
 
 _MEMBERS: Final = {"user": pl.UInt32(), "group": pl.UInt32()}
 
@@ -95,13 +113,20 @@ def logins_of(events: Events) -> kernel.Logins:
     if "login" not in context:
         flags = frozen(np.zeros(len(events), dtype=np.uint8))
         codes = frozen(np.zeros((kernel.CHAINS, len(events)), dtype=np.int32))
-        return kernel.Logins(flags, codes, codes, codes[0], codes[0], flags, frozen(events.time))
+        return kernel.Logins(flags, codes, codes, codes[0], codes[0], codes[0], flags, frozen(events.time))
     columns = {name: context[name].astype(np.int32) for name in _CODES}
     none, wide = np.full(len(events), kernel.NOWHERE, dtype=np.int32), context["wide"] > 0
-    columns |= {"": none, "above": np.where(wide, none, columns["provider"])}
+    access = np.where(columns["kind"] > 0, -2 - (ACCESSES * columns["country"] + columns["kind"]), columns["country"])
+    columns |= {"": none, "access": access, "above": np.where(wide, none, columns["provider"])}
     given, value = (frozen(np.array([columns[pair[side]] for pair in _CHAINS], dtype=np.int32)) for side in (0, 1))
     cell = np.where(wide, none, cells(context["latitude"], context["longitude"]))
-    rest = (frozen(columns["hour"]), frozen(cell), frozen(context["wide"]), frozen(events.time))
+    rest = (
+        frozen(columns["hour"]),
+        frozen(cell),
+        frozen(columns["kind"]),
+        frozen(context["wide"]),
+        frozen(events.time),
+    )
     return kernel.Logins(frozen(context["login"]), given, value, *rest)
 
 
@@ -146,6 +171,7 @@ def count(events: Events, *, by_group: bool = False) -> pl.DataFrame:
     features = list(zip(logins.given, logins.value, each, strict=True))
     features += [(none, logins.hour, known), (hours, logins.cell, trusted)]
     rows = pl.DataFrame({"user": events.user, "count": weight.astype(np.int64)})
+    told = known & (logins.kind > 0)
     whole = rows.filter(known).with_columns(
         count=pl.lit(kernel.ONE, dtype=pl.Int64), given=none[known], value=none[known]
     )
@@ -154,6 +180,8 @@ def count(events: Events, *, by_group: bool = False) -> pl.DataFrame:
         shown = rows.with_columns(given=given, value=value).filter(chosen)
         parts.append(_counted(shown).with_columns(feature=pl.lit(code, dtype=pl.UInt8)))
     parts.append(_counted(whole).with_columns(feature=pl.lit(kernel.LOGINS, dtype=pl.UInt8)))
+    shown = rows.with_columns(given=logins.value[kernel.CITY], value=logins.kind).filter(told)
+    parts.append(_counted(shown).with_columns(feature=pl.lit(kernel.KIND, dtype=pl.UInt8)))
     if by_group and "group" in events.context:
         named = whole.with_columns(
             given=(logins.time[known] // kernel.DAY_MICROSECONDS).astype(np.int32),
@@ -198,11 +226,12 @@ def baseline(
     users = _users(known)
     own, none = owned(known, users), owned(known.clear(), 0)
     trails = _trails(own, 0 if leave_out else users)
-    arrived = _arrivals([] if leave_out else past.periods)
-    everyone = _everyone(known, _new_things(past.periods), arrived, kernel.ONE * cap, trails)
+    moves = [] if leave_out else past.periods
+    everyone = _everyone(known, _new_things(past.periods), moves, kernel.ONE * cap, trails)
     kernel.pace_users(own, everyone)
     shares = [*odds, 0.0] if past.bad.is_empty() else [*(BAD_LEAVES * each for each in odds), 1.0 - BAD_LEAVES]
     codes, whose = _groups(known if by_group else known.clear(), users)
+    often = _often(known, users)
     normal = kernel.Normal(
         own=_frozen(none if leave_out else own),
         left=_frozen(own if leave_out else none),
@@ -210,7 +239,8 @@ def baseline(
         everyone=everyone,
         groups=_colleagues(known, whose, len(codes), kernel.ONE * cap) if len(codes) else None,
         trails=trails,
-        busy=frozen(_busy(known, users)),
+        busy=frozen(_busy(often)),
+        hourly=frozen(_hourly(often, len(past.periods))),
         cap=kernel.ONE * cap,
         odds=frozen(np.array(shares)),
     )
@@ -242,12 +272,22 @@ def _colleagues(counts: pl.DataFrame, whose: kernel.Codes, groups: int, cap: int
     )
 
 
-def _busy(counts: pl.DataFrame, users: int) -> Floats:
-    """How many times more logins than users on average each user had, at least 1."""
+def _often(counts: pl.DataFrame, users: int) -> Floats:
+    """How many logins each user had."""
     found, logins = _logins(counts), np.zeros(users)
     logins[found["user"].to_numpy()] = found.select(pl.max_horizontal("all", "taught")).to_series().to_numpy()
+    return logins
+
+
+def _busy(logins: Floats) -> Floats:
+    """How many times more logins than users on average each user had, at least 1."""
     times: Floats = logins * np.count_nonzero(logins) / max(1.0, logins.sum())
     return np.maximum(times, 1.0)
+
+
+def _hourly(logins: Floats, periods: int) -> Floats:
+    """How many logins an hour each user had in so many days, half a one more."""
+    return np.where(logins > 0.0, (logins + 0.5) / (24.0 * max(1, periods)), kernel.UNKNOWN_HOURLY)
 
 
 def _users(counts: pl.DataFrame) -> int:
@@ -273,7 +313,7 @@ def owned(counts: pl.DataFrame, users: int) -> kernel.Owned:
         low, high = begins[code], begins[code + 1]
         bounds[code] = low + np.searchsorted(user[low:high], np.arange(users + 1))
     given, value, count_ = (counts[name].to_numpy() for name in ("given", "value", "count"))
-    none = np.zeros((2, kernel.FEATURES, users), dtype=np.int64)
+    none = np.zeros((2, kernel.CHAINS, users), dtype=np.int64)
     lumped = np.zeros(len(counts), dtype=np.uint8)
     return kernel.Owned(bounds, frozen(given), frozen(value), frozen(count_), lumped, none[0], none[1])
 
@@ -286,13 +326,18 @@ def _frozen(own: kernel.Owned) -> kernel.Owned:
 
 def _as_one(counts: pl.DataFrame) -> pl.DataFrame:
     """Counts of all users as those of one."""
-    return merge([counts.with_columns(pl.lit(0, dtype=pl.UInt32).alias("user"))])
+    sums = counts.group_by("feature", "given", "value").agg(pl.col("count").sum())
+    whole = sums.with_columns(user=pl.lit(0, dtype=pl.UInt32)).sort(COUNT_KEYS)
+    return whole.select(pl.col(name).cast(dtype) for name, dtype in COUNT_SCHEMA.items())
 
 
 def _everyone(
-    counts: pl.DataFrame, came: pl.DataFrame, arrived: pl.DataFrame, cap: int, trails: kernel.Trails
+    counts: pl.DataFrame, came: pl.DataFrame, moves: list[pl.DataFrame], cap: int, trails: kernel.Trails
 ) -> kernel.Everyone:
-    """Counts over all users, of which each adds up to `cap` sixteenths to any; what adds up to no login goes."""
+    """Counts over all users, of which each adds up to `cap` sixteenths to any; what adds up to no login goes.
+
+    `came` are new things of some users, `moves` the periods that tell how users come to new places.
+    """
     limited = pl.col("count").clip(upper_bound=cap).sum()
     keys = ("feature", "given", "value")
     cells_ = counts.filter(pl.col("feature") < kernel.CHAINS).group_by(keys).agg(limited)
@@ -303,6 +348,7 @@ def _everyone(
     total, distinct = (_sums(each, begins) for each in (count_, np.minimum(count_, kernel.ONE)))
     new = [_share_of_new(distinct[low:high], total[low:high]) for low, high in pairwise(rows.tolist())]
     paces = pace(came)
+    usual, movers = _usual_kinds(counts, cap), _sample(moves, ARRIVING, pl.col("feature").is_in(_MOVING))
     limited_legs = np.minimum(trails.legs, cap // kernel.ONE).sum(axis=0)
     legs = limited_legs + np.array(UNKNOWN_LEGS)
     return kernel.Everyone(
@@ -324,8 +370,29 @@ def _everyone(
             _shares(np.bincount(kernel.apart(trails.cell[trails.cell >= 0], PAIRS), minlength=kernel.LEG_ROWS))
         ),
         detours=frozen(detours(came)),
-        arrivals=frozen(_on_arrival(cells_.filter(pl.col("feature") == kernel.PROVIDER), arrived)),
+        arrivals=frozen(_on_arrival(cells_.filter(pl.col("feature") == kernel.PROVIDER), _arrivals(movers))),
+        usual=frozen(usual),
+        coming=frozen(_coming(usual, _moves(movers))),
+        loyal=frozen(_loyal(movers)),
     )
+
+
+def _usual_kinds(counts: pl.DataFrame, cap: int) -> Ints:
+    """Everyone's sixteenths of each kind of network."""
+    limited = pl.col("count").clip(upper_bound=cap).sum()
+    shown = counts.filter(pl.col("feature") == kernel.KIND).group_by("value").agg(limited)
+    usual = np.zeros(len(KINDS), dtype=np.int64)
+    usual[shown["value"].to_numpy()] = shown["count"].to_numpy()
+    return usual
+
+
+def _coming(usual: Ints, moved: pl.DataFrame) -> Floats:
+    """The chances (3, kinds) of kinds of networks where settled users come to a new country, city or provider."""
+    came = np.zeros((kernel.PROVIDER + 1, len(KINDS)))
+    came[moved["feature"].to_numpy(), moved["kind"].to_numpy()] = moved["came"].to_numpy()
+    share = (usual / kernel.ONE + kernel.FRESH / kernel.OTHER_KINDS) / (usual.sum() / kernel.ONE + kernel.FRESH)
+    coming: Floats = (came + KINDS_COUNTED * share) / (came.sum(axis=1, keepdims=True) + KINDS_COUNTED)
+    return coming
 
 
 def _on_arrival(cells_: pl.DataFrame, arrived: pl.DataFrame) -> Floats:
@@ -415,15 +482,58 @@ def _new_things(periods: list[pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def _arrivals(periods: list[pl.DataFrame]) -> pl.DataFrame:
+def _since(rows: pl.DataFrame, feature: int) -> pl.DataFrame:
+    """Rows of a feature with the period in which the user first showed the value (`since`), and any after the given."""
+    first = pl.col("period").min()
+    mine = rows.filter(pl.col("feature") == feature)
+    return mine.with_columns(since=first.over("user", "given", "value"), begun=first.over("user", "given"))
+
+
+def _settled(rows: pl.DataFrame, feature: int) -> pl.DataFrame:
+    """The users and periods with logins enough before, by the counts of a feature."""
+    days = rows.filter(pl.col("feature") == feature).group_by("user", "period").agg(pl.col("count").sum())
+    before = pl.col("count").cum_sum().over("user") - pl.col("count")
+    return days.sort("user", "period").filter(before >= kernel.ONE * (2**SETTLED - 1)).select("user", "period")
+
+
+def _arrivals(rows: pl.DataFrame) -> pl.DataFrame:
     """How often providers came new to users who had logged in often before: columns `given`, `value`, `came`."""
-    rows = _sample(periods, ARRIVING, pl.col("feature").is_in([kernel.PROVIDER, kernel.LOGINS]))
-    is_all = pl.col("feature") == kernel.LOGINS
-    days = rows.filter(is_all).sort("user", "period")
-    before = days.select("user", "period", before=pl.col("count").cum_sum().over("user") - pl.col("count"))
-    first = rows.filter(~is_all).group_by("user", "given", "value").agg(pl.col("period").min())
-    settled = pl.col("before") >= kernel.ONE * (2**SETTLED - 1)
-    return first.join(before, on=["user", "period"]).filter(settled).group_by("given", "value").len("came")
+    new = _since(rows, kernel.PROVIDER).filter(pl.col("period") == pl.col("since"))
+    return new.join(_settled(rows, kernel.LOGINS), on=["user", "period"]).group_by("given", "value").agg(_CAME)
+
+
+def _moves(rows: pl.DataFrame) -> pl.DataFrame:
+    """By what kinds of networks settled users came to what was new to them: columns `feature`, `kind`, `came`.
+
+    The feature is the country, or else the city, or else the provider.
+    """
+    feature = pl.when(pl.col("begun") == pl.col("since")).then(kernel.COUNTRY).otherwise(kernel.CITY)
+    new = _since(rows, kernel.CITY).filter(pl.col("period") == pl.col("since"))
+    cities = new.select("user", "period", city="value", feature=feature)
+    kinds = rows.filter(pl.col("feature") == kernel.KIND).select("user", "period", "count", city="given", kind="value")
+    lines = _since(rows, kernel.PROVIDER).filter(pl.col("period") == pl.col("since"), _TOLD)
+    lines = lines.join(cities, on=["user", "period"], how="anti")
+    told = pl.concat([
+        kinds.join(cities, on=["user", "period", "city"]).select("user", "period", "feature", "kind", "count"),
+        lines.select("user", "period", pl.lit(kernel.PROVIDER).alias("feature"), _KIND, "count"),
+    ], how="vertical_relaxed")  # fmt: skip
+    settled = told.join(_settled(rows, kernel.COUNTRY), on=["user", "period"])
+    return settled.group_by("feature", "kind").agg(_CAME)
+
+
+def _loyal(rows: pl.DataFrame) -> Floats:
+    """How often users keep to their providers in new cities of countries they know, by kind of network."""
+    is_new = (pl.col("period") == pl.col("since")) & (pl.col("begun") < pl.col("since"))
+    cities = _since(rows, kernel.CITY).filter(pl.len().over("user", "period") == 1)
+    away = cities.filter(is_new).select("user", "period")
+    lines = _since(rows, kernel.PROVIDER).filter(pl.col("begun") < pl.col("period"), _TOLD)
+    lines = lines.join(away, on=["user", "period"])
+    kind, weight = lines.select(_KIND).to_series().to_numpy(), lines.select(_WEIGHT).to_series().to_numpy()
+    whole = np.bincount(kind, weight, len(KINDS))
+    kept = np.bincount(kind, weight * (lines["since"] < lines["period"]).to_numpy(), len(KINDS))
+    usual = (kept.sum() + 0.5) / (whole.sum() + 1.0)
+    shares: Floats = (kept + KINDS_COUNTED * usual) / (whole + KINDS_COUNTED)
+    return shares
 
 
 def _sample(periods: list[pl.DataFrame], users: int, chosen: pl.Expr) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from amiss.countries import country_name
 from amiss.detect import Names, Reason
 from amiss.detect import login_kernel as kernel
 from amiss.detect.login_normal import logins_by_user, logins_of, middle
+from amiss.kinds import KINDS
 from amiss.sessions import Events
 from amiss.zones import hour_of_week, zone_of
 
@@ -44,12 +45,26 @@ WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satu
 ALL_LOGINS: Final = (kernel.COUNTRY, kernel.DEVICE, kernel.HOUR)
 """The features that compare with all earlier logins, not with those of one row."""
 
+LINES: Final = {
+    "": "an unknown network",
+    "home": "a home network",
+    "mobile": "a mobile network",
+    "business": "a business network",
+    "school": "a school's network",
+    "public": "a public place's network",
+    "hosting": "a hosting network",
+    "vpn": "a VPN",
+    "other": "another kind of network",
+}
+"""Kinds of networks in words."""
+
 _SHOWN: Final = {name: COUNT_SCHEMA[name] for name in ("feature", "given", "value")}
 
 USUAL: Final = {
     "countries": (kernel.COUNTRY, "country"),
     "providers": (kernel.PROVIDER, "provider"),
     "networks": (kernel.NETWORK, "network"),
+    "network_types": (kernel.KIND, "kind"),
     "devices": (kernel.DEVICE, "device"),
 }
 
@@ -73,12 +88,15 @@ class Usual:
     networks: Sequence[tuple[str, float]]
     devices: Sequence[tuple[str, float]]
     hours: Sequence[float]
+    network_types: Sequence[tuple[str, float]] = ()
 
     def card(self) -> dict[str, str]:
         """The same in a few words each; the hours are the shortest span of the day with nine tenths of logins."""
         kinds = {kind: getattr(self, kind) for kind in USUAL}
         told = {
-            kind: "; ".join(f"{text} {share:.0%}" for text, share in kinds[kind] if share >= LEAST_SHARE)
+            kind.replace("_", " "): "; ".join(
+                f"{text} {share:.0%}" for text, share in kinds[kind] if share >= LEAST_SHARE
+            )
             for kind in kinds
         }
         lines = {"earlier logins": f"{self.logins:,}", **told, "hours": _span(self.hours)}
@@ -219,7 +237,8 @@ def _shares(mine: pl.DataFrame, feature: int, names: Names) -> list[tuple[str, f
     counts = mine.filter(pl.col("feature") == feature).group_by("value").agg(pl.col("count").sum())
     total = counts["count"].sum()
     top = counts.sort("count", "value", descending=[True, False]).head(MOST_USUAL)
-    return [(names.value(value) or "unknown", count / total) for value, count in top.iter_rows()]
+    name = KINDS.__getitem__ if feature == kernel.KIND else names.value
+    return [(name(value) or "unknown", count / total) for value, count in top.iter_rows()]
 
 
 def _colleagues(events: Events, at: int, baseline: LoginBaseline) -> Colleagues | None:
@@ -243,20 +262,20 @@ def _told(events: Events, at: int, detail: Floats, names: Names, logins: int) ->
     """A login with names."""
     texts = ("country", "city", "provider", "network", "address", "device", "browser", "agent")
     codes = {name: names.value(int(events.context[name][at])) for name in texts}
+    codes["kind"] = KINDS[int(events.context["kind"][at])]
     return Told(codes, int(events.context["hour"][at]), bool(events.context["wide"][at]), detail[at], logins)
 
 
 def _reasons(told: Told, bits: float) -> list[Reason]:
     """What of a login speaks against the user; the first says what it was."""
     p, q = told.detail[:, 0], told.detail[:, 1]
-    worth = np.log2(q[: kernel.FEATURES] / p[: kernel.FEATURES])
+    worth = {feature: math.log2(q[feature] / p[feature]) for feature in kernel.JUDGED}
     if told.logins == 0:
         return [Reason("login", bits, f"{_scene(told)}: {_first_of_all(told)}", 0, 0, 0, 0)]
-    order = sorted(range(kernel.FEATURES), key=lambda feature: (-worth[feature], feature))
+    order = sorted(worth, key=lambda feature: (-worth[feature], feature))
     chosen = [feature for feature in order if worth[feature] >= LEAST_BITS][:REASONS]
     lines = [
-        (_sentence(told, feature) + _beside(told, feature), float(worth[feature]), told.count(feature))
-        for feature in chosen
+        (_sentence(told, feature) + _beside(told, feature), worth[feature], told.count(feature)) for feature in chosen
     ]
     lines = lines or [("an unusual mixture", bits, (0, told.logins))]
     first = f"{_scene(told)}: {lines[0][0]}"
@@ -324,7 +343,8 @@ def _sentence(told: Told, feature: int) -> str:
     sentences = {
         kernel.COUNTRY: f"{share} came from {land or 'an unknown country'}",
         kernel.CITY: f"{share} from {country} came from {texts['city'] or 'an unknown city'}",
-        kernel.PROVIDER: f"{share} from {country} came by {provider}",
+        kernel.KIND: f"{share} came from {LINES[texts['kind']]}",
+        kernel.PROVIDER: f"{share} {_by_kind(told, country)} came by {provider}",
         kernel.NETWORK: f"{share} {'from such places' if told.wide else f'by {provider}'} came from {texts['network']}",
         kernel.ADDRESS: f"{share} from {texts['network']} came from {texts['address']}",
         kernel.DEVICE: f"{share} used {_device(told)}",
@@ -340,7 +360,8 @@ def _first(told: Told, feature: int, country: str, provider: str) -> str:
     texts = told.texts
     sentences = {
         kernel.CITY: f"from {country} for the first time, from {texts['city'] or 'an unknown city'}",
-        kernel.PROVIDER: f"from {country} for the first time, by {provider}",
+        kernel.KIND: f"from {LINES[texts['kind']]} for the first time",
+        kernel.PROVIDER: f"{_by_kind(told, country)} for the first time, by {provider}",
         kernel.NETWORK: f"by {provider} for the first time, from {texts['network']}",
         kernel.ADDRESS: f"from {texts['network']} for the first time, at {texts['address']}",
         kernel.VERSION: f"with {_device(told)} for the first time, by {texts['browser']}",
@@ -356,3 +377,9 @@ def _journey(told: Told) -> str:
     if pace == kernel.FASTEST:
         return f"nobody travels that fast {place}"
     return f"{kernel.FAR_KM[row - 1 if row else 1]:,.0f} km or more {place}"
+
+
+def _by_kind(told: Told, country: str) -> str:
+    """From which networks of a country a provider is compared with others."""
+    kind = told.texts["kind"]
+    return f"from {kind} networks in {country}" if kind else f"from {country}"
