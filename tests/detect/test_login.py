@@ -144,7 +144,7 @@ def journeys(day: int) -> st.SearchStrategy[list[Event]]:
     return st.lists(login, max_size=6).map(lambda found: sorted(found, key=lambda each: each.time))
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(
     past=st.tuples(*(journeys(day) for day in range(4))),
     today=journeys(4),
